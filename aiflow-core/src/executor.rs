@@ -1,0 +1,376 @@
+//! The port for running jobs: what must a computing platform do when it is told to start, watch and stop an attempt?
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::bus::EventBus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, NewEvent};
+use crate::id::{AttemptId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::store::MetaStore;
+use crate::time::{Clock, Timestamp};
+
+/// The most attempts one `observe` may name.
+pub const OBSERVE_MAX: usize = 1_000;
+/// The most bytes one `logs` call returns.
+pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Runs attempts of jobs on a computing platform.
+///
+/// # Parties
+/// The *scheduler* says what to start and stop; the *executor* does it and reports. Commands are delivered at least once, so each one is
+/// harmless when repeated; the attempt id is its identity on the platform.
+///
+/// # Contract
+/// 1. **Start at most once.** However often an attempt is submitted, it is started at most once; a repeated `submit` answers
+///    `AlreadySubmitted`. With [`ExecutorCapabilities::survives_host`] this holds across crashes and restarts of the host application.
+/// 2. **Submit is not start.** `submit` returns when the platform has accepted the attempt. A `submit` that fails with `Retry::Never` has not
+///    started anything and never will; after any other error the outcome is unknown, and the attempt may be submitted again.
+/// 3. **One ending.** Every started attempt leads to exactly one terminal [`Report`], to the reporter given to [`attach`](Executor::attach) last;
+///    repeating it is harmless. Events that the attempt published are in the log before its ending is reported.
+/// 4. **Observe tells the truth.** `observe` answers from what is so now: `NotFound` only if the attempt was never accepted here, or is forgotten
+///    for good and will never run; after `NotFound` for an executor that does not survive its host the attempt will not run.
+/// 5. **Stop is a request.** `stop` returns when the request is recorded, not when the attempt has ended. Stopping what has ended or is not
+///    known is fine. Graceful stop becomes a kill after the grace time. An attempt that was accepted but not yet started ends without starting.
+/// 6. **Logs from a position.** `logs` returns what was written after a position; reading on from the returned position loses and repeats nothing.
+/// 7. **Shutdown** joins every task of the executor. Attempts of an executor that survives its host go on; all others are stopped.
+///
+/// # Errors
+/// `Invalid`: the job's specification cannot be run (unknown function, missing program): not retried. `Unavailable`: try again.
+#[async_trait]
+pub trait Executor: Send + Sync + fmt::Debug {
+    /// Connects the executor to a scheduler: reports go there from now on. Called once each time this process begins to lead.
+    async fn attach(&self, host: ExecutorHost) -> Result<()>;
+
+    /// Accepts an attempt for running.
+    async fn submit(&self, launch: Launch) -> Result<Submission>;
+
+    /// How these attempts stand, in the order asked. At most [`OBSERVE_MAX`].
+    async fn observe(&self, attempts: &[AttemptId]) -> Result<Vec<Observation>>;
+
+    /// Asks an attempt to end.
+    async fn stop(&self, attempt: AttemptId, mode: StopMode) -> Result<()>;
+
+    /// What the attempt wrote after `from`, at most `bytes_max` (and at most [`LOG_CHUNK_BYTES_MAX`]).
+    async fn logs(
+        &self,
+        attempt: AttemptId,
+        stream: LogStream,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<LogChunk>;
+
+    /// What this platform can do.
+    fn capabilities(&self) -> ExecutorCapabilities;
+
+    /// Ends all work of the executor itself and joins its tasks.
+    async fn shutdown(&self) -> Result<()>;
+}
+
+/// What a platform can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutorCapabilities {
+    /// Attempts go on when the host application dies, and are found again.
+    pub survives_host: bool,
+    /// `logs` works.
+    pub logs: bool,
+    /// `stop` can be graceful.
+    pub graceful_stop: bool,
+}
+
+impl ExecutorCapabilities {
+    /// Declares that attempts go on when the host application dies.
+    #[must_use]
+    pub fn survives_host(mut self) -> Self {
+        self.survives_host = true;
+        self
+    }
+
+    /// Declares that logs can be read.
+    #[must_use]
+    pub fn logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
+
+    /// Declares that attempts can be asked to stop gracefully.
+    #[must_use]
+    pub fn graceful_stop(mut self) -> Self {
+        self.graceful_stop = true;
+        self
+    }
+}
+
+/// Everything needed to start one attempt.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Which attempt; its identity on the platform.
+    pub attempt: AttemptId,
+    /// Epoch of the leader that decided. An executor that knows a higher one for this attempt refuses.
+    pub epoch: u64,
+    /// Project of the workflow.
+    pub project: ProjectName,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The workflow execution that the job belongs to.
+    pub workflow_execution: WorkflowExecutionId,
+    /// The job.
+    pub job: JobName,
+    /// What to run, in the executor's own terms: the job's `spec`.
+    pub spec: Value,
+    /// Parameters: those of the job, overridden by those of the workflow execution.
+    pub params: Value,
+    /// The events that made the job run, oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// Wall-clock limit of the attempt.
+    pub timeout: Option<Duration>,
+    /// Time between a graceful stop and the kill.
+    pub stop_grace: Duration,
+}
+
+/// The answer to a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submission {
+    /// Accepted now.
+    Submitted,
+    /// Was accepted before; nothing was started by this call.
+    AlreadySubmitted,
+}
+
+/// How an attempt is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopMode {
+    /// Ask, then kill after the grace time of the launch.
+    Graceful,
+    /// Kill now.
+    Kill,
+}
+
+/// How an attempt stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// Never accepted here, or forgotten for good; it will not run.
+    NotFound,
+    /// Accepted, not started yet.
+    Queued,
+    /// Running.
+    Running,
+    /// Ended.
+    Ended(Ending),
+    /// The platform cannot say now. No other attempt may be started meanwhile.
+    Unknown,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ending")]
+pub enum Ending {
+    /// It did its work.
+    Succeeded {
+        /// What it returned, JSON.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+    },
+    /// It failed.
+    Failed {
+        /// Why, for people.
+        message: String,
+        /// Exit code or `128 + signal` of a process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// Whether another attempt may help. `false` for an unknown function or a missing program.
+        #[serde(default = "yes")]
+        retryable: bool,
+    },
+    /// It was stopped on request.
+    Stopped,
+    /// It exceeded its wall-clock limit.
+    TimedOut,
+    /// It vanished: its host or supervisor died and the outcome cannot be known.
+    Lost {
+        /// Why, for people.
+        message: String,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Ending {
+    /// A failure that another attempt may mend.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            exit_code: None,
+            retryable: true,
+        }
+    }
+}
+
+/// What an executor tells the scheduler of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// When, by the executor's clock.
+    pub at: Timestamp,
+    /// What.
+    pub kind: ReportKind,
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum ReportKind {
+    /// It began to run.
+    Started,
+    /// A streaming job is ready: what depends on it may start.
+    Ready,
+    /// It ended; nothing more will be reported of it.
+    Ended(Ending),
+}
+
+/// What an executor is given to report with.
+#[derive(Debug, Clone)]
+pub struct ExecutorHost {
+    /// Where reports go.
+    pub reporter: Reporter,
+    /// The store, for the contexts of jobs.
+    pub store: Arc<dyn MetaStore>,
+    /// The log, for events of jobs.
+    pub bus: Arc<dyn EventBus>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The sending end of the report queue: bounded, so a scheduler that lags slows its executors down instead of growing.
+#[derive(Debug, Clone)]
+pub struct Reporter(mpsc::Sender<Report>);
+
+impl Reporter {
+    /// A reporter and its receiving end, with room for `capacity` reports.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<Report>) {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        (Self(sender), receiver)
+    }
+
+    /// Reports; waits while the queue is full.
+    ///
+    /// # Errors
+    /// `Closed` when the scheduler is gone: keep the ending and answer `observe` with it.
+    pub async fn report(&self, report: Report) -> Result<()> {
+        self.0
+            .send(report)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Closed, "report", "the scheduler is gone"))
+    }
+}
+
+/// One of the two outputs of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A piece of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Read on from here.
+    pub next: u64,
+    /// The attempt has ended and this is the end.
+    pub is_end: bool,
+}
+
+/// One line of the job event protocol: what a process appends to the file named by `AIFLOW_EVENTS`.
+///
+/// ```
+/// # use aiflow_core::executor::JobEventLine;
+/// let line: JobEventLine = serde_json::from_str(r#"{"key": "samples", "value": {"rows": 320}}"#).unwrap();
+/// assert_eq!(line.key, "samples");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobEventLine {
+    /// Key, required.
+    pub key: String,
+    /// Any JSON; null if missing.
+    #[serde(default)]
+    pub value: Value,
+    /// Type; `UNDEFINED` if missing.
+    #[serde(default)]
+    pub event_type: Option<String>,
+    /// Namespace; the project of the job if missing.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// For all executions instead of the job's own.
+    #[serde(default)]
+    pub broadcast: bool,
+}
+
+impl JobEventLine {
+    /// The event that line number `line` (from 1) of `launch` stands for. The id names attempt and line, so that reading the file again
+    /// publishes nothing twice.
+    #[must_use]
+    pub fn into_event(self, launch: &JobIdentity, line: u64) -> NewEvent {
+        let namespace = self.namespace.unwrap_or_else(|| launch.project.to_string());
+        let mut event = NewEvent::identified(
+            format!("job:{}:{line}", launch.attempt),
+            namespace,
+            self.key,
+        )
+        .value(self.value)
+        .sender(launch.job.as_str());
+        if let Some(event_type) = self.event_type {
+            event = event.event_type(event_type);
+        }
+        event.context.attempt = Some(launch.attempt);
+        if !self.broadcast {
+            event = event.for_execution(launch.workflow_execution);
+        }
+        event
+    }
+}
+
+/// Who a running job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobIdentity {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its project.
+    pub project: ProjectName,
+    /// Its workflow.
+    pub workflow: WorkflowName,
+    /// Its workflow execution.
+    pub workflow_execution: WorkflowExecutionId,
+    /// Its job.
+    pub job: JobName,
+}
+
+impl Launch {
+    /// Who the job of this launch is.
+    #[must_use]
+    pub fn identity(&self) -> JobIdentity {
+        JobIdentity {
+            attempt: self.attempt,
+            project: self.project.clone(),
+            workflow: self.workflow.clone(),
+            workflow_execution: self.workflow_execution,
+            job: self.job.clone(),
+        }
+    }
+}

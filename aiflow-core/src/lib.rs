@@ -1,0 +1,16 @@
+//! Vocabulary, ports, pure scheduling engine and runtime of AIFlow.
+//!
+//! Most applications depend on the crate `aiflow`, which wires backends to this one. Depend on `aiflow-core` to write a backend.
+//!
+//! In reading order: [`error`], [`id`], [`time`] → [`event`] → [`workflow`], [`execution`], [`graph`] → the ports [`store`], [`bus`],
+//! [`executor`], [`translator`] → [`memory`]; [`engine`] decides, [`runtime`] does.
+
+pub mod bus;
+pub mod error;
+pub mod event;
+pub mod executor;
+pub mod id;
+pub mod store;
+pub mod time;
+
+pub use error::{Error, ErrorKind, Result, Retry};

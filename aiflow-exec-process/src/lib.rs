@@ -1,0 +1,1 @@
+//! aiflow-exec-process
