@@ -131,6 +131,8 @@ pub struct Launch {
     pub events: Vec<Arc<Event>>,
     /// Wall-clock limit of the attempt.
     pub timeout: Option<Duration>,
+    /// The attempt is killed and has failed when it gives no sign of life for so long; `None`: it need not give any.
+    pub heartbeat_timeout: Option<Duration>,
     /// Time between a graceful stop and the kill.
     pub stop_grace: Duration,
 }

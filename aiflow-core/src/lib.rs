@@ -6,11 +6,15 @@
 //! [`executor`], [`translator`] → [`memory`]; [`engine`] decides, [`runtime`] does.
 
 pub mod bus;
+pub mod control;
 pub mod error;
 pub mod event;
+pub mod execution;
 pub mod executor;
+pub mod function;
 pub mod id;
 pub mod store;
 pub mod time;
+pub mod workflow;
 
 pub use error::{Error, ErrorKind, Result, Retry};

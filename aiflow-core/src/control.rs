@@ -1,0 +1,157 @@
+//! Control events: how do operators, executors and timers speak to the scheduler?
+//!
+//! Each is an event in the reserved namespace [`SYSTEM_NAMESPACE`], on the same log and in the same order as everything else.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{NewEvent, SYSTEM_NAMESPACE};
+use crate::executor::ReportKind;
+use crate::id::{
+    AttemptId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName,
+};
+use crate::time::Timestamp;
+use crate::workflow::JobAction;
+
+/// Type of the event that says that a control event was refused. Namespace = system, key = its offset, value = the reason.
+pub const CONTROL_REFUSED: &str = "CONTROL_REFUSED";
+
+/// What is asked of the scheduler, or reported to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "control")]
+#[non_exhaustive]
+pub enum Control {
+    /// A version of a workflow was stored; new executions use it.
+    WorkflowSubmitted {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+        /// Version, from 1.
+        version: u32,
+    },
+    /// Start an execution of the latest version. The execution's id is this event's offset, number 0.
+    StartWorkflow {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+        /// Parameters that override those of the workflow, a JSON object or null.
+        params: Value,
+    },
+    /// Stop a workflow execution and all its jobs.
+    StopExecution {
+        /// Which.
+        execution: WorkflowExecutionId,
+    },
+    /// Act on one job of a running workflow execution, as a rule would.
+    ActOnJob {
+        /// The workflow execution.
+        execution: WorkflowExecutionId,
+        /// The job.
+        job: JobName,
+        /// What to do.
+        action: JobAction,
+    },
+    /// Let a workflow start executions, or not. Running ones go on.
+    EnableWorkflow {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+        /// Whether it may start.
+        enabled: bool,
+    },
+    /// An executor's report.
+    Reported {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What happened.
+        #[serde(flatten)]
+        report: ReportKind,
+    },
+    /// The timer of a job execution is due.
+    TimerFired {
+        /// Whose timer.
+        job_execution: JobExecutionId,
+        /// When it was due: a timer that was set anew meanwhile is not meant.
+        due: Timestamp,
+    },
+}
+
+impl Control {
+    /// The event that carries this. Give facts an id that names them, so that repeating the publish is harmless.
+    #[must_use]
+    pub fn into_event(self, id: impl Into<String>) -> NewEvent {
+        let (event_type, key) = match &self {
+            Self::WorkflowSubmitted {
+                project, workflow, ..
+            } => ("WORKFLOW_SUBMITTED", format!("{project}/{workflow}")),
+            Self::StartWorkflow {
+                project, workflow, ..
+            } => ("START_WORKFLOW", format!("{project}/{workflow}")),
+            Self::EnableWorkflow {
+                project, workflow, ..
+            } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
+            Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
+            Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
+            Self::Reported { attempt, .. } => ("REPORTED", attempt.to_string()),
+            Self::TimerFired { job_execution, .. } => ("TIMER_FIRED", job_execution.to_string()),
+        };
+        // Control events are plain data with string keys, which always serialise.
+        let value = serde_json::to_value(&self).unwrap_or_default();
+        NewEvent::identified(id, SYSTEM_NAMESPACE, key)
+            .event_type(event_type)
+            .value(value)
+    }
+
+    /// What `event` asks or reports; `None` if it is no control event.
+    ///
+    /// # Errors
+    /// `Corrupt` if it stands in the system namespace and cannot be read.
+    pub fn from_event(event: &NewEvent) -> Result<Option<Self>> {
+        if event.namespace != SYSTEM_NAMESPACE || event.event_type == CONTROL_REFUSED {
+            return Ok(None);
+        }
+        Self::deserialize(&event.value).map(Some).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "read control event", error.to_string())
+                .with("type", &event.event_type)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Ending;
+    use crate::id::Offset;
+
+    #[test]
+    fn a_report_reads_back() {
+        let attempt = AttemptId::new(JobExecutionId::new(Offset(3), 0), 1);
+        for report in [
+            ReportKind::Started,
+            ReportKind::Ready,
+            ReportKind::Ended(Ending::failed("boom")),
+            ReportKind::Ended(Ending::Stopped),
+        ] {
+            let control = Control::Reported { attempt, report };
+            let event = control.clone().into_event("x");
+            assert_eq!(Control::from_event(&event).unwrap(), Some(control));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_system_namespace_unreadable_is_an_error() {
+        let event = NewEvent::new(SYSTEM_NAMESPACE, "x").value("nonsense");
+        assert_eq!(
+            Control::from_event(&event).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        assert_eq!(
+            Control::from_event(&NewEvent::new("wine", "x")).unwrap(),
+            None
+        );
+    }
+}

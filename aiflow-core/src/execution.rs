@@ -1,0 +1,366 @@
+//! Executions: how does one run of a workflow, and of each of its jobs, stand?
+//!
+//! These structs are what the engine keeps, what the store holds, and what people see: one truth, no copies.
+//! Source: seed "WorkflowExecution", "JobExecution".
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::executor::Ending;
+use crate::id::{
+    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName,
+    WorkflowExecutionId, WorkflowName,
+};
+use crate::time::Timestamp;
+use crate::workflow::{Completion, JobAction, WorkflowAction};
+
+/// Record kind of a workflow and its latest version.
+pub const KIND_WORKFLOW: &str = "workflow";
+/// Record kind of one immutable version of a workflow.
+pub const KIND_WORKFLOW_VERSION: &str = "workflow_version";
+/// Record kind of a workflow execution.
+pub const KIND_WORKFLOW_EXECUTION: &str = "workflow_execution";
+/// Record kind of a job execution.
+pub const KIND_JOB_EXECUTION: &str = "job_execution";
+/// Record kind of a firing that made no execution: its action was none, superseded or without effect.
+pub const KIND_FIRING: &str = "firing";
+/// Record kind of an event that could not be applied, with the reason.
+pub const KIND_DEAD_LETTER: &str = "dead_letter";
+
+macro_rules! status {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum $type {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant),+
+        }
+
+        impl $type {
+            /// Every status, in life-cycle order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The status in capitals, as stored and as the value of its event.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+status!(
+    /// How a job execution stands.
+    ///
+    /// `Init → Queued → Running (→ Ready) → Succeeded | Failed | Stopped`, with `Retrying` between attempts and `Stopping` on the way to
+    /// `Stopped`. The terminal ones absorb.
+    JobStatus {
+        /// Waits for the previous execution of its job to end.
+        Init = "INIT",
+        /// Handed to its executor.
+        Queued = "QUEUED",
+        /// Runs.
+        Running = "RUNNING",
+        /// Runs, streams, and has said that what depends on it may start.
+        Ready = "READY",
+        /// Its platform cannot say; no other attempt is started meanwhile.
+        Unknown = "UNKNOWN",
+        /// Waits for its next attempt.
+        Retrying = "RETRYING",
+        /// Asked to stop.
+        Stopping = "STOPPING",
+        /// Did its work.
+        Succeeded = "SUCCEEDED",
+        /// Failed for good.
+        Failed = "FAILED",
+        /// Was stopped.
+        Stopped = "STOPPED",
+        /// Never ran, and its workflow execution has ended. Set on jobs, not on executions of jobs.
+        Skipped = "SKIPPED",
+    }
+);
+
+impl JobStatus {
+    /// Whether it never changes again.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Stopped | Self::Skipped
+        )
+    }
+
+    /// Whether reaching it is announced as an event.
+    #[must_use]
+    pub fn is_announced(self) -> bool {
+        !matches!(
+            self,
+            Self::Init | Self::Queued | Self::Unknown | Self::Stopping
+        )
+    }
+
+    /// Whether a job execution may go from this status to `next`.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        use JobStatus::{
+            Failed, Init, Queued, Ready, Retrying, Running, Skipped, Stopped, Stopping, Succeeded,
+            Unknown,
+        };
+        match self {
+            Init => matches!(next, Queued | Stopped),
+            Queued => matches!(
+                next,
+                Running | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
+            ),
+            Running => matches!(
+                next,
+                Ready | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
+            ),
+            Ready => matches!(
+                next,
+                Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
+            ),
+            Unknown => matches!(
+                next,
+                Queued | Running | Ready | Retrying | Stopping | Succeeded | Failed | Stopped
+            ),
+            Retrying => matches!(next, Queued | Stopped),
+            Stopping => matches!(next, Stopped),
+            Succeeded | Failed | Stopped | Skipped => false,
+        }
+    }
+}
+
+status!(
+    /// How a workflow execution stands.
+    WorkflowStatus {
+        /// Its jobs may run.
+        Running = "RUNNING",
+        /// Asked to stop; some of its jobs have not ended yet.
+        Stopping = "STOPPING",
+        /// Ended; no job failed or was stopped last.
+        Succeeded = "SUCCEEDED",
+        /// Ended; the last execution of some job failed.
+        Failed = "FAILED",
+        /// Was stopped, or ended with a job stopped last.
+        Stopped = "STOPPED",
+    }
+);
+
+impl WorkflowStatus {
+    /// Whether it never changes again.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Stopped)
+    }
+}
+
+/// Why something was done: the rule, and exactly the events that satisfied it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firing {
+    /// The rule; `None` for a start with the workflow execution or by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+    /// The events used, oldest first. For a start by hand, the request.
+    pub events: Vec<Offset>,
+    /// Length of the chain of causes behind it.
+    #[serde(default)]
+    pub hops: u32,
+}
+
+/// One run of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowExecution {
+    /// Identity.
+    pub id: WorkflowExecutionId,
+    /// Project.
+    pub project: ProjectName,
+    /// Workflow.
+    pub workflow: WorkflowName,
+    /// Version of the workflow that it is pinned to.
+    pub version: u32,
+    /// How it stands.
+    pub status: WorkflowStatus,
+    /// When it ends.
+    pub completion: Completion,
+    /// Parameters: those of the workflow, overridden by those of the start.
+    pub params: Value,
+    /// Why it was started.
+    pub cause: Firing,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Its jobs that have run or wait to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<JobName, JobSlot>,
+    /// What the rules of its jobs have seen so far; empty states are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<JobName, BTreeMap<RuleName, RuleState>>,
+    /// Events of its own that were announced and not applied yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unapplied: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// A job within a workflow execution.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSlot {
+    /// The live execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<JobExecutionId>,
+    /// The execution that starts when `current` has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<JobExecutionId>,
+    /// Executions so far.
+    pub runs: u32,
+    /// How the last ended one ended; `Skipped` if none ever ran and the workflow execution has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<JobStatus>,
+}
+
+/// What a rule has seen: one entry per operand, in the order of the condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RuleState {
+    /// The operands.
+    pub operands: Vec<OperandState>,
+}
+
+/// Offsets of the matching events that an operand may still use, oldest first; at most one for a repeated operand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OperandState {
+    /// The offsets.
+    pub pending: VecDeque<Offset>,
+}
+
+/// One execution of a job; its retries are attempts of the same execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobExecution {
+    /// Identity.
+    pub id: JobExecutionId,
+    /// The workflow execution it belongs to.
+    pub workflow_execution: WorkflowExecutionId,
+    /// Project.
+    pub project: ProjectName,
+    /// Workflow.
+    pub workflow: WorkflowName,
+    /// Job.
+    pub job: JobName,
+    /// Executor.
+    pub executor: ExecutorName,
+    /// How it stands.
+    pub status: JobStatus,
+    /// Number of the current attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that failed and count against the retry policy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// Attempts that were lost with their host.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub losses: u32,
+    /// Why it was started.
+    pub cause: Firing,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its current attempt began to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// When its current attempt exceeds its time limit, or its next attempt is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timestamp>,
+    /// The running attempt was told to stop because it exceeded its time limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
+    /// How the last ended attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+impl JobExecution {
+    /// The current attempt.
+    #[must_use]
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId::new(self.id, self.attempt)
+    }
+
+    /// What it returned, if it succeeded.
+    #[must_use]
+    pub fn output(&self) -> Option<&Value> {
+        match &self.ending {
+            Some(Ending::Succeeded { output }) => Some(output),
+            _ => None,
+        }
+    }
+}
+
+/// A firing that made no execution, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiringRecord {
+    /// The workflow execution whose job the rule is about; `None` for a workflow rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_execution: Option<WorkflowExecutionId>,
+    /// Workflow.
+    pub workflow: WorkflowName,
+    /// Job; `None` for a workflow rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
+    /// The firing.
+    #[serde(flatten)]
+    pub firing: Firing,
+    /// The action that the rule asked for.
+    pub action: RuleAction,
+    /// What became of it.
+    pub outcome: FiringOutcome,
+}
+
+/// An action of either kind of rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RuleAction {
+    /// On a job.
+    Job(JobAction),
+    /// On a workflow.
+    Workflow(WorkflowAction),
+}
+
+/// What became of a firing that made no execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FiringOutcome {
+    /// The action was taken: something was told to stop.
+    Stopped,
+    /// The action was NONE.
+    None,
+    /// START of a job that is live.
+    AlreadyLive,
+    /// STOP of a job or workflow that is not live.
+    NotLive,
+    /// START or RESTART while another one waits already.
+    Merged,
+    /// An earlier rule of the job acted on the same event.
+    Superseded,
+    /// The chain of causes is longer than its bound.
+    TooManyHops,
+}

@@ -1,0 +1,212 @@
+//! Checks of a definition: what is wrong with it, all at once, and where?
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Workflow};
+use crate::error::{Error, Result};
+use crate::execution::JobStatus;
+use crate::id::RuleName;
+
+/// The most jobs in a workflow.
+pub const JOBS_MAX: usize = 10_000;
+/// The most rules in a workflow, job and workflow rules together.
+pub const RULES_MAX: usize = 10_000;
+/// The most operands of one rule.
+pub const OPERANDS_PER_RULE_MAX: usize = 256;
+/// The deepest nesting of conditions.
+const CONDITION_DEPTH_MAX: usize = 32;
+
+/// One thing that is wrong with a definition, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// Where: `job train`, `edge 3`, `job train, rule start-1a2b`.
+    pub path: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// A diagnostic.
+    #[must_use]
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+
+    /// One error that carries all diagnostics; `Ok` if there are none.
+    ///
+    /// # Errors
+    /// `Invalid`, listing every diagnostic.
+    pub fn into_result(diagnostics: &[Self], operation: &'static str) -> Result<()> {
+        if diagnostics.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = diagnostics.iter().map(Self::to_string).collect();
+        Err(Error::invalid(operation, lines.join("; ")).with("problems", diagnostics.len()))
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+impl Workflow {
+    /// Everything that is wrong with this definition; empty if it can be submitted.
+    #[must_use]
+    pub fn check(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        if self.jobs.is_empty() {
+            found.push(Diagnostic::new(
+                format!("workflow {}", self.name),
+                "has no job",
+            ));
+        }
+        let n_rules = self.control_edges.len().saturating_add(self.rules.len());
+        for (what, n, max) in [
+            ("jobs", self.jobs.len(), JOBS_MAX),
+            ("rules", n_rules, RULES_MAX),
+        ] {
+            if n > max {
+                found.push(Diagnostic::new(
+                    format!("workflow {}", self.name),
+                    format!("has {n} {what}, at most {max} are allowed"),
+                ));
+            }
+        }
+        if !(self.params.is_null() || self.params.is_object()) {
+            found.push(Diagnostic::new("params", "must be a JSON object"));
+        }
+        self.check_jobs(&mut found);
+        self.check_rules(&mut found);
+        found
+    }
+
+    fn check_jobs(&self, found: &mut Vec<Diagnostic>) {
+        let mut names = BTreeSet::new();
+        for job in &self.jobs {
+            let path = format!("job {}", job.name);
+            if !names.insert(&job.name) {
+                found.push(Diagnostic::new(&path, "is defined twice"));
+            }
+            if !(job.params.is_null() || job.params.is_object()) {
+                found.push(Diagnostic::new(&path, "params must be a JSON object"));
+            }
+            if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
+                found.push(Diagnostic::new(&path, "timeout_ms must be at least 1"));
+            }
+        }
+    }
+
+    fn check_rules(&self, found: &mut Vec<Diagnostic>) {
+        let mut names: BTreeSet<(Option<&str>, &RuleName)> = BTreeSet::new();
+        for (i, edge) in self.control_edges.iter().enumerate() {
+            let path = format!(
+                "control edge {} of job {}, rule {}",
+                i.saturating_add(1),
+                edge.job,
+                edge.rule.name
+            );
+            if self.job(&edge.job).is_none() {
+                found.push(Diagnostic::new(
+                    &path,
+                    "the job is not defined in this workflow",
+                ));
+            }
+            if !names.insert((Some(edge.job.as_str()), &edge.rule.name)) {
+                found.push(Diagnostic::new(
+                    &path,
+                    "the job has another rule of this name or content",
+                ));
+            }
+            self.check_condition(&edge.rule.condition, &path, 0, found);
+            self.check_operands(&edge.rule.condition, &path, found);
+        }
+        for rule in &self.rules {
+            let path = format!("workflow rule {}", rule.name);
+            if !names.insert((None, &rule.name)) {
+                found.push(Diagnostic::new(
+                    &path,
+                    "the workflow has another rule of this name or content",
+                ));
+            }
+            self.check_condition(&rule.condition, &path, 0, found);
+            self.check_operands(&rule.condition, &path, found);
+        }
+    }
+
+    fn check_operands(&self, condition: &Condition, path: &str, found: &mut Vec<Diagnostic>) {
+        let n = condition.operands(&self.name).len();
+        if n > OPERANDS_PER_RULE_MAX {
+            found.push(Diagnostic::new(
+                path,
+                format!("has {n} operands, at most {OPERANDS_PER_RULE_MAX} are allowed"),
+            ));
+        }
+    }
+
+    fn check_condition(
+        &self,
+        condition: &Condition,
+        path: &str,
+        depth: usize,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        if depth > CONDITION_DEPTH_MAX {
+            found.push(Diagnostic::new(
+                path,
+                format!("conditions are nested deeper than {CONDITION_DEPTH_MAX}"),
+            ));
+            return;
+        }
+        match condition {
+            Condition::On(_) => {}
+            Condition::JobStatus { job, statuses, .. } => {
+                if self.job(job).is_none() {
+                    found.push(Diagnostic::new(
+                        path,
+                        format!("waits for job {job}, which is not defined in this workflow"),
+                    ));
+                }
+                if statuses.is_empty() {
+                    found.push(Diagnostic::new(
+                        path,
+                        format!("waits for no status of job {job}"),
+                    ));
+                }
+                if let Some(status) = statuses.iter().find(|status| !status.is_announced()) {
+                    found.push(Diagnostic::new(
+                        path,
+                        format!(
+                            "waits for status {} of job {job}, which is never announced to rules",
+                            status.as_str()
+                        ),
+                    ));
+                }
+                if statuses.contains(&JobStatus::Skipped) {
+                    found.push(Diagnostic::new(
+                        path,
+                        "Skipped is decided when the execution ends, so no rule of it can see it",
+                    ));
+                }
+            }
+            Condition::All(conditions) | Condition::Any(conditions) => {
+                if conditions.is_empty() {
+                    found.push(Diagnostic::new(
+                        path,
+                        "has an empty all or any; it must have at least one operand",
+                    ));
+                }
+                for condition in conditions {
+                    self.check_condition(condition, path, depth.saturating_add(1), found);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Workflows: which jobs are there, and which rules start, stop and restart them?
+//!
+//! A workflow is plain data: it is built by a translator from an AI graph, or by hand, stored as a version, and never changed after.
+//! Source: seed "Workflow", "Job", "Control Edge", "Job Scheduling Rule".
+
+mod check;
+mod condition;
+mod rule;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+pub use check::{Diagnostic, JOBS_MAX, OPERANDS_PER_RULE_MAX, RULES_MAX};
+pub use condition::{
+    Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on,
+    on_model_version, workflow_status,
+};
+pub use rule::{
+    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start,
+    start_workflow, stop, stop_workflow,
+};
+
+use crate::id::{ExecutorName, JobName, ProjectName, WorkflowName};
+
+/// Jobs, the control edges between events and jobs, and the rules that start and stop the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workflow {
+    /// Project it belongs to.
+    pub project: ProjectName,
+    /// Name, unique in the project.
+    pub name: WorkflowName,
+    /// The jobs, in definition order.
+    pub jobs: Vec<Job>,
+    /// The control edges, in definition order: of the rules of one job, the first satisfied one acts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_edges: Vec<ControlEdge>,
+    /// Rules on the workflow as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<WorkflowRule>,
+    /// Parameters that every execution starts with, a JSON object.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+    /// When an execution ends; inferred if `None`, see [`Workflow::completion`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
+}
+
+/// The unit that the scheduler runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Name, unique in the workflow.
+    pub name: JobName,
+    /// Which executor runs it: `function`, `process`, …
+    pub executor: ExecutorName,
+    /// What to run, in the executor's own terms.
+    pub spec: Value,
+    /// Parameters, a JSON object; those of the workflow execution override them.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+    /// Never ends by itself: an execution with such a job stands until it is stopped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub streaming: bool,
+    /// What to do when an attempt fails.
+    #[serde(default, skip_serializing_if = "RetryPolicy::is_never")]
+    pub retry: RetryPolicy,
+    /// Wall-clock limit of one attempt, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millis_option",
+        rename = "timeout_ms"
+    )]
+    pub timeout: Option<Duration>,
+    /// An attempt that gives no sign of life for so long is killed and has failed, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millis_option",
+        rename = "heartbeat_timeout_ms"
+    )]
+    pub heartbeat_timeout: Option<Duration>,
+    /// Time between asking an attempt to stop and killing it, in milliseconds.
+    #[serde(default = "stop_grace", with = "millis", rename = "stop_grace_ms")]
+    pub stop_grace: Duration,
+}
+
+impl Job {
+    /// The default of [`Job::stop_grace`].
+    pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+    /// A batch job without parameters, retries or limits.
+    #[must_use]
+    pub fn new(name: JobName, executor: ExecutorName, spec: Value) -> Self {
+        Self {
+            name,
+            executor,
+            spec,
+            params: Value::Null,
+            streaming: false,
+            retry: RetryPolicy::never(),
+            timeout: None,
+            heartbeat_timeout: None,
+            stop_grace: Self::STOP_GRACE,
+        }
+    }
+}
+
+fn stop_grace() -> Duration {
+    Job::STOP_GRACE
+}
+
+/// What to do when an attempt fails: how often and after which pause to try again.
+///
+/// The pause before retry `n` (from 1) is `backoff * factor^(n-1)`, at most `backoff_max`. An attempt that is *lost* (its host died) is
+/// repeated at once and does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Retries after the first attempt.
+    pub retries_max: u32,
+    /// Pause before the first retry, in milliseconds.
+    #[serde(with = "millis", rename = "backoff_ms")]
+    pub backoff: Duration,
+    /// By how much the pause grows with each retry; 1 keeps it fixed.
+    #[serde(default = "one")]
+    pub factor: u32,
+    /// The longest pause, in milliseconds.
+    #[serde(default = "backoff_max", with = "millis", rename = "backoff_ms_max")]
+    pub backoff_max: Duration,
+}
+
+impl RetryPolicy {
+    /// No retries.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self {
+            retries_max: 0,
+            backoff: Duration::ZERO,
+            factor: 1,
+            backoff_max: Duration::from_secs(300),
+        }
+    }
+
+    /// Up to `retries_max` retries with the same pause.
+    #[must_use]
+    pub const fn fixed(retries_max: u32, backoff: Duration) -> Self {
+        Self {
+            retries_max,
+            backoff,
+            factor: 1,
+            backoff_max: backoff,
+        }
+    }
+
+    /// Up to `retries_max` retries with a pause that doubles, at most five minutes.
+    #[must_use]
+    pub const fn exponential(retries_max: u32, backoff: Duration) -> Self {
+        Self {
+            retries_max,
+            backoff,
+            factor: 2,
+            backoff_max: Duration::from_secs(300),
+        }
+    }
+
+    /// The pause before retry `retry` (from 1).
+    #[must_use]
+    pub fn pause(&self, retry: u32) -> Duration {
+        let factor = self.factor.max(1).saturating_pow(retry.saturating_sub(1));
+        self.backoff.saturating_mul(factor).min(self.backoff_max)
+    }
+
+    fn is_never(&self) -> bool {
+        *self == Self::never()
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::never()
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn backoff_max() -> Duration {
+    RetryPolicy::never().backoff_max
+}
+
+/// The condition under which the scheduler acts on a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlEdge {
+    /// The job acted on.
+    pub job: JobName,
+    /// When and how.
+    pub rule: SchedulingRule,
+}
+
+/// When an execution of a workflow ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Completion {
+    /// When nothing runs, nothing is pending, and every event of its jobs was applied.
+    Idle,
+    /// Never by itself; it is stopped by a rule or by hand.
+    Standing,
+}
+
+impl Workflow {
+    /// A workflow without jobs.
+    #[must_use]
+    pub fn new(project: ProjectName, name: WorkflowName) -> Self {
+        Self {
+            project,
+            name,
+            jobs: Vec::new(),
+            control_edges: Vec::new(),
+            rules: Vec::new(),
+            params: Value::Null,
+            completion: None,
+        }
+    }
+
+    /// The job of this name.
+    #[must_use]
+    pub fn job(&self, name: &JobName) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.name == *name)
+    }
+
+    /// The rules of a job, in definition order.
+    pub fn rules_of<'a>(&'a self, job: &'a JobName) -> impl Iterator<Item = &'a SchedulingRule> {
+        self.control_edges
+            .iter()
+            .filter(move |edge| edge.job == *job)
+            .map(|edge| &edge.rule)
+    }
+
+    /// Whether the job starts together with its workflow execution: it has no rule that starts or restarts it.
+    #[must_use]
+    pub fn starts_with_execution(&self, job: &JobName) -> bool {
+        !self
+            .rules_of(job)
+            .any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
+    }
+
+    /// When its executions end: as set; otherwise `Standing` if a job is streaming or no job starts without an event; otherwise `Idle`.
+    #[must_use]
+    pub fn completion(&self) -> Completion {
+        self.completion.unwrap_or_else(|| {
+            let streaming = self.jobs.iter().any(|job| job.streaming);
+            let starts = self
+                .jobs
+                .iter()
+                .any(|job| self.starts_with_execution(&job.name));
+            if streaming || !starts {
+                Completion::Standing
+            } else {
+                Completion::Idle
+            }
+        })
+    }
+
+    /// A hash of the content: equal exactly if the definitions are equal.
+    #[must_use]
+    pub fn content_hash(&self) -> String {
+        hash_of(self)
+    }
+}
+
+/// SHA-256 of the compact JSON of `value`, in hex. JSON objects have sorted keys, so the text is canonical.
+fn hash_of<T: Serialize>(value: &T) -> String {
+    // A definition is plain data with string keys, which always serialises.
+    let json = serde_json::to_value(value)
+        .map(|value| value.to_string())
+        .unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(json.as_bytes());
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// `Duration` as whole milliseconds.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// `Option<Duration>` as whole milliseconds.
+pub(crate) mod millis_option {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration
+            .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workflow() -> Workflow {
+        let mut workflow = Workflow::new(
+            ProjectName::parse("wine").unwrap(),
+            WorkflowName::parse("quality").unwrap(),
+        );
+        for name in ["prepare", "train"] {
+            let executor = ExecutorName::parse("function").unwrap();
+            workflow.jobs.push(Job::new(
+                JobName::parse(name).unwrap(),
+                executor,
+                Value::from("f"),
+            ));
+        }
+        workflow.control_edges.push(ControlEdge {
+            job: JobName::parse("train").unwrap(),
+            rule: start(on("samples")),
+        });
+        workflow
+    }
+
+    #[test]
+    fn completion_is_inferred() {
+        let mut workflow = workflow();
+        assert_eq!(workflow.completion(), Completion::Idle);
+        workflow.jobs[1].streaming = true;
+        assert_eq!(workflow.completion(), Completion::Standing);
+        workflow.completion = Some(Completion::Idle);
+        assert_eq!(workflow.completion(), Completion::Idle);
+    }
+
+    #[test]
+    fn a_definition_reads_back_and_keeps_its_hash() {
+        let workflow = workflow();
+        let text = serde_json::to_string_pretty(&workflow).unwrap();
+        let back: Workflow = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, workflow);
+        assert_eq!(back.content_hash(), workflow.content_hash());
+    }
+
+    #[test]
+    fn back_off_doubles_up_to_its_bound() {
+        let retry = RetryPolicy {
+            backoff_max: Duration::from_secs(5),
+            ..RetryPolicy::exponential(9, Duration::from_secs(1))
+        };
+        let pauses: Vec<u64> = (1..=5).map(|n| retry.pause(n).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 5, 5]);
+        assert_eq!(retry.pause(u32::MAX), Duration::from_secs(5));
+    }
+}

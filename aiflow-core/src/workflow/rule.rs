@@ -1,0 +1,167 @@
+//! Scheduling rules: under which condition is what done to a job or a workflow?
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::hash_of;
+use crate::id::RuleName;
+
+/// When `condition` is met, `action` is taken on a job. Source: seed "Job Scheduling Rule".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchedulingRule {
+    /// Identity under which the rule's state is kept. Derived from the content unless set, so that adding, removing or reordering other
+    /// rules does not touch it.
+    pub name: RuleName,
+    /// When.
+    pub condition: Condition,
+    /// What.
+    pub action: JobAction,
+}
+
+/// What a rule does to its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobAction {
+    /// Start it, unless it is live; if it is stopping, start it when it has stopped.
+    Start,
+    /// Stop it, if it is live, and cancel a start that waits.
+    Stop,
+    /// Stop it, if it is live, and start it when it has stopped.
+    Restart,
+    /// Nothing; the rules after it are superseded all the same.
+    None,
+}
+
+/// When `condition` is met, `action` is taken on the workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkflowRule {
+    /// Identity, as in [`SchedulingRule::name`].
+    pub name: RuleName,
+    /// When.
+    pub condition: Condition,
+    /// What.
+    pub action: WorkflowAction,
+}
+
+/// What a rule does to its workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[non_exhaustive]
+pub enum WorkflowAction {
+    /// Start an execution; several may run at once.
+    Start,
+    /// Stop the running executions: the one named by the newest event that the firing used, if it is of this workflow; otherwise all.
+    Stop,
+}
+
+fn derived_name(condition: &Condition, action: &str) -> RuleName {
+    let hash = hash_of(&(condition, action));
+    let name = format!(
+        "{}-{}",
+        action.to_ascii_lowercase(),
+        hash.get(..12).unwrap_or_default()
+    );
+    RuleName::parse(name).expect("an action and hex digits form a name")
+}
+
+impl SchedulingRule {
+    /// A rule whose name is derived from its content.
+    #[must_use]
+    pub fn new(condition: impl Into<Condition>, action: JobAction) -> Self {
+        let condition = condition.into();
+        Self {
+            name: derived_name(&condition, action.as_str()),
+            condition,
+            action,
+        }
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn named(mut self, name: RuleName) -> Self {
+        self.name = name;
+        self
+    }
+}
+
+impl WorkflowRule {
+    /// A rule whose name is derived from its content.
+    #[must_use]
+    pub fn new(condition: impl Into<Condition>, action: WorkflowAction) -> Self {
+        let condition = condition.into();
+        Self {
+            name: derived_name(&condition, action.as_str()),
+            condition,
+            action,
+        }
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn named(mut self, name: RuleName) -> Self {
+        self.name = name;
+        self
+    }
+}
+
+impl JobAction {
+    /// The action in capitals, as stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Stop => "STOP",
+            Self::Restart => "RESTART",
+            Self::None => "NONE",
+        }
+    }
+}
+
+impl WorkflowAction {
+    /// The action in capitals, as stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Stop => "STOP",
+        }
+    }
+}
+
+/// Start the job when this is met.
+#[must_use]
+pub fn start(condition: impl Into<Condition>) -> SchedulingRule {
+    SchedulingRule::new(condition, JobAction::Start)
+}
+
+/// Stop the job when this is met.
+#[must_use]
+pub fn stop(condition: impl Into<Condition>) -> SchedulingRule {
+    SchedulingRule::new(condition, JobAction::Stop)
+}
+
+/// Restart the job when this is met; start it if it is not live.
+#[must_use]
+pub fn restart(condition: impl Into<Condition>) -> SchedulingRule {
+    SchedulingRule::new(condition, JobAction::Restart)
+}
+
+/// Do nothing when this is met, and hide the rules after it.
+#[must_use]
+pub fn ignore(condition: impl Into<Condition>) -> SchedulingRule {
+    SchedulingRule::new(condition, JobAction::None)
+}
+
+/// Start an execution of the workflow when this is met.
+#[must_use]
+pub fn start_workflow(condition: impl Into<Condition>) -> WorkflowRule {
+    WorkflowRule::new(condition, WorkflowAction::Start)
+}
+
+/// Stop running executions of the workflow when this is met.
+#[must_use]
+pub fn stop_workflow(condition: impl Into<Condition>) -> WorkflowRule {
+    WorkflowRule::new(condition, WorkflowAction::Stop)
+}
