@@ -13,6 +13,7 @@ pub mod execution;
 pub mod executor;
 pub mod function;
 pub mod id;
+pub mod records;
 pub mod store;
 pub mod time;
 pub mod workflow;

@@ -1,0 +1,292 @@
+//! Records of workflows and executions: under which key and with which copied columns is each thing of the scheduler stored?
+//!
+//! The runtime writes these and clients read them, so the layout stands in one place. The body is always the whole struct as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::execution::{
+    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
+    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, RuleState, WorkflowExecution,
+};
+use crate::id::{JobExecutionId, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
+use crate::store::{Record, RecordKey, RecordPut};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+/// A workflow as the scheduler knows it: which version new executions use, whether there may be any, and what its rules have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowRecord {
+    /// Project.
+    pub project: ProjectName,
+    /// Workflow.
+    pub name: WorkflowName,
+    /// Version that new executions use.
+    pub version: u32,
+    /// Whether executions may be started.
+    pub enabled: bool,
+    /// What the workflow's own rules have seen so far; empty states are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<RuleName, RuleState>,
+}
+
+/// One submitted version of a workflow; never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowVersion {
+    /// Number, from 1, without gaps.
+    pub version: u32,
+    /// The definition.
+    pub workflow: Workflow,
+    /// [`Workflow::content_hash`] of the definition.
+    pub hash: String,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+}
+
+/// An event that could not be applied, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The event.
+    pub offset: Offset,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// `project/workflow`: id of the workflow's record, and parent of its versions and executions.
+#[must_use]
+pub fn workflow_id(project: &ProjectName, workflow: &WorkflowName) -> String {
+    format!("{project}/{workflow}")
+}
+
+/// Key of a workflow.
+#[must_use]
+pub fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> RecordKey {
+    RecordKey::new(KIND_WORKFLOW, workflow_id(project, workflow))
+}
+
+/// Key of one version of a workflow: `project/workflow/3`.
+#[must_use]
+pub fn workflow_version_key(
+    project: &ProjectName,
+    workflow: &WorkflowName,
+    version: u32,
+) -> RecordKey {
+    RecordKey::new(
+        KIND_WORKFLOW_VERSION,
+        format!("{project}/{workflow}/{version}"),
+    )
+}
+
+/// Key of a workflow execution.
+#[must_use]
+pub fn workflow_execution_key(id: WorkflowExecutionId) -> RecordKey {
+    RecordKey::new(KIND_WORKFLOW_EXECUTION, id.to_string())
+}
+
+/// Key of a job execution.
+#[must_use]
+pub fn job_execution_key(id: JobExecutionId) -> RecordKey {
+    RecordKey::new(KIND_JOB_EXECUTION, id.to_string())
+}
+
+/// Key of the dead letter of the event at `offset`.
+#[must_use]
+pub fn dead_letter_key(offset: Offset) -> RecordKey {
+    RecordKey::new(KIND_DEAD_LETTER, offset.to_string())
+}
+
+/// The record of a workflow. Name = workflow, state = `ENABLED` or `DISABLED`.
+#[must_use]
+pub fn workflow_put(workflow: &WorkflowRecord) -> RecordPut {
+    RecordPut {
+        project: workflow.project.to_string(),
+        name: workflow.name.to_string(),
+        state: if workflow.enabled {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        }
+        .to_owned(),
+        ..put(workflow_key(&workflow.project, &workflow.name), workflow)
+    }
+}
+
+/// The record of a version. Parent = [`workflow_id`], name = workflow.
+#[must_use]
+pub fn workflow_version_put(version: &WorkflowVersion) -> RecordPut {
+    let Workflow { project, name, .. } = &version.workflow;
+    RecordPut {
+        project: project.to_string(),
+        parent: workflow_id(project, name),
+        name: name.to_string(),
+        ..put(
+            workflow_version_key(project, name, version.version),
+            version,
+        )
+    }
+}
+
+/// The record of a workflow execution. Parent = [`workflow_id`], name = workflow, state = status.
+#[must_use]
+pub fn workflow_execution_put(execution: &WorkflowExecution) -> RecordPut {
+    RecordPut {
+        project: execution.project.to_string(),
+        parent: workflow_id(&execution.project, &execution.workflow),
+        name: execution.workflow.to_string(),
+        state: execution.status.to_string(),
+        ..put(workflow_execution_key(execution.id), execution)
+    }
+}
+
+/// The record of a job execution. Parent = workflow execution, name = job, state = status.
+#[must_use]
+pub fn job_execution_put(execution: &JobExecution) -> RecordPut {
+    RecordPut {
+        project: execution.project.to_string(),
+        parent: execution.workflow_execution.to_string(),
+        name: execution.job.to_string(),
+        state: execution.status.to_string(),
+        ..put(job_execution_key(execution.id), execution)
+    }
+}
+
+/// The record of a firing under an id that the writer chooses. Parent = the workflow execution, or [`workflow_id`] for a workflow rule;
+/// name = job, or workflow for a workflow rule; state = outcome.
+#[must_use]
+pub fn firing_put(
+    id: impl Into<String>,
+    project: &ProjectName,
+    firing: &FiringRecord,
+) -> RecordPut {
+    RecordPut {
+        project: project.to_string(),
+        parent: match firing.workflow_execution {
+            Some(execution) => execution.to_string(),
+            None => workflow_id(project, &firing.workflow),
+        },
+        name: match &firing.job {
+            Some(job) => job.to_string(),
+            None => firing.workflow.to_string(),
+        },
+        state: match body(&firing.outcome) {
+            Value::String(text) => text,
+            _ => String::new(),
+        },
+        ..put(RecordKey::new(KIND_FIRING, id), firing)
+    }
+}
+
+/// The record of a dead letter. Project is empty: the event may not be readable at all.
+#[must_use]
+pub fn dead_letter_put(letter: &DeadLetter) -> RecordPut {
+    put(dead_letter_key(letter.offset), letter)
+}
+
+/// The struct in the body of a record.
+///
+/// # Errors
+/// `Corrupt`, naming the record, if the body is not of this type.
+pub fn body_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
+    T::deserialize(&record.body).map_err(|error| {
+        Error::new(ErrorKind::Corrupt, "read record", error.to_string()).with("key", &record.key)
+    })
+}
+
+pub(crate) fn put<T: Serialize>(key: RecordKey, content: &T) -> RecordPut {
+    RecordPut::new(key, body(content))
+}
+
+fn body<T: Serialize>(content: &T) -> Value {
+    // What is stored is plain data with string keys, which always serialises.
+    serde_json::to_value(content).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::{Firing, FiringOutcome, RuleAction, WorkflowStatus};
+    use crate::id::JobName;
+    use crate::workflow::{Completion, JobAction};
+
+    fn stored(put: RecordPut) -> Record {
+        Record {
+            key: put.key,
+            project: put.project,
+            parent: put.parent,
+            name: put.name,
+            state: put.state,
+            body: put.body,
+            revision: 1,
+            created: Timestamp::EPOCH,
+            updated: Timestamp::EPOCH,
+        }
+    }
+
+    fn cause() -> Firing {
+        Firing {
+            rule: None,
+            events: vec![Offset(7)],
+            hops: 0,
+        }
+    }
+
+    #[test]
+    fn a_workflow_execution_reads_back_and_is_found_by_its_columns() {
+        let execution = WorkflowExecution {
+            id: WorkflowExecutionId::new(Offset(7), 0),
+            project: ProjectName::parse("wine").unwrap(),
+            workflow: WorkflowName::parse("quality").unwrap(),
+            version: 3,
+            status: WorkflowStatus::Running,
+            completion: Completion::Idle,
+            params: Value::Null,
+            cause: cause(),
+            created_at: Timestamp::EPOCH,
+            finished_at: None,
+            jobs: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            unapplied: 0,
+        };
+        let record = stored(workflow_execution_put(&execution));
+        assert_eq!(record.key.to_string(), "workflow_execution:7.0");
+        assert_eq!(
+            (record.parent.as_str(), record.state.as_str()),
+            ("wine/quality", "RUNNING")
+        );
+        assert_eq!(body_of::<WorkflowExecution>(&record).unwrap(), execution);
+        assert_eq!(
+            body_of::<WorkflowVersion>(&record).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+    }
+
+    #[test]
+    fn a_firing_is_found_by_its_execution_and_outcome() {
+        let firing = FiringRecord {
+            workflow_execution: Some(WorkflowExecutionId::new(Offset(7), 0)),
+            workflow: WorkflowName::parse("quality").unwrap(),
+            job: Some(JobName::parse("train").unwrap()),
+            firing: cause(),
+            action: RuleAction::Job(JobAction::Start),
+            outcome: FiringOutcome::AlreadyLive,
+        };
+        let record = stored(firing_put(
+            "9.0",
+            &ProjectName::parse("wine").unwrap(),
+            &firing,
+        ));
+        assert_eq!(
+            (
+                record.parent.as_str(),
+                record.name.as_str(),
+                record.state.as_str()
+            ),
+            ("7.0", "train", "already_live")
+        );
+        assert_eq!(body_of::<FiringRecord>(&record).unwrap(), firing);
+    }
+}
