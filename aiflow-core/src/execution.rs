@@ -219,6 +219,22 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+/// A workflow as the scheduler knows it: its latest version, and what its own rules have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowState {
+    /// Project.
+    pub project: ProjectName,
+    /// Name.
+    pub name: WorkflowName,
+    /// Latest version, which new executions use.
+    pub version: u32,
+    /// Whether it may start executions.
+    pub enabled: bool,
+    /// What its workflow rules have seen so far; empty states are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<RuleName, RuleState>,
+}
+
 /// A job within a workflow execution.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSlot {
@@ -243,12 +259,16 @@ pub struct RuleState {
     pub operands: Vec<OperandState>,
 }
 
-/// Offsets of the matching events that an operand may still use, oldest first; at most one for a repeated operand.
+/// The matching events that an operand may still use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct OperandState {
-    /// The offsets.
+    /// Of a `once` operand: offsets that wait for a firing, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub pending: VecDeque<Offset>,
+    /// Of a `repeated` operand: the newest event of each namespace, type, sender and key that passed the value test and was not
+    /// followed by one that failed it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub standing: BTreeMap<String, Offset>,
 }
 
 /// One execution of a job; its retries are attempts of the same execution.
@@ -363,4 +383,6 @@ pub enum FiringOutcome {
     Superseded,
     /// The chain of causes is longer than its bound.
     TooManyHops,
+    /// The workflow is disabled.
+    Disabled,
 }

@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod execution;

@@ -14,8 +14,8 @@ use crate::id::{JobName, WorkflowName};
 ///
 /// # Consumption
 /// A firing uses the oldest pending event of each operand it needs. An event serves at most one firing of a rule as a `once` operand, and
-/// rules never influence one another. `any` uses one branch: of the satisfied ones, that whose oldest used event is oldest, the first in
-/// definition order if equal; the other branches keep what they have.
+/// rules never influence one another. `any` uses one branch and the others keep what they have: the branch that uses the event just
+/// arrived, otherwise that whose oldest used event is oldest, otherwise the first in definition order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

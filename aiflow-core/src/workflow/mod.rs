@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use condition::job_key;
+
 pub use check::{Diagnostic, JOBS_MAX, OPERANDS_PER_RULE_MAX, RULES_MAX};
 pub use condition::{
     Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on,

@@ -1,0 +1,86 @@
+//! What goes into the engine and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{Event, NewEvent};
+use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
+use crate::executor::StopMode;
+use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset, WorkflowExecutionId};
+use crate::workflow::Workflow;
+
+/// An event from the log, with what the engine cannot look up itself.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The definition that a `WorkflowSubmitted` event speaks of.
+    pub workflow: Option<Arc<Workflow>>,
+}
+
+impl From<Event> for Input {
+    fn from(event: Event) -> Self {
+        Self {
+            event: Arc::new(event),
+            workflow: None,
+        }
+    }
+}
+
+/// Everything that follows from some inputs. Commit it, then [`apply`](super::Engine::apply) it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// How many of the inputs were decided; ask again for the rest.
+    pub consumed: usize,
+    /// Offset of the last of them.
+    pub cursor: Offset,
+    /// New contents of the workflows that changed.
+    pub workflows: BTreeMap<WorkflowKey, WorkflowState>,
+    /// Definitions that became the latest of their workflow.
+    pub definitions: BTreeMap<WorkflowKey, Arc<Workflow>>,
+    /// New contents of the workflow executions that changed; terminal ones leave the engine.
+    pub executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    /// New contents of the job executions that changed; terminal ones leave the engine.
+    pub jobs: BTreeMap<JobExecutionId, JobExecution>,
+    /// Firings that made no execution, each with its id.
+    pub firings: Vec<(String, FiringRecord)>,
+    /// Events that could not be applied, each with its id and reason.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Events to append, in this order.
+    pub events: Vec<NewEvent>,
+    /// Commands to carry out after the commit, in this order.
+    pub commands: Vec<Command>,
+}
+
+/// An event that had no effect, or not its whole effect, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Id of the record: the event's offset, or the offset and the rule that could not take it.
+    pub id: String,
+    /// The event.
+    pub offset: Offset,
+    /// Why.
+    pub reason: String,
+}
+
+/// `project/workflow`.
+pub type WorkflowKey = Arc<str>;
+
+/// What is to be done on a computing platform. Repeating a command is harmless: the attempt is its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Start this attempt.
+    Launch {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Stop this attempt.
+    Stop {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its executor.
+        executor: ExecutorName,
+        /// How.
+        mode: StopMode,
+    },
+}

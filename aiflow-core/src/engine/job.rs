@@ -1,0 +1,419 @@
+//! The life of a job execution: what do actions, reports and timers make of it?
+
+use std::sync::Arc;
+
+use super::decision::Command;
+use super::state::{Draft, workflow_key};
+use crate::event::{JOB_STATUS_CHANGED, NewEvent};
+use crate::execution::{
+    Firing, FiringOutcome, FiringRecord, JobExecution, JobSlot, JobStatus, RuleAction,
+    WorkflowStatus,
+};
+use crate::executor::{Ending, ReportKind, StopMode};
+use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
+use crate::time::Timestamp;
+use crate::workflow::{Job, JobAction, job_key};
+
+/// How often an attempt may be lost with its host before its job execution fails.
+pub const LOSSES_MAX: u32 = 1_000;
+
+impl Draft<'_> {
+    /// Takes `action` on a job of a running execution, because of `firing`.
+    pub(super) fn act_on_job(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        action: JobAction,
+        firing: Firing,
+    ) {
+        let outcome = match (action, self.live(execution, job)) {
+            (JobAction::None, _) => FiringOutcome::None,
+            (JobAction::Stop, None) => FiringOutcome::NotLive,
+            (JobAction::Stop, Some(current)) => {
+                self.cancel_waiting(execution, job);
+                self.stop_job(current);
+                FiringOutcome::Stopped
+            }
+            (JobAction::Start | JobAction::Restart, None) => {
+                return self.create_job(execution, job, firing);
+            }
+            (JobAction::Start, Some(current)) if !self.is_stopping(current) => {
+                FiringOutcome::AlreadyLive
+            }
+            (JobAction::Start | JobAction::Restart, Some(_))
+                if self.has_waiting(execution, job) =>
+            {
+                FiringOutcome::Merged
+            }
+            (JobAction::Start | JobAction::Restart, Some(current)) => {
+                // The new execution waits; it is created first, so that the end of the old one starts it.
+                self.create_job(execution, job, firing);
+                return self.stop_job(current);
+            }
+        };
+        self.record_outcome(execution, job, action, firing, outcome);
+    }
+
+    /// Records a firing that made no execution.
+    pub(super) fn record_outcome(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        action: JobAction,
+        firing: Firing,
+        outcome: FiringOutcome,
+    ) {
+        let Some(workflow) = self
+            .execution(execution)
+            .map(|execution| execution.workflow.clone())
+        else {
+            return;
+        };
+        self.record_firing(FiringRecord {
+            workflow_execution: Some(execution),
+            workflow,
+            job: Some(job.clone()),
+            firing,
+            action: RuleAction::Job(action),
+            outcome,
+        });
+    }
+
+    fn live(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {
+        self.execution(execution)?.jobs.get(job)?.current
+    }
+
+    fn has_waiting(&self, execution: WorkflowExecutionId, job: &JobName) -> bool {
+        self.execution(execution)
+            .and_then(|execution| execution.jobs.get(job))
+            .is_some_and(|slot| slot.waiting.is_some())
+    }
+
+    fn is_stopping(&self, job: JobExecutionId) -> bool {
+        self.job(job)
+            .is_some_and(|job| job.status == JobStatus::Stopping)
+    }
+
+    fn slot_mut(&mut self, execution: WorkflowExecutionId, job: &JobName) -> Option<&mut JobSlot> {
+        let execution = self.execution_mut(execution)?;
+        Some(execution.jobs.entry(job.clone()).or_default())
+    }
+
+    /// Creates an execution of a job: launched at once if none is live, otherwise when the live one has ended.
+    pub(super) fn create_job(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        cause: Firing,
+    ) {
+        let Some(parent) = self.execution(execution) else {
+            return;
+        };
+        let (project, workflow, version) = (
+            parent.project.clone(),
+            parent.workflow.clone(),
+            parent.version,
+        );
+        let Some(compiled) = self
+            .state
+            .definition(&workflow_key(&project, &workflow), version)
+        else {
+            return;
+        };
+        let Some(definition) = compiled.workflow.job(job) else {
+            return;
+        };
+        let id = self.next_job_id();
+        let now = self.now();
+        self.out.jobs.insert(
+            id,
+            JobExecution {
+                id,
+                workflow_execution: execution,
+                project,
+                workflow,
+                job: job.clone(),
+                executor: definition.executor.clone(),
+                status: JobStatus::Init,
+                attempt: 0,
+                failures: 0,
+                losses: 0,
+                cause,
+                created_at: now,
+                started_at: None,
+                finished_at: None,
+                timer: None,
+                timed_out: false,
+                ending: None,
+            },
+        );
+        let Some(slot) = self.slot_mut(execution, job) else {
+            return;
+        };
+        slot.runs = slot.runs.saturating_add(1);
+        if slot.current.is_some() {
+            slot.waiting = Some(id);
+        } else {
+            slot.current = Some(id);
+            self.launch(id);
+        }
+    }
+
+    /// Hands the next attempt to the executor.
+    fn launch(&mut self, id: JobExecutionId) {
+        let Some(job) = self.job_mut(id) else { return };
+        job.attempt = job.attempt.saturating_add(1);
+        job.status = JobStatus::Queued;
+        job.started_at = None;
+        job.timer = None;
+        job.timed_out = false;
+        let attempt = job.attempt_id();
+        self.command(Command::Launch { attempt });
+    }
+
+    /// Asks a live job to end; one that waits for its next attempt ends at once.
+    pub(super) fn stop_job(&mut self, id: JobExecutionId) {
+        let Some(job) = self.job_mut(id) else { return };
+        match job.status {
+            JobStatus::Queued | JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
+                job.status = JobStatus::Stopping;
+                job.timer = None;
+                let (attempt, executor) = (job.attempt_id(), job.executor.clone());
+                self.command(Command::Stop {
+                    attempt,
+                    executor,
+                    mode: StopMode::Graceful,
+                });
+            }
+            JobStatus::Init | JobStatus::Retrying => self.end_job(id, JobStatus::Stopped),
+            JobStatus::Stopping
+            | JobStatus::Succeeded
+            | JobStatus::Failed
+            | JobStatus::Stopped
+            | JobStatus::Skipped => {}
+        }
+    }
+
+    /// Cancels the execution that waits for the live one to end.
+    pub(super) fn cancel_waiting(&mut self, execution: WorkflowExecutionId, job: &JobName) {
+        if let Some(waiting) = self
+            .slot_mut(execution, job)
+            .and_then(|slot| slot.waiting.take())
+        {
+            self.set_status(waiting, JobStatus::Stopped);
+        }
+    }
+
+    /// Takes in what an executor says of an attempt. What is stale (an old attempt, an ended execution) changes nothing.
+    pub(super) fn on_report(&mut self, attempt: AttemptId, report: ReportKind) {
+        let Some(job) = self
+            .job(attempt.job_execution)
+            .filter(|job| job.attempt == attempt.attempt)
+        else {
+            return;
+        };
+        let (id, status) = (job.id, job.status);
+        match (report, status) {
+            (
+                _,
+                JobStatus::Init
+                | JobStatus::Retrying
+                | JobStatus::Succeeded
+                | JobStatus::Failed
+                | JobStatus::Stopped
+                | JobStatus::Skipped,
+            ) => {}
+            (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),
+            (ReportKind::Ready, JobStatus::Running) => self.set_status(id, JobStatus::Ready),
+            (ReportKind::Ready, JobStatus::Queued | JobStatus::Unknown) => {
+                self.on_started(id);
+                self.set_status(id, JobStatus::Ready);
+            }
+            (ReportKind::Started | ReportKind::Ready, _) => {}
+            (ReportKind::Ended(ending), _) => self.on_ended(id, ending),
+        }
+    }
+
+    fn definition_of(&self, id: JobExecutionId) -> Option<&Job> {
+        let job = self.job(id)?;
+        let version = self.execution(job.workflow_execution)?.version;
+        self.state
+            .definition(&workflow_key(&job.project, &job.workflow), version)?
+            .workflow
+            .job(&job.job)
+    }
+
+    fn on_started(&mut self, id: JobExecutionId) {
+        let now = self.now();
+        let timer = self
+            .definition_of(id)
+            .and_then(|job| job.timeout)
+            .map(|timeout| now + timeout);
+        if let Some(job) = self.job_mut(id) {
+            job.started_at = Some(now);
+            job.timer = timer;
+        }
+        self.set_status(id, JobStatus::Running);
+    }
+
+    fn on_ended(&mut self, id: JobExecutionId, ending: Ending) {
+        let Some(job) = self.job_mut(id) else { return };
+        // An attempt that was told to stop because of its limit has timed out, however it ended.
+        let ending = if job.timed_out && job.status != JobStatus::Stopping {
+            Ending::TimedOut
+        } else {
+            ending
+        };
+        let is_stopping = job.status == JobStatus::Stopping;
+        job.timer = None;
+        job.ending = Some(ending.clone());
+        match ending {
+            _ if is_stopping => self.end_job(id, JobStatus::Stopped),
+            Ending::Succeeded { .. } => self.end_job(id, JobStatus::Succeeded),
+            Ending::Stopped => self.end_job(id, JobStatus::Stopped),
+            Ending::Failed { retryable, .. } => self.on_failed(id, retryable),
+            Ending::TimedOut => self.on_failed(id, true),
+            Ending::Lost { .. } => self.on_lost(id),
+        }
+    }
+
+    fn on_failed(&mut self, id: JobExecutionId, retryable: bool) {
+        let policy = self
+            .definition_of(id)
+            .map(|job| job.retry.clone())
+            .unwrap_or_default();
+        let now = self.now();
+        let Some(job) = self.job_mut(id) else { return };
+        if !retryable || job.failures >= policy.retries_max {
+            return self.end_job(id, JobStatus::Failed);
+        }
+        job.failures = job.failures.saturating_add(1);
+        job.timer = Some(now + policy.pause(job.failures));
+        self.set_status(id, JobStatus::Retrying);
+    }
+
+    /// A lost attempt says nothing about the job: it is repeated at once, and does not count as a failure.
+    fn on_lost(&mut self, id: JobExecutionId) {
+        let Some(job) = self.job_mut(id) else { return };
+        job.losses = job.losses.saturating_add(1);
+        if job.losses > LOSSES_MAX {
+            return self.end_job(id, JobStatus::Failed);
+        }
+        self.set_status(id, JobStatus::Retrying);
+        self.launch(id);
+    }
+
+    /// The timer of a job execution is due: its next attempt, or the end of its patience with the running one.
+    pub(super) fn on_timer(&mut self, id: JobExecutionId, due: Timestamp) {
+        let Some(job) = self.job(id).filter(|job| job.timer == Some(due)) else {
+            return;
+        };
+        match job.status {
+            JobStatus::Retrying => self.launch(id),
+            JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
+                let Some(job) = self.job_mut(id) else { return };
+                job.timer = None;
+                job.timed_out = true;
+                let (attempt, executor) = (job.attempt_id(), job.executor.clone());
+                self.command(Command::Stop {
+                    attempt,
+                    executor,
+                    mode: StopMode::Graceful,
+                });
+            }
+            JobStatus::Init
+            | JobStatus::Queued
+            | JobStatus::Stopping
+            | JobStatus::Succeeded
+            | JobStatus::Failed
+            | JobStatus::Stopped
+            | JobStatus::Skipped => {}
+        }
+    }
+
+    /// Ends a job execution and starts the one that waits for it, if its workflow execution still runs.
+    fn end_job(&mut self, id: JobExecutionId, status: JobStatus) {
+        self.set_status(id, status);
+        let Some((execution, job)) = self
+            .job(id)
+            .map(|job| (job.workflow_execution, job.job.clone()))
+        else {
+            return;
+        };
+        let is_running = self
+            .execution(execution)
+            .is_some_and(|execution| execution.status == WorkflowStatus::Running);
+        let Some(slot) = self.slot_mut(execution, &job) else {
+            return;
+        };
+        slot.last = Some(status);
+        slot.current = slot.waiting.take();
+        match slot.current {
+            Some(next) if is_running => self.launch(next),
+            Some(next) => self.end_job(next, JobStatus::Stopped),
+            None => self.finish_if_done(execution),
+        }
+    }
+
+    /// Moves a job execution to `status` and announces it.
+    fn set_status(&mut self, id: JobExecutionId, status: JobStatus) {
+        let now = self.now();
+        let Some(job) = self.job_mut(id) else { return };
+        debug_assert!(
+            job.status.may_become(status),
+            "{id}: {} -> {status}",
+            job.status
+        );
+        job.status = status;
+        if status.is_terminal() {
+            job.finished_at = Some(now);
+            job.timer = None;
+        }
+        if status.is_announced() {
+            let mut event =
+                NewEvent::identified("", job.project.as_str(), job_key(&job.workflow, &job.job))
+                    .event_type(JOB_STATUS_CHANGED)
+                    .value(status.as_str())
+                    .sender(job.job.as_str())
+                    .for_execution(job.workflow_execution);
+            event.context.attempt = Some(job.attempt_id());
+            let execution = job.workflow_execution;
+            self.announce(execution, event);
+        }
+    }
+
+    /// Appends an event of an execution, which is not done before the event was applied.
+    pub(super) fn announce(&mut self, execution: WorkflowExecutionId, event: NewEvent) {
+        if let Some(execution) = self.execution_mut(execution) {
+            execution.unapplied = execution.unapplied.saturating_add(1);
+        }
+        self.emit(event);
+    }
+
+    /// Why something is done now: the given rule, used events and the chain behind the current event.
+    pub(super) fn firing(
+        &self,
+        rule: Option<crate::id::RuleName>,
+        events: Vec<crate::id::Offset>,
+    ) -> Firing {
+        Firing {
+            rule,
+            events,
+            hops: self.event.hops().saturating_add(1),
+        }
+    }
+
+    /// The rules of a version, kept alive while the draft changes.
+    pub(super) fn definition(
+        &self,
+        execution: WorkflowExecutionId,
+    ) -> Option<Arc<super::state::Compiled>> {
+        let execution = self.execution(execution)?;
+        self.state
+            .definition(
+                &workflow_key(&execution.project, &execution.workflow),
+                execution.version,
+            )
+            .cloned()
+    }
+}

@@ -1,0 +1,413 @@
+//! The scheduling engine: what follows from the next events of the log?
+//!
+//! A pure function. No clock, randomness, I/O, hash order or `async` is in this module; time comes with the events, ids from their offsets.
+//! The same state and events give the same decisions on every machine, so that history can be replayed and worlds simulated. The engine
+//! names no port: the runtime reads events, commits decisions and carries out commands.
+//!
+//! [`Engine::decide`] does not change the engine. Commit the [`Decision`], then [`Engine::apply`] it: a commit that failed leaves the engine
+//! as it was, and a crash after the commit is repaired by launching again what [`Engine::live_attempts`] lists.
+
+mod decision;
+mod index;
+mod job;
+mod rules;
+mod state;
+mod workflow;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use decision::{Command, DeadLetter, Decision, Input, WorkflowKey};
+pub use job::LOSSES_MAX;
+pub use rules::OPERAND_PENDING_MAX;
+use rules::Target;
+use state::{Draft, State, workflow_key};
+
+use crate::control::Control;
+use crate::event::{EVENT_HOPS_MAX, JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
+use crate::execution::{
+    FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, RuleState, WorkflowExecution,
+    WorkflowState, WorkflowStatus,
+};
+use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
+use crate::time::Timestamp;
+use crate::workflow::{Job, JobAction, Workflow, WorkflowAction};
+use index::RuleRef;
+
+/// The scheduling engine.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    state: State,
+}
+
+/// What an engine is restored from: everything that is not over.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Every workflow.
+    pub workflows: Vec<WorkflowState>,
+    /// The definitions that are the latest or that a live execution is pinned to, with their versions.
+    pub definitions: Vec<(u32, Arc<Workflow>)>,
+    /// The workflow executions that are not terminal.
+    pub executions: Vec<WorkflowExecution>,
+    /// The job executions that are not terminal.
+    pub jobs: Vec<JobExecution>,
+}
+
+/// What an executor is to be given for an attempt.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan<'a> {
+    /// The job execution.
+    pub execution: &'a JobExecution,
+    /// The definition of its job.
+    pub job: &'a Job,
+    /// Parameters of the job, overridden by those of the workflow execution.
+    pub params: Value,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The engine that stored state describes.
+    #[must_use]
+    pub fn restore(snapshot: Snapshot) -> Self {
+        let mut state = State::default();
+        for workflow in snapshot.workflows {
+            state.set_workflow(workflow_key(&workflow.project, &workflow.name), workflow);
+        }
+        for (version, definition) in snapshot.definitions {
+            state.define(
+                &workflow_key(&definition.project, &definition.name),
+                version,
+                definition,
+            );
+        }
+        for execution in snapshot.executions {
+            state.set_execution(execution.id, execution);
+        }
+        for job in snapshot.jobs {
+            state.set_job(job.id, job);
+        }
+        Self { state }
+    }
+
+    /// Everything that is not over: [`Engine::restore`] of it is this engine again.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = &self.state;
+        Snapshot {
+            workflows: state.workflows.values().cloned().collect(),
+            definitions: state.definitions(),
+            executions: state.executions.values().cloned().collect(),
+            jobs: state.jobs.values().cloned().collect(),
+        }
+    }
+
+    /// Decides what follows from `inputs`, which must be the next events of the log, in order. Changes nothing.
+    ///
+    /// A submitted workflow ends a decision early ([`Decision::consumed`]), because it changes the rules that later events are matched with.
+    #[must_use]
+    pub fn decide(&self, inputs: &[Input]) -> Decision {
+        let Some(first) = inputs.first() else {
+            return Decision::default();
+        };
+        let mut draft = Draft::new(&self.state, &first.event);
+        for input in inputs {
+            draft.turn_to(&input.event);
+            draft.on_input(input);
+            if !draft.out.definitions.is_empty() {
+                break;
+            }
+        }
+        draft.out
+    }
+
+    /// Adopts a decision that was committed and returns its commands. Takes the decisions in the order in which they were made.
+    pub fn apply(&mut self, decision: Decision) -> Vec<Command> {
+        for (key, workflow) in decision.workflows {
+            self.state.set_workflow(key, workflow);
+        }
+        for (key, definition) in decision.definitions {
+            if let Some(version) = self.state.workflows.get(&key).map(|state| state.version) {
+                self.state.define(&key, version, definition);
+            }
+        }
+        for (id, execution) in decision.executions {
+            self.state.set_execution(id, execution);
+        }
+        for (id, job) in decision.jobs {
+            self.state.set_job(id, job);
+        }
+        decision.commands
+    }
+
+    /// The earliest moment at which a timer is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.state.timers().first().map(|(due, _)| *due)
+    }
+
+    /// Timers that are due at `now`, at most `max`, earliest first. Each is to be published as a `TimerFired` event.
+    #[must_use]
+    pub fn due_timers(&self, now: Timestamp, max: usize) -> Vec<(Timestamp, JobExecutionId)> {
+        self.state
+            .timers()
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .take(max)
+            .copied()
+            .collect()
+    }
+
+    /// Job executions with an attempt at an executor: after a restart, these are to be looked up there.
+    pub fn live_attempts(&self) -> impl Iterator<Item = &JobExecution> {
+        self.state
+            .jobs
+            .values()
+            .filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
+    }
+
+    /// What the executor of a live job execution is to be given.
+    #[must_use]
+    pub fn launch_plan(&self, id: JobExecutionId) -> Option<LaunchPlan<'_>> {
+        let execution = self.state.jobs.get(&id)?;
+        let parent = self.state.executions.get(&execution.workflow_execution)?;
+        let compiled = self.state.definition(
+            &workflow_key(&execution.project, &execution.workflow),
+            parent.version,
+        )?;
+        let job = compiled.workflow.job(&execution.job)?;
+        Some(LaunchPlan {
+            execution,
+            job,
+            params: workflow::merge(&job.params, &parent.params),
+        })
+    }
+
+    /// The live workflow executions.
+    pub fn executions(&self) -> impl Iterator<Item = &WorkflowExecution> {
+        self.state.executions.values()
+    }
+
+    /// The live job executions.
+    pub fn job_executions(&self) -> impl Iterator<Item = &JobExecution> {
+        self.state.jobs.values()
+    }
+}
+
+impl Draft<'_> {
+    fn on_input(&mut self, input: &Input) {
+        let event = self.event;
+        if event.namespace == SYSTEM_NAMESPACE {
+            match Control::from_event(event) {
+                Ok(Some(control)) => self.on_control(control, input),
+                Ok(None) => {}
+                Err(error) => self.dead_letter(event.offset.to_string(), error.to_string()),
+            }
+            return;
+        }
+        self.match_rules();
+        let is_status =
+            event.event_type == JOB_STATUS_CHANGED || event.event_type == WORKFLOW_STATUS_CHANGED;
+        if let Some(execution) = event.context.workflow_execution.filter(|_| is_status) {
+            self.on_announced(execution);
+        }
+    }
+
+    /// Evaluates every rule that the current event concerns, in order of workflow and definition.
+    fn match_rules(&mut self) {
+        let mut hits: BTreeMap<RuleRef, Vec<usize>> = BTreeMap::new();
+        for (rule, operand) in self.state.candidates(self.event) {
+            hits.entry(rule).or_default().push(operand);
+        }
+        // The first rule of a job that fires on this event acts; the ones after it are superseded.
+        let mut acted: BTreeMap<(WorkflowExecutionId, JobName), ()> = BTreeMap::new();
+        for (rule_ref, operands) in hits {
+            let state = self.state;
+            let Some(rule) = state.rule(&rule_ref) else {
+                continue;
+            };
+            match (&rule.target, rule_ref.version) {
+                (Target::Workflow(action), _) => {
+                    self.match_workflow_rule(&rule_ref, rule, *action, &operands)
+                }
+                (Target::Job(job, action), Some(version)) => {
+                    for execution in self.executions_concerned(&rule_ref.workflow, version) {
+                        let fired = self.match_job_rule(
+                            execution,
+                            rule,
+                            job,
+                            *action,
+                            &operands,
+                            acted.contains_key(&(execution, job.clone())),
+                        );
+                        if fired {
+                            acted.insert((execution, job.clone()), ());
+                        }
+                    }
+                }
+                (Target::Job(..), None) => {}
+            }
+        }
+    }
+
+    /// Running executions whose job rules may see the current event: not those that it created itself.
+    fn executions_concerned(
+        &self,
+        workflow: &WorkflowKey,
+        version: u32,
+    ) -> Vec<WorkflowExecutionId> {
+        let mut concerned = self.running(workflow, version);
+        concerned.retain(|id| {
+            id.cause != self.event.offset
+                && self
+                    .execution(*id)
+                    .is_some_and(|execution| execution.status == WorkflowStatus::Running)
+        });
+        concerned
+    }
+
+    fn match_job_rule(
+        &mut self,
+        id: WorkflowExecutionId,
+        rule: &rules::CompiledRule,
+        job: &JobName,
+        action: JobAction,
+        operands: &[usize],
+        is_superseded: bool,
+    ) -> bool {
+        let event = self.event;
+        let Some(execution) = self.execution(id) else {
+            return false;
+        };
+        if execution.status != WorkflowStatus::Running {
+            return false;
+        }
+        let project = execution.project.as_str();
+        let is_own = event.context.workflow_execution.is_none_or(|own| own == id);
+        let sees = |operand: &&usize| {
+            rule.operands.get(**operand).is_some_and(|pattern| {
+                pattern.fields_match(project, event)
+                    && (is_own || pattern.sees_other_executions(project))
+            })
+        };
+        let hits: Vec<usize> = operands.iter().filter(sees).copied().collect();
+        if hits.is_empty() {
+            return false;
+        }
+        let before = execution
+            .rules
+            .get(job)
+            .and_then(|rules| rules.get(&rule.name));
+        let mut state = before.cloned().unwrap_or_default();
+        let evaluation = rule.evaluate(&mut state, &hits, event);
+        if before.map_or_else(|| has_seen(&state), |before| *before != state)
+            && let Some(execution) = self.execution_mut(id)
+        {
+            let rules = execution.rules.entry(job.clone()).or_default();
+            keep_state(rules, &rule.name, state);
+            if rules.is_empty() {
+                execution.rules.remove(job);
+            }
+        }
+        if evaluation.is_full {
+            self.dead_letter_full(&rule.name, &format!("{id}/{job}"));
+        }
+        let fired = !evaluation.firings.is_empty();
+        for events in evaluation.firings {
+            let firing = self.firing(Some(rule.name.clone()), events);
+            if is_superseded {
+                self.record_outcome(id, job, action, firing, FiringOutcome::Superseded);
+            } else if self.event.hops() >= EVENT_HOPS_MAX {
+                self.record_outcome(id, job, action, firing, FiringOutcome::TooManyHops);
+            } else {
+                self.act_on_job(id, job, action, firing);
+            }
+        }
+        fired
+    }
+
+    fn match_workflow_rule(
+        &mut self,
+        rule_ref: &RuleRef,
+        rule: &rules::CompiledRule,
+        action: WorkflowAction,
+        operands: &[usize],
+    ) {
+        let event = self.event;
+        let Some(workflow) = self.workflow(&rule_ref.workflow) else {
+            return;
+        };
+        let project = workflow.project.as_str();
+        let matches = |operand: &&usize| {
+            rule.operands
+                .get(**operand)
+                .is_some_and(|pattern| pattern.fields_match(project, event))
+        };
+        let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
+        if hits.is_empty() {
+            return;
+        }
+        let before = workflow.rules.get(&rule.name);
+        let mut state = before.cloned().unwrap_or_default();
+        let evaluation = rule.evaluate(&mut state, &hits, event);
+        let name = workflow.name.clone();
+        if before.map_or_else(|| has_seen(&state), |before| *before != state)
+            && let Some(workflow) = self.workflow_mut(&rule_ref.workflow)
+        {
+            keep_state(&mut workflow.rules, &rule.name, state);
+        }
+        if evaluation.is_full {
+            self.dead_letter_full(&rule.name, &rule_ref.workflow);
+        }
+        for events in evaluation.firings {
+            let firing = self.firing(Some(rule.name.clone()), events);
+            if self.event.hops() >= EVENT_HOPS_MAX {
+                let outcome = FiringOutcome::TooManyHops;
+                let action = RuleAction::Workflow(action);
+                self.record_firing(FiringRecord {
+                    workflow_execution: None,
+                    workflow: name.clone(),
+                    job: None,
+                    firing,
+                    action,
+                    outcome,
+                });
+            } else {
+                self.act_on_workflow(&rule_ref.workflow, action, firing);
+            }
+        }
+    }
+
+    fn dead_letter_full(&mut self, rule: &crate::id::RuleName, of: &str) {
+        let id = format!("{}/{of}/{rule}", self.event.offset);
+        self.dead_letter(
+            id,
+            format!("an operand of rule {rule} of {of} already holds {OPERAND_PENDING_MAX} events"),
+        );
+    }
+}
+
+fn has_seen(state: &RuleState) -> bool {
+    state
+        .operands
+        .iter()
+        .any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
+}
+
+fn keep_state(
+    rules: &mut BTreeMap<crate::id::RuleName, RuleState>,
+    name: &crate::id::RuleName,
+    state: RuleState,
+) {
+    if has_seen(&state) {
+        rules.insert(name.clone(), state);
+    } else {
+        rules.remove(name);
+    }
+}

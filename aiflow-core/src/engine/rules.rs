@@ -1,0 +1,221 @@
+//! Rules at work: does this event satisfy the rule, and which events does the firing use?
+//!
+//! A rule's state is one [`OperandState`] per operand. Everything is decided by log offsets, never by clocks, so equal times, late clocks
+//! and restarts change nothing.
+
+use crate::event::Event;
+use crate::execution::{OperandState, RuleState};
+use crate::id::{JobName, Offset, RuleName, WorkflowName};
+use crate::workflow::{
+    Condition, EventPattern, JobAction, Life, SchedulingRule, WorkflowAction, WorkflowRule,
+};
+
+/// The most events that wait at one operand.
+pub const OPERAND_PENDING_MAX: usize = 10_000;
+
+/// A rule, ready to be evaluated.
+#[derive(Debug, Clone)]
+pub(super) struct CompiledRule {
+    pub(super) name: RuleName,
+    pub(super) target: Target,
+    pub(super) operands: Vec<EventPattern>,
+    tree: Node,
+}
+
+/// What a rule acts on, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Job(JobName, JobAction),
+    Workflow(WorkflowAction),
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Operand(usize),
+    All(Vec<Self>),
+    Any(Vec<Self>),
+}
+
+impl CompiledRule {
+    pub(super) fn of_job(workflow: &WorkflowName, job: &JobName, rule: &SchedulingRule) -> Self {
+        Self::new(
+            workflow,
+            rule.name.clone(),
+            Target::Job(job.clone(), rule.action),
+            &rule.condition,
+        )
+    }
+
+    pub(super) fn of_workflow(workflow: &WorkflowName, rule: &WorkflowRule) -> Self {
+        Self::new(
+            workflow,
+            rule.name.clone(),
+            Target::Workflow(rule.action),
+            &rule.condition,
+        )
+    }
+
+    fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
+        let tree = node(condition, &mut 0);
+        Self {
+            name,
+            target,
+            operands: condition.operands(workflow),
+            tree,
+        }
+    }
+
+    /// Takes `event` into `state` at the operands `hits`, whose fields match, and returns the events of each firing that follows.
+    pub(super) fn evaluate(
+        &self,
+        state: &mut RuleState,
+        hits: &[usize],
+        event: &Event,
+    ) -> Evaluation {
+        state
+            .operands
+            .resize_with(self.operands.len(), OperandState::default);
+        let mut evaluation = Evaluation::default();
+        let mut has_match = false;
+        for &hit in hits {
+            let (Some(pattern), Some(operand)) =
+                (self.operands.get(hit), state.operands.get_mut(hit))
+            else {
+                continue;
+            };
+            match take(pattern, operand, event) {
+                Taken::Match => has_match = true,
+                Taken::NoMatch => {}
+                Taken::Full => evaluation.is_full = true,
+            }
+        }
+        while has_match {
+            let Some(used) = self.tree.choose(state, event.offset) else {
+                break;
+            };
+            evaluation.firings.push(used.clone());
+            has_match = consume(state, &used);
+        }
+        evaluation
+    }
+}
+
+/// What an event did to a rule.
+#[derive(Debug, Default)]
+pub(super) struct Evaluation {
+    /// The events that each firing used, oldest first.
+    pub(super) firings: Vec<Vec<Offset>>,
+    /// An operand had no room for the event.
+    pub(super) is_full: bool,
+}
+
+enum Taken {
+    Match,
+    NoMatch,
+    Full,
+}
+
+fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Taken {
+    let holds = pattern.value.holds(&event.value);
+    match pattern.life {
+        Life::Once if !holds => Taken::NoMatch,
+        Life::Once if operand.pending.len() >= OPERAND_PENDING_MAX => Taken::Full,
+        Life::Once => {
+            operand.pending.push_back(event.offset);
+            Taken::Match
+        }
+        Life::Repeated => {
+            let subject = [
+                &event.namespace,
+                &event.event_type,
+                &event.sender,
+                &event.key,
+            ]
+            .map(String::as_str)
+            .join("\u{1f}");
+            if !holds {
+                operand.standing.remove(&subject);
+                Taken::NoMatch
+            } else if operand.standing.len() >= OPERAND_PENDING_MAX
+                && !operand.standing.contains_key(&subject)
+            {
+                Taken::Full
+            } else {
+                operand.standing.insert(subject, event.offset);
+                Taken::Match
+            }
+        }
+    }
+}
+
+/// Removes the used events from every `once` operand, so that an event serves one firing of the rule. False if there was nothing to remove:
+/// then the same condition would be met again without end.
+fn consume(state: &mut RuleState, used: &[Offset]) -> bool {
+    let mut consumed = false;
+    for operand in &mut state.operands {
+        let before = operand.pending.len();
+        operand
+            .pending
+            .retain(|offset| used.binary_search(offset).is_err());
+        consumed |= operand.pending.len() < before;
+    }
+    consumed
+}
+
+fn node(condition: &Condition, next: &mut usize) -> Node {
+    let mut operand = || {
+        let index = *next;
+        *next = next.saturating_add(1);
+        Node::Operand(index)
+    };
+    match condition {
+        Condition::On(_) => operand(),
+        Condition::JobStatus { statuses, .. } if statuses.len() == 1 => operand(),
+        Condition::JobStatus { statuses, .. } => {
+            Node::Any(statuses.iter().map(|_| operand()).collect())
+        }
+        Condition::All(conditions) => Node::All(
+            conditions
+                .iter()
+                .map(|condition| node(condition, next))
+                .collect(),
+        ),
+        Condition::Any(conditions) => Node::Any(
+            conditions
+                .iter()
+                .map(|condition| node(condition, next))
+                .collect(),
+        ),
+    }
+}
+
+impl Node {
+    /// The events that a firing would use now, oldest first; `None` if the condition is not met.
+    fn choose(&self, state: &RuleState, newest: Offset) -> Option<Vec<Offset>> {
+        match self {
+            Self::Operand(index) => {
+                let operand = state.operands.get(*index)?;
+                let oldest = operand
+                    .pending
+                    .front()
+                    .or_else(|| operand.standing.values().min())?;
+                Some(vec![*oldest])
+            }
+            // An empty `all` is refused at submit; here it is never met.
+            Self::All(nodes) if nodes.is_empty() => None,
+            Self::All(nodes) => {
+                let mut used = Vec::new();
+                for node in nodes {
+                    used.extend(node.choose(state, newest)?);
+                }
+                used.sort_unstable();
+                used.dedup();
+                Some(used)
+            }
+            Self::Any(nodes) => {
+                let satisfied = nodes.iter().filter_map(|node| node.choose(state, newest));
+                satisfied.min_by_key(|used| (!used.contains(&newest), used.first().copied()))
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The engine's state, and a draft of the next one.
+//!
+//! [`State`] is a fold of the log: plain ordered data. A [`Draft`] reads through to it and keeps every change apart, so that deciding leaves
+//! the state as it was until the decision is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::decision::{Command, DeadLetter, Decision, WorkflowKey};
+use super::index::{RuleIndex, RuleRef};
+use super::rules::CompiledRule;
+use crate::event::{Cause, Event, NewEvent};
+use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
+use crate::id::{JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) workflows: BTreeMap<WorkflowKey, WorkflowState>,
+    pub(super) executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    pub(super) jobs: BTreeMap<JobExecutionId, JobExecution>,
+    // Derived from the above.
+    definitions: BTreeMap<(WorkflowKey, u32), Arc<Compiled>>,
+    running: BTreeMap<(WorkflowKey, u32), BTreeSet<WorkflowExecutionId>>,
+    timers: BTreeSet<(Timestamp, JobExecutionId)>,
+    index: RuleIndex,
+}
+
+/// A version of a workflow with its rules compiled.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) workflow: Arc<Workflow>,
+    pub(super) job_rules: Vec<CompiledRule>,
+    pub(super) workflow_rules: Vec<CompiledRule>,
+}
+
+pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> WorkflowKey {
+    format!("{project}/{workflow}").into()
+}
+
+impl Compiled {
+    fn new(workflow: Arc<Workflow>) -> Self {
+        // Rules of one job keep their definition order; jobs follow one another in definition order.
+        let mut job_rules = Vec::new();
+        for job in &workflow.jobs {
+            job_rules.extend(
+                workflow
+                    .rules_of(&job.name)
+                    .map(|rule| CompiledRule::of_job(&workflow.name, &job.name, rule)),
+            );
+        }
+        let workflow_rules = workflow
+            .rules
+            .iter()
+            .map(|rule| CompiledRule::of_workflow(&workflow.name, rule))
+            .collect();
+        Self {
+            workflow,
+            job_rules,
+            workflow_rules,
+        }
+    }
+
+    fn rules(&self, is_job: bool) -> &[CompiledRule] {
+        if is_job {
+            &self.job_rules
+        } else {
+            &self.workflow_rules
+        }
+    }
+}
+
+impl State {
+    pub(super) fn definition(&self, key: &WorkflowKey, version: u32) -> Option<&Arc<Compiled>> {
+        self.definitions.get(&(Arc::clone(key), version))
+    }
+
+    pub(super) fn definitions(&self) -> Vec<(u32, Arc<Workflow>)> {
+        self.definitions
+            .iter()
+            .map(|((_, version), compiled)| (*version, Arc::clone(&compiled.workflow)))
+            .collect()
+    }
+
+    pub(super) fn rule(&self, rule: &RuleRef) -> Option<&CompiledRule> {
+        let version = match rule.version {
+            Some(version) => version,
+            None => self.workflows.get(&rule.workflow)?.version,
+        };
+        self.definition(&rule.workflow, version)?
+            .rules(rule.version.is_some())
+            .get(rule.place)
+    }
+
+    pub(super) fn candidates(&self, event: &NewEvent) -> Vec<(RuleRef, usize)> {
+        self.index.candidates(event)
+    }
+
+    pub(super) fn timers(&self) -> &BTreeSet<(Timestamp, JobExecutionId)> {
+        &self.timers
+    }
+
+    /// Adds a definition: its job rules, and its workflow rules if it is the latest.
+    pub(super) fn define(&mut self, key: &WorkflowKey, version: u32, workflow: Arc<Workflow>) {
+        let compiled = Arc::new(Compiled::new(workflow));
+        self.index_rules(key, version, &compiled, true, RuleIndex::insert);
+        if self
+            .workflows
+            .get(key)
+            .is_some_and(|state| state.version == version)
+        {
+            self.index_rules(key, version, &compiled, false, RuleIndex::insert);
+        }
+        self.definitions
+            .insert((Arc::clone(key), version), compiled);
+    }
+
+    fn index_rules(
+        &mut self,
+        key: &WorkflowKey,
+        version: u32,
+        compiled: &Compiled,
+        is_job: bool,
+        change: fn(&mut RuleIndex, &RuleRef, usize, &crate::workflow::EventPattern),
+    ) {
+        for (place, rule) in compiled.rules(is_job).iter().enumerate() {
+            let rule_ref = RuleRef {
+                workflow: Arc::clone(key),
+                version: is_job.then_some(version),
+                place,
+            };
+            for (operand, pattern) in rule.operands.iter().enumerate() {
+                change(&mut self.index, &rule_ref, operand, pattern);
+            }
+        }
+    }
+
+    pub(super) fn set_workflow(&mut self, key: WorkflowKey, workflow: WorkflowState) {
+        let previous = self.workflows.get(&key).map(|state| state.version);
+        if let Some(previous) = previous.filter(|previous| *previous != workflow.version)
+            && let Some(compiled) = self.definition(&key, previous).cloned()
+        {
+            self.index_rules(&key, previous, &compiled, false, RuleIndex::remove);
+            self.workflows.insert(Arc::clone(&key), workflow);
+            self.forget_if_unused(&key, previous);
+        } else {
+            self.workflows.insert(key, workflow);
+        }
+    }
+
+    pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: WorkflowExecution) {
+        let place = (
+            workflow_key(&execution.project, &execution.workflow),
+            execution.version,
+        );
+        if execution.status.is_terminal() {
+            self.executions.remove(&id);
+            if let Some(running) = self.running.get_mut(&place) {
+                running.remove(&id);
+                if running.is_empty() {
+                    self.running.remove(&place);
+                }
+            }
+            self.forget_if_unused(&place.0, place.1);
+        } else {
+            self.running.entry(place).or_default().insert(id);
+            self.executions.insert(id, execution);
+        }
+    }
+
+    pub(super) fn set_job(&mut self, id: JobExecutionId, job: JobExecution) {
+        if let Some(timer) = self.jobs.get(&id).and_then(|before| before.timer) {
+            self.timers.remove(&(timer, id));
+        }
+        if job.status.is_terminal() {
+            self.jobs.remove(&id);
+        } else {
+            if let Some(timer) = job.timer {
+                self.timers.insert((timer, id));
+            }
+            self.jobs.insert(id, job);
+        }
+    }
+
+    /// A version that is not the latest and that no execution is pinned to is never needed again.
+    fn forget_if_unused(&mut self, key: &WorkflowKey, version: u32) {
+        let place = (Arc::clone(key), version);
+        let is_latest = self
+            .workflows
+            .get(key)
+            .is_some_and(|state| state.version == version);
+        if is_latest || self.running.contains_key(&place) {
+            return;
+        }
+        if let Some(compiled) = self.definitions.remove(&place) {
+            self.index_rules(key, version, &compiled, true, RuleIndex::remove);
+        }
+    }
+}
+
+/// Changes on top of a [`State`], while events are being decided.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) state: &'a State,
+    pub(super) event: &'a Event,
+    pub(super) out: Decision,
+    started: BTreeMap<(WorkflowKey, u32), Vec<WorkflowExecutionId>>,
+    // Numbers of what the current event has made so far.
+    n_executions: u32,
+    n_jobs: u32,
+    n_events: u32,
+    n_firings: u32,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(state: &'a State, first: &'a Event) -> Self {
+        Self {
+            state,
+            event: first,
+            out: Decision::default(),
+            started: BTreeMap::new(),
+            n_executions: 0,
+            n_jobs: 0,
+            n_events: 0,
+            n_firings: 0,
+        }
+    }
+
+    /// Turns to the next event: everything after is caused by it.
+    pub(super) fn turn_to(&mut self, event: &'a Event) {
+        self.event = event;
+        self.out.consumed = self.out.consumed.saturating_add(1);
+        self.out.cursor = event.offset;
+        (
+            self.n_executions,
+            self.n_jobs,
+            self.n_events,
+            self.n_firings,
+        ) = (0, 0, 0, 0);
+    }
+
+    /// The present, as far as the engine is concerned.
+    pub(super) fn now(&self) -> Timestamp {
+        self.event.recorded
+    }
+
+    pub(super) fn workflow(&self, key: &WorkflowKey) -> Option<&WorkflowState> {
+        self.out
+            .workflows
+            .get(key)
+            .or_else(|| self.state.workflows.get(key))
+    }
+
+    pub(super) fn execution(&self, id: WorkflowExecutionId) -> Option<&WorkflowExecution> {
+        self.out
+            .executions
+            .get(&id)
+            .or_else(|| self.state.executions.get(&id))
+    }
+
+    pub(super) fn job(&self, id: JobExecutionId) -> Option<&JobExecution> {
+        self.out.jobs.get(&id).or_else(|| self.state.jobs.get(&id))
+    }
+
+    pub(super) fn workflow_mut(&mut self, key: &WorkflowKey) -> Option<&mut WorkflowState> {
+        let base = self.state.workflows.get(key);
+        edit(&mut self.out.workflows, key, base)
+    }
+
+    pub(super) fn execution_mut(
+        &mut self,
+        id: WorkflowExecutionId,
+    ) -> Option<&mut WorkflowExecution> {
+        let base = self.state.executions.get(&id);
+        edit(&mut self.out.executions, &id, base)
+    }
+
+    pub(super) fn job_mut(&mut self, id: JobExecutionId) -> Option<&mut JobExecution> {
+        let base = self.state.jobs.get(&id);
+        edit(&mut self.out.jobs, &id, base)
+    }
+
+    /// Executions of this version that are not terminal in the draft, in order of their ids.
+    pub(super) fn running(&self, key: &WorkflowKey, version: u32) -> Vec<WorkflowExecutionId> {
+        let place = (Arc::clone(key), version);
+        let before = self.state.running.get(&place).into_iter().flatten();
+        let started = self.started.get(&place).into_iter().flatten();
+        let is_live = |id: &WorkflowExecutionId| {
+            self.execution(*id)
+                .is_some_and(|execution| !execution.status.is_terminal())
+        };
+        before.chain(started).copied().filter(is_live).collect()
+    }
+
+    /// Executions of every version of a workflow that are not terminal in the draft.
+    pub(super) fn running_any_version(&self, key: &WorkflowKey) -> Vec<WorkflowExecutionId> {
+        let range = (Arc::clone(key), 0)..=(Arc::clone(key), u32::MAX);
+        let mut versions: BTreeSet<u32> = self
+            .state
+            .running
+            .range(range.clone())
+            .map(|((_, version), _)| *version)
+            .collect();
+        versions.extend(self.started.range(range).map(|((_, version), _)| *version));
+        versions
+            .into_iter()
+            .flat_map(|version| self.running(key, version))
+            .collect()
+    }
+
+    pub(super) fn add_execution(&mut self, key: &WorkflowKey, execution: WorkflowExecution) {
+        self.started
+            .entry((Arc::clone(key), execution.version))
+            .or_default()
+            .push(execution.id);
+        self.out.executions.insert(execution.id, execution);
+    }
+
+    pub(super) fn next_execution_id(&mut self) -> WorkflowExecutionId {
+        WorkflowExecutionId::new(self.event.offset, count(&mut self.n_executions))
+    }
+
+    pub(super) fn next_job_id(&mut self) -> JobExecutionId {
+        JobExecutionId::new(self.event.offset, count(&mut self.n_jobs))
+    }
+
+    /// Appends an event of the scheduler's own, caused by the current one.
+    pub(super) fn emit(&mut self, mut event: NewEvent) {
+        event.id = format!("aiflow:{}.{}", self.event.offset, count(&mut self.n_events));
+        event.cause = Some(Cause {
+            offset: self.event.offset,
+            hops: self.event.hops().saturating_add(1),
+        });
+        event.time = Some(self.now());
+        self.out.events.push(event);
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        self.out.commands.push(command);
+    }
+
+    pub(super) fn record_firing(&mut self, firing: FiringRecord) {
+        let id = format!("{}.{}", self.event.offset, count(&mut self.n_firings));
+        self.out.firings.push((id, firing));
+    }
+
+    pub(super) fn dead_letter(&mut self, id: String, reason: String) {
+        self.out.dead_letters.push(DeadLetter {
+            id,
+            offset: self.event.offset,
+            reason,
+        });
+    }
+}
+
+fn edit<'d, K: Ord + Clone, V: Clone>(
+    changed: &'d mut BTreeMap<K, V>,
+    key: &K,
+    base: Option<&V>,
+) -> Option<&'d mut V> {
+    if !changed.contains_key(key) {
+        changed.insert(key.clone(), base?.clone());
+    }
+    changed.get_mut(key)
+}
+
+fn count(n: &mut u32) -> u32 {
+    let number = *n;
+    *n = n.saturating_add(1);
+    number
+}
