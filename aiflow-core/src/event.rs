@@ -265,7 +265,7 @@ impl NewEvent {
 }
 
 /// Length of `value` as compact JSON, without building it; strings are counted with their escapes.
-fn json_bytes(value: &Value) -> usize {
+pub(crate) fn json_bytes(value: &Value) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -14,6 +14,7 @@ pub mod execution;
 pub mod executor;
 pub mod function;
 pub mod id;
+pub mod memory;
 pub mod records;
 pub mod store;
 pub mod time;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::event::NewEvent;
+use crate::event::{NewEvent, json_bytes};
 use crate::id::Offset;
 use crate::time::Timestamp;
 
@@ -334,6 +334,18 @@ impl Batch {
                 return Err(
                     Error::invalid("commit", "record occurs twice in one batch").with("key", key)
                 );
+            }
+        }
+        for put in &self.puts {
+            let body_bytes = json_bytes(&put.body);
+            if body_bytes > RECORD_BYTES_MAX {
+                return Err(Error::invalid(
+                    "commit",
+                    format!(
+                        "record body has {body_bytes} bytes, at most {RECORD_BYTES_MAX} are allowed"
+                    ),
+                )
+                .with("key", &put.key));
             }
         }
         self.events.iter().try_for_each(NewEvent::check)
