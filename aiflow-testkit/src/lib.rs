@@ -18,7 +18,9 @@
 
 pub mod bus_suite;
 pub mod clock;
+pub mod fault;
 mod fixture;
+pub mod retrying;
 pub mod rng;
 mod run;
 pub mod store_suite;

@@ -1,0 +1,48 @@
+//! Lists of cases: is every case of a suite run by its macro?
+
+use std::collections::BTreeSet;
+
+/// The lines between the start of the list and its end, without commas.
+fn listed(source: &str) -> BTreeSet<&str> {
+    let list = source.split("conformance_tests!(").nth(1).unwrap();
+    let list = list.split(");").next().unwrap();
+    let names = list
+        .lines()
+        .skip(1)
+        .map(|line| line.trim().trim_end_matches(','));
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+fn written<'a>(sources: &[&'a str]) -> BTreeSet<&'a str> {
+    let functions = sources
+        .iter()
+        .flat_map(|source| source.split("\npub async fn ").skip(1));
+    functions
+        .map(|text| text.split('(').next().unwrap())
+        .collect()
+}
+
+#[test]
+fn every_store_case_is_in_the_list() {
+    let sources = [
+        include_str!("../../src/store_suite/commit.rs"),
+        include_str!("../../src/store_suite/leases.rs"),
+        include_str!("../../src/store_suite/life.rs"),
+        include_str!("../../src/store_suite/pages.rs"),
+        include_str!("../../src/store_suite/relations.rs"),
+    ];
+    let list = include_str!("../../src/store_suite/mod.rs");
+    assert_eq!(written(&sources), listed(list));
+}
+
+#[test]
+fn every_bus_case_is_in_the_list() {
+    let sources = [
+        include_str!("../../src/bus_suite/concurrent.rs"),
+        include_str!("../../src/bus_suite/publish.rs"),
+        include_str!("../../src/bus_suite/read.rs"),
+        include_str!("../../src/bus_suite/trim.rs"),
+    ];
+    let list = include_str!("../../src/bus_suite/mod.rs");
+    assert_eq!(written(&sources), listed(list));
+}
