@@ -104,6 +104,10 @@ name!(
     /// An executor as registered with the scheduler: `function`, `process`, …
     ExecutorName, "executor name"
 );
+name!(
+    /// A dataset, model, metric or artifact, unique among those of its kind in the project.
+    EntityName, "name"
+);
 
 fn check_name(what: &str, name: &str) -> Result<()> {
     let problem = if name.is_empty() {

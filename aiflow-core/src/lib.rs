@@ -6,6 +6,7 @@
 //! [`executor`], [`translator`] → [`memory`]; [`engine`] decides, [`runtime`] does.
 
 pub mod bus;
+pub mod client;
 pub mod control;
 pub mod engine;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod executor;
 pub mod function;
 pub mod id;
 pub mod memory;
+pub mod meta;
 pub mod records;
 pub mod store;
 pub mod time;

@@ -279,7 +279,7 @@ impl Workflow {
 }
 
 /// SHA-256 of the compact JSON of `value`, in hex. JSON objects have sorted keys, so the text is canonical.
-fn hash_of<T: Serialize>(value: &T) -> String {
+pub(crate) fn hash_of<T: Serialize>(value: &T) -> String {
     // A definition is plain data with string keys, which always serialises.
     let json = serde_json::to_value(value)
         .map(|value| value.to_string())

@@ -1,0 +1,204 @@
+//! Executions: how do they stand, when do they end, and why did they run?
+
+use super::AiFlow;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventFilter};
+use crate::execution::{
+    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION,
+    KIND_WORKFLOW_EXECUTION, WorkflowExecution,
+};
+use crate::id::{JobExecutionId, Offset, WorkflowExecutionId, WorkflowName};
+use crate::records::{
+    DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id,
+};
+use crate::store::{MetaStoreExt as _, Query};
+
+/// The most job executions of one workflow execution that are listed.
+const JOB_EXECUTIONS_LISTED_MAX: usize = 100_000;
+
+impl AiFlow {
+    /// How a workflow execution stands; `None` until the scheduler has started it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn execution(&self, id: WorkflowExecutionId) -> Result<Option<WorkflowExecution>> {
+        let record = self.store().get_one(&workflow_execution_key(id)).await?;
+        record.as_ref().map(body_of).transpose()
+    }
+
+    /// The newest executions of a workflow, newest first: at most `limit`, and at most [`PAGE_ROWS_MAX`](crate::store::PAGE_ROWS_MAX).
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed; others are those of the store.
+    pub async fn executions(
+        &self,
+        workflow: impl AsRef<str>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowExecution>> {
+        let workflow = WorkflowName::parse(workflow)?;
+        let query = Query::kind(KIND_WORKFLOW_EXECUTION)
+            .parent(workflow_id(self.project_name(), &workflow));
+        self.newest(query, limit).await
+    }
+
+    /// How a job execution stands.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn job_execution(&self, id: JobExecutionId) -> Result<Option<JobExecution>> {
+        let record = self.store().get_one(&job_execution_key(id)).await?;
+        record.as_ref().map(body_of).transpose()
+    }
+
+    /// The job executions of a workflow execution, oldest first.
+    ///
+    /// # Errors
+    /// `Full` if there are more than 100,000; others are those of the store.
+    pub async fn job_executions(
+        &self,
+        execution: WorkflowExecutionId,
+    ) -> Result<Vec<JobExecution>> {
+        let query = Query::kind(KIND_JOB_EXECUTION).parent(execution.to_string());
+        let records = self
+            .store()
+            .query_all(query, JOB_EXECUTIONS_LISTED_MAX)
+            .await?;
+        records.iter().map(body_of).collect()
+    }
+
+    /// Waits until a workflow execution has ended and returns it.
+    ///
+    /// Wrap it in a time limit if no scheduler may be running. An execution that ended before is returned at once.
+    ///
+    /// # Errors
+    /// `Invalid`, with the scheduler's reason, if the start was refused; others are those of the store and the log.
+    pub async fn wait(&self, execution: WorkflowExecutionId) -> Result<WorkflowExecution> {
+        self.wait_until(execution, |execution| execution.status.is_terminal())
+            .await
+    }
+
+    /// Waits until `predicate` holds for a workflow execution and returns it; it is looked at whenever the log has grown.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait). `Invalid` also if it ends without the predicate having held.
+    pub async fn wait_until(
+        &self,
+        execution: WorkflowExecutionId,
+        mut predicate: impl FnMut(&WorkflowExecution) -> bool + Send,
+    ) -> Result<WorkflowExecution> {
+        let keys = [
+            workflow_execution_key(execution),
+            dead_letter_key(execution.cause),
+        ];
+        loop {
+            // The head is taken before the records are read: whatever changes them afterwards also lies after the head.
+            let head = self.head().await?;
+            let found = self.store().get(&keys).await?;
+            if let Some(Some(record)) = found.first() {
+                let now: WorkflowExecution = body_of(record)?;
+                if predicate(&now) {
+                    return Ok(now);
+                }
+                if now.status.is_terminal() {
+                    return Err(Error::invalid(
+                        "wait",
+                        "the execution ended before what was waited for",
+                    )
+                    .with("execution", execution)
+                    .with("status", now.status));
+                }
+            } else if let Some(Some(record)) = found.get(1) {
+                let letter: DeadLetter = body_of(record)?;
+                return Err(Error::invalid(
+                    "start",
+                    format!("the scheduler refused: {}", letter.reason),
+                )
+                .with("execution", execution));
+            }
+            self.bus().wait(head).await?;
+        }
+    }
+
+    /// The newest events that could not be applied, newest first, in all projects: at most `limit`, and at most
+    /// [`PAGE_ROWS_MAX`](crate::store::PAGE_ROWS_MAX).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.newest(Query::kind(KIND_DEAD_LETTER), limit).await
+    }
+
+    /// Why the event at `offset`, for instance a request, could not be applied; `None` if it was, or waits.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn dead_letter(&self, offset: Offset) -> Result<Option<DeadLetter>> {
+        let record = self.store().get_one(&dead_letter_key(offset)).await?;
+        record.as_ref().map(body_of).transpose()
+    }
+
+    /// The newest firings of job rules in `execution` that made no job execution, newest first: at most `limit`, and at most
+    /// [`PAGE_ROWS_MAX`](crate::store::PAGE_ROWS_MAX).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn firings(
+        &self,
+        execution: WorkflowExecutionId,
+        limit: usize,
+    ) -> Result<Vec<FiringRecord>> {
+        let query = Query::kind(KIND_FIRING).parent(execution.to_string());
+        self.newest(query, limit).await
+    }
+
+    /// The newest firings of a workflow's own rules that made no execution, newest first: at most `limit`, and at most
+    /// [`PAGE_ROWS_MAX`](crate::store::PAGE_ROWS_MAX).
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed; others are those of the store.
+    pub async fn workflow_firings(
+        &self,
+        workflow: impl AsRef<str>,
+        limit: usize,
+    ) -> Result<Vec<FiringRecord>> {
+        let workflow = WorkflowName::parse(workflow)?;
+        let query = Query::kind(KIND_FIRING).parent(workflow_id(self.project_name(), &workflow));
+        self.newest(query, limit).await
+    }
+
+    /// The events that made a job run, oldest first: exactly those that its firing used.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no such job execution, or one of the events was trimmed from the log. Others are those of the store and the log.
+    pub async fn explain(&self, id: JobExecutionId) -> Result<Vec<Event>> {
+        let execution = self.job_execution(id).await?.ok_or_else(|| {
+            Error::not_found("explain", "there is no such job execution").with("id", id)
+        })?;
+        let mut events = Vec::with_capacity(execution.cause.events.len());
+        for offset in execution.cause.events {
+            let before = Offset(offset.0.saturating_sub(1));
+            let page = self.bus().read(before, &EventFilter::all(), 1).await?;
+            let event = page.events.into_iter().find(|event| event.offset == offset);
+            events.push(event.ok_or_else(|| {
+                Error::not_found("explain", "an event is not in the log any more")
+                    .with("offset", offset)
+            })?);
+        }
+        Ok(events)
+    }
+
+    async fn newest<T: serde::de::DeserializeOwned>(
+        &self,
+        query: Query,
+        limit: usize,
+    ) -> Result<Vec<T>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let page = self
+            .store()
+            .query(&query.newest_first().limit(limit))
+            .await?;
+        page.items.iter().map(body_of).collect()
+    }
+}
