@@ -18,6 +18,7 @@ pub mod id;
 pub mod memory;
 pub mod meta;
 pub mod records;
+pub mod runtime;
 pub mod store;
 pub mod time;
 pub mod workflow;
