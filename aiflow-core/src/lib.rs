@@ -14,6 +14,7 @@ pub mod event;
 pub mod execution;
 pub mod executor;
 pub mod function;
+pub mod graph;
 pub mod id;
 pub mod memory;
 pub mod meta;
@@ -21,6 +22,7 @@ pub mod records;
 pub mod runtime;
 pub mod store;
 pub mod time;
+pub mod translator;
 pub mod workflow;
 
 pub use error::{Error, ErrorKind, Result, Retry};

@@ -242,6 +242,30 @@ impl Condition {
         Self::Any(vec![self, other.into()])
     }
 
+    /// The jobs whose status it waits for, in definition order.
+    pub(crate) fn jobs(&self) -> Vec<&JobName> {
+        match self {
+            Self::On(_) => Vec::new(),
+            Self::JobStatus { job, .. } => vec![job],
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().flat_map(Self::jobs).collect()
+            }
+        }
+    }
+
+    /// Gives every job whose status it waits for the name that `rename` says.
+    pub(crate) fn rename_jobs(&mut self, rename: &impl Fn(&JobName) -> JobName) {
+        match self {
+            Self::On(_) => {}
+            Self::JobStatus { job, .. } => *job = rename(job),
+            Self::All(conditions) | Self::Any(conditions) => {
+                for condition in conditions {
+                    condition.rename_jobs(rename);
+                }
+            }
+        }
+    }
+
     /// The operands, in definition order, with job statuses written out as patterns of `workflow`.
     pub(crate) fn operands(&self, workflow: &WorkflowName) -> Vec<EventPattern> {
         let mut operands = Vec::new();

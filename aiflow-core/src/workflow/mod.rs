@@ -5,6 +5,9 @@
 
 mod check;
 mod condition;
+mod display;
+mod drawing;
+mod render;
 mod rule;
 
 use std::time::Duration;
@@ -24,6 +27,8 @@ pub use rule::{
     JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start,
     start_workflow, stop, stop_workflow,
 };
+
+pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
 
 use crate::id::{ExecutorName, JobName, ProjectName, WorkflowName};
 

@@ -1,0 +1,231 @@
+//! Checks of a graph: is it well formed, whatever it is translated to?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{AiGraph, AiNode, ControlEdge, DataEdge, Trigger};
+use crate::error::Result;
+use crate::id::{ExecutorName, JobName, NodeName, ProjectName, WorkflowName};
+use crate::workflow::{Diagnostic, RULES_MAX};
+
+/// The most nodes in a graph.
+pub const NODES_MAX: usize = 10_000;
+/// The most data edges in a graph.
+pub const DATA_EDGES_MAX: usize = 50_000;
+/// The most output ports of a node.
+pub const OUTPUTS_MAX: u32 = 256;
+/// How much of a rule is shown in a path.
+const RULE_CHARS_MAX: usize = 100;
+/// How much of a malformed name is shown.
+const SHOWN_CHARS_MAX: usize = 40;
+
+impl AiGraph {
+    /// Everything that is malformed: names, doubles, references to nothing, ports, sizes. What only a translation can tell (jobs that
+    /// contradict themselves, data edges across jobs, cycles) is reported by it, together with all of these.
+    #[must_use]
+    pub fn check(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        name("project", ProjectName::parse(&self.project), &mut found);
+        name("workflow", WorkflowName::parse(&self.workflow), &mut found);
+        if self.nodes.is_empty() {
+            found.push(Diagnostic::new("graph", "has no node"));
+        }
+        for (what, n, max) in [
+            ("nodes", self.nodes.len(), NODES_MAX),
+            ("data edges", self.data_edges.len(), DATA_EDGES_MAX),
+            ("control edges", self.control_edges.len(), RULES_MAX),
+        ] {
+            if n > max {
+                found.push(Diagnostic::new(
+                    "graph",
+                    format!("has {n} {what}, at most {max} are allowed"),
+                ));
+            }
+        }
+        let mut nodes = BTreeMap::new();
+        for node in &self.nodes {
+            check_node(node, &mut found);
+            if nodes.contains_key(node.name.as_str()) {
+                found.push(Diagnostic::new(node.path(), "is defined twice"));
+            } else {
+                nodes.insert(node.name.as_str(), node);
+            }
+        }
+        self.check_data_edges(&nodes, &mut found);
+        self.check_control_edges(&nodes, &mut found);
+        found
+    }
+
+    fn check_data_edges(&self, nodes: &BTreeMap<&str, &AiNode>, found: &mut Vec<Diagnostic>) {
+        let mut edges = BTreeSet::new();
+        for edge in &self.data_edges {
+            let path = edge.path();
+            if !edges.insert(edge) {
+                found.push(Diagnostic::new(&path, "is defined twice"));
+            }
+            for end in [&edge.from, &edge.to] {
+                match nodes.get(end.as_str()) {
+                    None => found.push(Diagnostic::new(
+                        &path,
+                        format!("there is no node {}", shown(end)),
+                    )),
+                    Some(node) if !node.is_function() => found.push(Diagnostic::new(
+                        &path,
+                        format!(
+                            "node {} runs on executor {}, and only function nodes exchange data; hand the value over in a dataset or a file, \
+                             and let a control edge start the reader",
+                            shown(end),
+                            shown(&node.executor)
+                        ),
+                    )),
+                    Some(_) => {}
+                }
+            }
+            if let Some(source) = nodes.get(edge.from.as_str())
+                && edge.port >= source.outputs
+            {
+                found.push(Diagnostic::new(
+                    &path,
+                    format!(
+                        "node {} has no output port {}, it has {}",
+                        shown(&edge.from),
+                        edge.port,
+                        source.outputs
+                    ),
+                ));
+            }
+        }
+    }
+
+    fn check_control_edges(&self, nodes: &BTreeMap<&str, &AiNode>, found: &mut Vec<Diagnostic>) {
+        for edge in &self.control_edges {
+            if edge.when == Trigger::After(Vec::new()) {
+                found.push(Diagnostic::new(edge.path(), "waits for nothing"));
+            }
+        }
+        let jobs: BTreeSet<&str> = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.job.as_deref())
+            .collect();
+        let mut check = |path: String, ends: BTreeSet<&str>| {
+            for end in ends {
+                let node = nodes.get(end);
+                let is_job = jobs.contains(end);
+                let shown = shown(end);
+                if node.is_none() && !is_job {
+                    let message = format!("there is no node and no job {shown}");
+                    found.push(Diagnostic::new(&path, message));
+                } else if is_job && node.is_some_and(|node| node.job.as_deref() != Some(end)) {
+                    let message = format!(
+                        "{shown} is a job and also a node of another job; rename one of them"
+                    );
+                    found.push(Diagnostic::new(&path, message));
+                }
+            }
+        };
+        for edge in &self.control_edges {
+            let ends = edge.sources().into_iter().chain([edge.target.as_str()]);
+            check(edge.path(), ends.collect());
+        }
+        for rule in &self.rules {
+            let jobs = rule.condition.jobs().into_iter().map(JobName::as_str);
+            check(format!("workflow rule {}", rule.name), jobs.collect());
+        }
+    }
+}
+
+fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
+    let path = node.path();
+    name(&path, NodeName::parse(&node.name), found);
+    name(&path, ExecutorName::parse(&node.executor), found);
+    if let Some(job) = &node.job {
+        name(&path, JobName::parse(job), found);
+    }
+    if node.is_function() {
+        match &node.spec {
+            Value::String(function) if !function.is_empty() => {}
+            _ => found.push(Diagnostic::new(
+                &path,
+                "the spec of a function node must be the name of the function",
+            )),
+        }
+    }
+    if !(node.params.is_null() || node.params.is_object()) {
+        found.push(Diagnostic::new(&path, "params must be a JSON object"));
+    }
+    if node.outputs == 0 || node.outputs > OUTPUTS_MAX {
+        found.push(Diagnostic::new(
+            &path,
+            format!(
+                "has {} output ports, 1 to {OUTPUTS_MAX} are allowed",
+                node.outputs
+            ),
+        ));
+    }
+}
+
+fn name<T>(path: &str, parsed: Result<T>, found: &mut Vec<Diagnostic>) {
+    if let Err(error) = parsed {
+        found.push(Diagnostic::new(path, error.to_string()));
+    }
+}
+
+/// A name as it can stand in a message: itself if it is well formed, otherwise quoted, escaped and cut.
+pub(crate) fn shown(name: &str) -> String {
+    if NodeName::parse(name).is_ok() {
+        return name.to_owned();
+    }
+    let start: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    format!("{start:?}")
+}
+
+impl AiNode {
+    /// Where a diagnostic about it points.
+    pub(crate) fn path(&self) -> String {
+        format!("node {}", shown(&self.name))
+    }
+}
+
+impl DataEdge {
+    /// Where a diagnostic about it points.
+    pub(crate) fn path(&self) -> String {
+        let from = shown(&self.from);
+        let to = shown(&self.to);
+        match self.port {
+            0 => format!("data edge {from} -> {to}"),
+            port => format!("data edge {from}:{port} -> {to}"),
+        }
+    }
+}
+
+impl ControlEdge {
+    /// Where a diagnostic about it points.
+    pub(crate) fn path(&self) -> String {
+        let target = shown(&self.target);
+        match &self.when {
+            Trigger::After(sources) => {
+                let sources: Vec<String> = sources.iter().map(|name| shown(name)).collect();
+                format!("control edge {target} after {}", sources.join(", "))
+            }
+            Trigger::Rule(rule) => {
+                let rule: String = rule.to_string().chars().take(RULE_CHARS_MAX).collect();
+                format!("control edge {target}: {rule}")
+            }
+        }
+    }
+
+    /// The jobs and nodes whose status it waits for, in definition order.
+    pub(crate) fn sources(&self) -> Vec<&str> {
+        match &self.when {
+            Trigger::After(sources) => sources.iter().map(String::as_str).collect(),
+            Trigger::Rule(rule) => rule
+                .condition
+                .jobs()
+                .into_iter()
+                .map(JobName::as_str)
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Edges of an AI graph: what flows, and what controls what?
+
+use serde::{Deserialize, Serialize};
+
+use crate::execution::JobStatus;
+use crate::id::JobName;
+use crate::workflow::{SchedulingRule, all, job_status, start};
+
+/// A value flows from one node to another, in memory, inside one job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataEdge {
+    /// Node whose output it is.
+    pub from: String,
+    /// Output port of that node, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub port: u32,
+    /// Node whose input it becomes.
+    pub to: String,
+}
+
+/// Something happens to a job when a condition is met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlEdge {
+    /// The job acted on: the name of a job, or of a node and thereby its job.
+    pub target: String,
+    /// When and how.
+    pub when: Trigger,
+}
+
+/// When and how a control edge acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trigger {
+    /// Start when all of these jobs, or the jobs of these nodes, have succeeded. Must not be empty.
+    After(Vec<String>),
+    /// As this rule says. Where it waits for the status of a job, a node stands for its job.
+    Rule(SchedulingRule),
+}
+
+impl ControlEdge {
+    /// The rule with the names as they were written; `None` if a name is malformed or there is nothing to wait for.
+    pub(crate) fn rule(&self) -> Option<SchedulingRule> {
+        match &self.when {
+            Trigger::Rule(rule) => Some(rule.clone()),
+            Trigger::After(sources) => {
+                let mut sources = sources
+                    .iter()
+                    .map(|name| {
+                        let job = JobName::parse(name).ok()?;
+                        Some(job_status(&job, JobStatus::Succeeded))
+                    })
+                    .collect::<Option<Vec<_>>>()?;
+                match sources.len() {
+                    0 => None,
+                    1 => sources.pop().map(start),
+                    _ => Some(start(all(sources))),
+                }
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,155 @@
+//! AI graphs: which operations are there, what flows between them, and what starts them?
+//!
+//! The graph is what a user draws; a [`Translator`](crate::translator::Translator) turns it into a workflow. It is plain data, and a draft:
+//! names stand in it as they were written, the builder methods never fail, and [`AiGraph::check`] or the translation reports everything
+//! that is wrong with it at once. No server or store is needed. Source: seed "AI Graph".
+
+mod check;
+mod edge;
+mod node;
+mod render;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(crate) use check::shown;
+pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
+pub use edge::{ControlEdge, DataEdge, Trigger};
+pub use node::{AiNode, NodeKind, function, operation};
+
+use crate::workflow::{Completion, SchedulingRule, WorkflowRule};
+
+/// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
+///
+/// ```
+/// use std::time::Duration;
+/// use aiflow_core::graph::{AiGraph, function};
+/// use aiflow_core::workflow::{ModelStage, RetryPolicy, on, on_model_version, restart, start};
+///
+/// let mut graph = AiGraph::new("wine", "quality");
+/// graph.node("read", function("read_samples"));
+/// graph.node("train", function("train").retry(RetryPolicy::fixed(2, Duration::from_secs(1))));
+/// graph.node("inference", function("inference").streaming());
+/// graph.data("read", "train");
+/// graph.control("read", start(on("samples")));
+/// graph.control("inference", restart(on_model_version("wine", ModelStage::Deployed)));
+///
+/// let workflow = graph.translate()?;
+/// assert_eq!(workflow.jobs.len(), 2); // `read` and `train` form one job
+/// # Ok::<(), aiflow_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AiGraph {
+    /// Project it belongs to.
+    pub project: String,
+    /// Name of the workflow it becomes.
+    pub workflow: String,
+    /// The nodes, in definition order.
+    pub nodes: Vec<AiNode>,
+    /// The data edges, in definition order: the inputs of a node are in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_edges: Vec<DataEdge>,
+    /// The control edges, in definition order: of the rules of one job, the first satisfied one acts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_edges: Vec<ControlEdge>,
+    /// Rules on the workflow as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<WorkflowRule>,
+    /// Parameters that every execution starts with, a JSON object or null.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+    /// When an execution ends; inferred if `None`, see [`Workflow::completion`](crate::workflow::Workflow::completion).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
+}
+
+impl AiGraph {
+    /// A graph without nodes, for a workflow of a project.
+    #[must_use]
+    pub fn new(project: impl Into<String>, workflow: impl Into<String>) -> Self {
+        Self {
+            project: project.into(),
+            workflow: workflow.into(),
+            nodes: Vec::new(),
+            data_edges: Vec::new(),
+            control_edges: Vec::new(),
+            rules: Vec::new(),
+            params: Value::Null,
+            completion: None,
+        }
+    }
+
+    /// Adds a node: what it is called, and what it does.
+    pub fn node(&mut self, name: impl Into<String>, node: impl Into<AiNode>) -> &mut Self {
+        let mut node = node.into();
+        node.name = name.into();
+        self.nodes.push(node);
+        self
+    }
+
+    /// Adds a data edge: the output of `from` becomes the next input of `to`. Both run in one job.
+    pub fn data(&mut self, from: impl Into<String>, to: impl Into<String>) -> &mut Self {
+        self.data_port(from, 0, to)
+    }
+
+    /// Adds a data edge from one of several output ports.
+    pub fn data_port(
+        &mut self,
+        from: impl Into<String>,
+        port: u32,
+        to: impl Into<String>,
+    ) -> &mut Self {
+        self.data_edges.push(DataEdge {
+            from: from.into(),
+            port,
+            to: to.into(),
+        });
+        self
+    }
+
+    /// Adds a control edge: `rule` acts on `target`, which names a job, or a node and thereby its job.
+    pub fn control(&mut self, target: impl Into<String>, rule: SchedulingRule) -> &mut Self {
+        self.control_edges.push(ControlEdge {
+            target: target.into(),
+            when: Trigger::Rule(rule),
+        });
+        self
+    }
+
+    /// Adds a control edge: start `target` when `source` has succeeded. Each names a job, or a node and thereby its job.
+    pub fn after(&mut self, target: impl Into<String>, source: impl Into<String>) -> &mut Self {
+        self.after_all(target, [source])
+    }
+
+    /// Adds a control edge: start `target` when all of `sources` have succeeded.
+    pub fn after_all<S: Into<String>>(
+        &mut self,
+        target: impl Into<String>,
+        sources: impl IntoIterator<Item = S>,
+    ) -> &mut Self {
+        self.control_edges.push(ControlEdge {
+            target: target.into(),
+            when: Trigger::After(sources.into_iter().map(Into::into).collect()),
+        });
+        self
+    }
+
+    /// Adds a rule on the workflow as a whole.
+    pub fn rule(&mut self, rule: WorkflowRule) -> &mut Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Sets the parameters that every execution starts with, a JSON object.
+    pub fn params(&mut self, params: Value) -> &mut Self {
+        self.params = params;
+        self
+    }
+
+    /// Sets when an execution ends, instead of having it inferred.
+    pub fn completion(&mut self, completion: Completion) -> &mut Self {
+        self.completion = Some(completion);
+        self
+    }
+}

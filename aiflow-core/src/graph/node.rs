@@ -1,0 +1,228 @@
+//! AI nodes: what does one operation do, and how is it run?
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::function::FUNCTION_EXECUTOR;
+use crate::workflow::{RetryPolicy, millis_option};
+
+/// One operation, and the settings of the job it becomes part of.
+///
+/// Nodes that share a job must not disagree on a setting of it; a setting that a node leaves open is no disagreement. An executor crate
+/// makes its own specs nodes with `impl From<ItsSpec> for AiNode`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AiNode {
+    /// Name, unique in the graph; set by [`AiGraph::node`](super::AiGraph::node).
+    pub name: String,
+    /// What sort of step it is: a label for people.
+    #[serde(default, skip_serializing_if = "NodeKind::is_user_defined")]
+    pub kind: NodeKind,
+    /// Which executor runs it.
+    pub executor: String,
+    /// What to run: for `function` the name of the function, otherwise in the executor's own terms.
+    pub spec: Value,
+    /// Parameters, a JSON object or null; overridden by those of the workflow execution.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+    /// Output ports, from 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub outputs: u32,
+    /// The job it belongs to; derived from the data edges if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Never ends by itself; makes its job a streaming one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub streaming: bool,
+    /// What to do when an attempt of the job fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    /// Wall-clock limit of one attempt of the job, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millis_option",
+        rename = "timeout_ms"
+    )]
+    pub timeout: Option<Duration>,
+    /// An attempt of the job that gives no sign of life for so long is killed and has failed, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millis_option",
+        rename = "heartbeat_timeout_ms"
+    )]
+    pub heartbeat_timeout: Option<Duration>,
+    /// Time between asking an attempt of the job to stop and killing it, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millis_option",
+        rename = "stop_grace_ms"
+    )]
+    pub stop_grace: Option<Duration>,
+}
+
+/// What sort of step a node is. It changes the picture of the graph and nothing else.
+///
+/// Source: the operations of AIFlow 0.3 (`ai_flow/api/ops.py`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NodeKind {
+    /// Reads a dataset.
+    ReadDataset,
+    /// Writes a dataset.
+    WriteDataset,
+    /// Makes data from data.
+    Transform,
+    /// Trains a model.
+    Train,
+    /// Applies a model.
+    Predict,
+    /// Measures a model.
+    Evaluate,
+    /// Decides whether data is good enough.
+    DatasetValidate,
+    /// Decides whether a model version is good enough.
+    ModelValidate,
+    /// Brings a model version into use.
+    PushModel,
+    /// Anything else.
+    #[default]
+    UserDefined,
+}
+
+impl NodeKind {
+    /// The kind in words, as stored: `read_dataset`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadDataset => "read_dataset",
+            Self::WriteDataset => "write_dataset",
+            Self::Transform => "transform",
+            Self::Train => "train",
+            Self::Predict => "predict",
+            Self::Evaluate => "evaluate",
+            Self::DatasetValidate => "dataset_validate",
+            Self::ModelValidate => "model_validate",
+            Self::PushModel => "push_model",
+            Self::UserDefined => "user_defined",
+        }
+    }
+
+    fn is_user_defined(&self) -> bool {
+        *self == Self::UserDefined
+    }
+}
+
+/// A node that runs an async function of the host application, registered under `name`.
+#[must_use]
+pub fn function(name: impl Into<String>) -> AiNode {
+    operation(FUNCTION_EXECUTOR, Value::String(name.into()))
+}
+
+/// A node that runs `spec` on an executor, in that executor's own terms.
+#[must_use]
+pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
+    AiNode {
+        name: String::new(),
+        kind: NodeKind::UserDefined,
+        executor: executor.into(),
+        spec,
+        params: Value::Null,
+        outputs: 1,
+        job: None,
+        streaming: false,
+        retry: None,
+        timeout: None,
+        heartbeat_timeout: None,
+        stop_grace: None,
+    }
+}
+
+impl AiNode {
+    /// Says what sort of step it is.
+    #[must_use]
+    pub fn kind(mut self, kind: NodeKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the parameters, a JSON object.
+    #[must_use]
+    pub fn params(mut self, params: Value) -> Self {
+        self.params = params;
+        self
+    }
+
+    /// Sets the number of output ports. With more than one, the function returns an array, one element a port.
+    #[must_use]
+    pub fn outputs(mut self, n: u32) -> Self {
+        self.outputs = n;
+        self
+    }
+
+    /// Puts the node into this job: nodes with the same job name form one job.
+    #[must_use]
+    pub fn job(mut self, name: impl Into<String>) -> Self {
+        self.job = Some(name.into());
+        self
+    }
+
+    /// The node never ends by itself.
+    #[must_use]
+    pub fn streaming(mut self) -> Self {
+        self.streaming = true;
+        self
+    }
+
+    /// Sets what to do when an attempt fails.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Limits the wall-clock time of one attempt.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Limits the time that an attempt may give no sign of life.
+    #[must_use]
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the time between asking an attempt to stop and killing it.
+    #[must_use]
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = Some(grace);
+        self
+    }
+
+    /// Whether it runs a function of the host application: only such nodes exchange data.
+    pub(crate) fn is_function(&self) -> bool {
+        self.executor == FUNCTION_EXECUTOR
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}

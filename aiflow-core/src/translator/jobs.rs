@@ -1,0 +1,211 @@
+//! From a cluster of nodes to a job: do its nodes agree, and in which order do they run?
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use serde_json::Value;
+
+use super::draft::{Cluster, Draft, Link};
+use crate::function::{DataInput, FunctionNode, FunctionSpec};
+use crate::graph::{AiNode, shown};
+use crate::id::{ExecutorName, JobName, NodeName};
+use crate::workflow::{Diagnostic, Job};
+
+impl Draft<'_> {
+    /// The name of a cluster's job: as the user said, otherwise that of its first node.
+    pub(super) fn job_name(&self, cluster: &Cluster) -> &str {
+        let first = cluster.nodes.first().map_or(0, |node| *node);
+        self.job(first).unwrap_or(&self.nodes[first].name)
+    }
+
+    /// The job of a cluster, whose data edges are `links`; `None` if something in it is wrong, which is then among `found` or was reported by the graph's check.
+    pub(super) fn build(
+        &self,
+        cluster: &Cluster,
+        links: &[Link],
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Job> {
+        let name = self.job_name(cluster);
+        let path = format!("job {}", shown(name));
+        let n_before = found.len();
+        self.check_executors(cluster, &path, found);
+        let first = self.nodes[*cluster.nodes.first()?].node;
+        let mut job = Job::new(
+            JobName::parse(name).ok()?,
+            ExecutorName::parse(&first.executor).ok()?,
+            first.spec.clone(),
+        );
+        job.streaming = self.members(cluster).any(|(_, node)| node.streaming);
+        if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found)
+        {
+            job.retry = retry.clone();
+        }
+        let timeout = |node: &'_ AiNode| node.timeout;
+        job.timeout = self.agreed(cluster, &path, "timeout", timeout, found);
+        let heartbeat_timeout = |node: &'_ AiNode| node.heartbeat_timeout;
+        job.heartbeat_timeout = self.agreed(
+            cluster,
+            &path,
+            "heartbeat_timeout",
+            heartbeat_timeout,
+            found,
+        );
+        let stop_grace = |node: &'_ AiNode| node.stop_grace;
+        if let Some(grace) = self.agreed(cluster, &path, "stop_grace", stop_grace, found) {
+            job.stop_grace = grace;
+        }
+        if first.is_function() {
+            let spec = self.function_spec(cluster, links, found)?;
+            // Plain data with string keys always serialises.
+            job.spec = serde_json::to_value(spec).ok()?;
+        } else if first.params.is_object() {
+            job.params = first.params.clone();
+        }
+        (found.len() == n_before).then_some(job)
+    }
+
+    fn members<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = (&'a str, &'a AiNode)> {
+        cluster.nodes.iter().map(|node| {
+            let node = &self.nodes[*node];
+            (node.name.as_str(), node.node)
+        })
+    }
+
+    fn check_executors(&self, cluster: &Cluster, path: &str, found: &mut Vec<Diagnostic>) {
+        let mut members = self.members(cluster);
+        let Some((first, node)) = members.next() else {
+            return;
+        };
+        if let Some((name, other)) = members.find(|(_, other)| other.executor != node.executor) {
+            found.push(Diagnostic::new(
+                path,
+                format!(
+                    "node {} runs on executor {} and node {} on {}; the nodes of one job share its executor",
+                    shown(first),
+                    shown(&node.executor),
+                    shown(name),
+                    shown(&other.executor)
+                ),
+            ));
+        } else if cluster.nodes.len() > 1 && !node.is_function() {
+            let names: Vec<String> = self.members(cluster).map(|(name, _)| shown(name)).collect();
+            found.push(Diagnostic::new(
+                path,
+                format!(
+                    "has the nodes {}, but a job of executor {} has one node; only function jobs have several",
+                    names.join(", "),
+                    shown(&node.executor)
+                ),
+            ));
+        }
+    }
+
+    /// What the nodes that have this setting agree on.
+    fn agreed<'a, T: PartialEq + std::fmt::Debug>(
+        &'a self,
+        cluster: &'a Cluster,
+        path: &str,
+        what: &str,
+        setting: impl Fn(&'a AiNode) -> Option<T>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<T> {
+        let mut set = self
+            .members(cluster)
+            .filter_map(|(name, node)| Some((name, setting(node)?)));
+        let (first, value) = set.next()?;
+        if let Some((name, _)) = set.find(|(_, other)| *other != value) {
+            found.push(Diagnostic::new(
+                path,
+                format!(
+                    "nodes {} and {} set different values of {what}; set it on one of them",
+                    shown(first),
+                    shown(name)
+                ),
+            ));
+        }
+        Some(value)
+    }
+
+    fn function_spec(
+        &self,
+        cluster: &Cluster,
+        links: &[Link],
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<FunctionSpec> {
+        let mut inputs: BTreeMap<usize, Vec<DataInput>> = BTreeMap::new();
+        for link in links {
+            inputs.entry(link.to).or_default().push(DataInput {
+                node: self.node_name(link.from, found)?,
+                port: link.port,
+            });
+        }
+        let mut nodes = Vec::with_capacity(cluster.nodes.len());
+        for node in self.topological(cluster, links) {
+            let ai_node = self.nodes[node].node;
+            let Value::String(function) = &ai_node.spec else {
+                return None;
+            };
+            nodes.push(FunctionNode {
+                name: self.node_name(node, found)?,
+                function: function.clone(),
+                params: ai_node.params.clone(),
+                inputs: inputs.remove(&node).unwrap_or_default(),
+                outputs: ai_node.outputs,
+            });
+        }
+        // A node on a data cycle never gets its turn; the cycle itself is reported elsewhere.
+        (nodes.len() == cluster.nodes.len()).then_some(FunctionSpec { nodes })
+    }
+
+    fn node_name(&self, node: usize, found: &mut Vec<Diagnostic>) -> Option<NodeName> {
+        let name = &self.nodes[node].name;
+        match NodeName::parse(name) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let is_copy = self.nodes[node].origin != node;
+                if is_copy {
+                    found.push(Diagnostic::new(
+                        self.nodes[node].node.path(),
+                        format!("has to be copied, and the copy cannot be named: {error}"),
+                    ));
+                }
+                None
+            }
+        }
+    }
+
+    /// The nodes so that each comes after those it reads from; of those that could be next, the one that was defined first.
+    fn topological(&self, cluster: &Cluster, links: &[Link]) -> Vec<usize> {
+        let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut n_missing: BTreeMap<usize, usize> =
+            cluster.nodes.iter().map(|node| (*node, 0)).collect();
+        for link in links {
+            if n_missing.contains_key(&link.from)
+                && let Some(n) = n_missing.get_mut(&link.to)
+            {
+                *n = n.saturating_add(1);
+                readers.entry(link.from).or_default().push(link.to);
+            }
+        }
+        // A copy stands where its original stood.
+        let rank = |node: usize| Reverse((self.nodes[node].origin, node));
+        let mut ready: BinaryHeap<_> = n_missing
+            .iter()
+            .filter(|(_, n)| **n == 0)
+            .map(|(node, _)| rank(*node))
+            .collect();
+        let mut order = Vec::with_capacity(cluster.nodes.len());
+        while let Some(Reverse((_, node))) = ready.pop() {
+            order.push(node);
+            for reader in readers.remove(&node).unwrap_or_default() {
+                if let Some(n) = n_missing.get_mut(&reader) {
+                    *n = n.saturating_sub(1);
+                    if *n == 0 {
+                        ready.push(rank(reader));
+                    }
+                }
+            }
+        }
+        order
+    }
+}

@@ -1,0 +1,317 @@
+//! The default translator: which nodes become which job?
+//!
+//! 1. Nodes with the same job name form that job. Of the other nodes, those that data edges connect form one.
+//! 2. Where control edges lead from a derived job back into it, to a node that does not feed the source, the job is divided: the target
+//!    runs with what it feeds and what those need; a node that both halves need is copied (`read` → `read.copy1`). Repeated until no job
+//!    has to be divided.
+//! 3. Each group becomes a job, named by the user or after its first node, with its nodes in topological order.
+//! 4. Control edges act on jobs; where one names a node, it means the node's job.
+//!
+//! A loop of control edges back to a node that feeds the source is legal: the whole job goes round it. So is a job that controls itself
+//! because the user named it.
+//!
+//! Source: AIFlow before 0.1, `base_translator.py` (derived jobs), and 0.3, `translator.py` (explicit jobs). Other than there: a data
+//! edge across jobs is refused, not dropped; names do not depend on a counter of the process. There, the rules of one job had to hold
+//! together and were copied along with a node; here they are alternatives, so a copied START would start the copy's job too early: only
+//! STOP is copied. A rule that waits for a copied node waits for the original alone, so that it fires once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::draft::{Cluster, Clusters, Division, Draft, Link};
+use super::{SharedNodes, TranslateOptions, Translator};
+use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
+use crate::id::{JobName, ProjectName, WorkflowName};
+use crate::workflow::{
+    Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow,
+    WorkflowRule,
+};
+
+/// The most copies of nodes that one translation makes.
+pub const COPIES_MAX: usize = 1_000;
+
+/// The default translator: explicit jobs by name, other jobs by data edges, divided where a job would have to wait for itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SplitTranslator;
+
+impl Translator for SplitTranslator {
+    fn translate(
+        &self,
+        graph: &AiGraph,
+        options: &TranslateOptions,
+    ) -> Result<Workflow, Vec<Diagnostic>> {
+        let mut found = graph.check();
+        if graph.nodes.len() > NODES_MAX
+            || graph.data_edges.len() > DATA_EDGES_MAX
+            || graph.control_edges.len() > RULES_MAX
+        {
+            return Err(found);
+        }
+        let mut draft = Draft::new(graph);
+        report_cycles(&draft, &mut found);
+        refuse_crossing(&mut draft, &mut found);
+        let clusters = split(&mut draft, graph, options, &mut found);
+        let workflow = assemble(&draft, graph, &clusters, &mut found);
+        // A graph without nodes is reported as such; that its workflow has no job is no news.
+        if found.is_empty() || !workflow.jobs.is_empty() {
+            found.extend(workflow.check());
+        }
+        if found.is_empty() {
+            Ok(workflow)
+        } else {
+            Err(found)
+        }
+    }
+}
+
+fn report_cycles(draft: &Draft<'_>, found: &mut Vec<Diagnostic>) {
+    for cycle in draft.data_cycles() {
+        let names: Vec<String> = cycle
+            .iter()
+            .chain(cycle.first())
+            .map(|node| shown(&draft.nodes[*node].name))
+            .collect();
+        found.push(Diagnostic::new(
+            "data edges",
+            format!(
+                "form a cycle: {}; only control edges may",
+                names.join(" -> ")
+            ),
+        ));
+    }
+}
+
+/// Reports data edges across jobs and takes them out.
+fn refuse_crossing(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
+    let clusters = draft.clusters();
+    let crosses = |link: &Link| clusters.of[link.from] != clusters.of[link.to];
+    for link in draft.links.iter().filter(|link| crosses(link)) {
+        let edge = DataEdge {
+            from: draft.nodes[link.from].name.clone(),
+            port: link.port,
+            to: draft.nodes[link.to].name.clone(),
+        };
+        let [from, to] = [link.from, link.to]
+            .map(|node| shown(draft.job_name(&clusters.all[clusters.of[node]])));
+        found.push(Diagnostic::new(
+            edge.path(),
+            format!(
+                "leads from job {from} to job {to}, but values flow inside a job only; put both nodes into one job, or hand the value over in \
+                 a dataset or a file and start {to} after {from} with a control edge"
+            ),
+        ));
+    }
+    draft.links.retain(|link| !crosses(link));
+}
+
+/// Divides derived jobs that would have to wait for themselves, until there is none.
+fn split(
+    draft: &mut Draft<'_>,
+    graph: &AiGraph,
+    options: &TranslateOptions,
+    found: &mut Vec<Diagnostic>,
+) -> Clusters {
+    let mut settled = BTreeSet::new();
+    loop {
+        let clusters = draft.clusters();
+        let next = next_division(draft, graph, options, &clusters, &mut settled, found);
+        let Some((half, shared)) = next else {
+            return clusters;
+        };
+        draft.copy(&half, &shared);
+    }
+}
+
+/// The next division to make, as the half that goes and the shared part of it. Reports what should be divided and cannot be.
+fn next_division(
+    draft: &Draft<'_>,
+    graph: &AiGraph,
+    options: &TranslateOptions,
+    clusters: &Clusters,
+    settled: &mut BTreeSet<(usize, usize)>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<(BTreeSet<usize>, BTreeSet<usize>)> {
+    let flow = draft.flow();
+    let leaving = draft.leaving(clusters);
+    for control in &draft.controls {
+        for &source in &control.sources {
+            let home = clusters.of[source];
+            let cluster = &clusters.all[home];
+            if cluster.is_explicit || cluster.nodes.len() == 1 {
+                continue;
+            }
+            for target in draft.arrivals(home, control.target, clusters, &leaving) {
+                if settled.contains(&(source, target)) {
+                    continue;
+                }
+                let problem = match Draft::divide(&flow, source, target, cluster) {
+                    Division::Loop => None,
+                    Division::Impossible => Some("data flows from the one to the other, or from both into a third, so they run in one job; remove \
+                                                  the control edge, or hand the value over in a dataset or a file".to_owned()),
+                    Division::Possible { half, shared } => {
+                        let n_copies = draft.n_copies().saturating_add(shared.len());
+                        let names = || {
+                            let names: Vec<String> = shared.iter().map(|node| shown(&draft.nodes[*node].name)).collect();
+                            names.join(", ")
+                        };
+                        if options.shared == SharedNodes::Refuse {
+                            Some(format!("both need {}, which may not be copied; put these nodes into a job of their own and hand their values over \
+                                          in a dataset or a file", names()))
+                        } else if n_copies > COPIES_MAX {
+                            Some(format!("more than {COPIES_MAX} nodes would have to be copied, at last {}; name the jobs of these nodes", shown(&draft.nodes[*shared.first()?].name)))
+                        } else {
+                            return Some((half, shared));
+                        }
+                    }
+                };
+                settled.insert((source, target));
+                if let Some(problem) = problem {
+                    let path = graph.control_edges[control.edge].path();
+                    let [source, target] =
+                        [source, target].map(|node| shown(&draft.nodes[node].name));
+                    found.push(Diagnostic::new(
+                        path,
+                        format!("makes node {target} wait for node {source}, but {problem}"),
+                    ));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Jobs and control edges from what was split.
+fn assemble(
+    draft: &Draft<'_>,
+    graph: &AiGraph,
+    clusters: &Clusters,
+    found: &mut Vec<Diagnostic>,
+) -> Workflow {
+    let mut workflow = Workflow::new(
+        ProjectName::parse(&graph.project).unwrap_or_else(|_| stand_in(ProjectName::parse)),
+        WorkflowName::parse(&graph.workflow).unwrap_or_else(|_| stand_in(WorkflowName::parse)),
+    );
+    workflow.params = graph.params.clone();
+    workflow.completion = graph.completion;
+    let names = build_jobs(draft, clusters, &mut workflow, found);
+    let job = |node: usize| names[clusters.of[node]].as_ref();
+    for control in &draft.controls {
+        let Some(rule) = graph.control_edges[control.edge].rule() else {
+            continue;
+        };
+        let (Some(target), Some(rule)) = (job(control.target), renamed_rule(draft, rule, &job))
+        else {
+            continue;
+        };
+        let mut edges = vec![ControlEdge {
+            job: target.clone(),
+            rule,
+        }];
+        if edges[0].rule.action == JobAction::Stop {
+            stop_copies(draft, control.target, &job, &mut edges);
+        }
+        workflow.control_edges.extend(edges);
+    }
+    for rule in &graph.rules {
+        if let Some(condition) = renamed(draft, &rule.condition, &job) {
+            let is_derived = *rule == WorkflowRule::new(rule.condition.clone(), rule.action);
+            let mut rule = rule.clone();
+            rule.condition = condition;
+            if is_derived {
+                rule = WorkflowRule::new(rule.condition, rule.action);
+            }
+            workflow.rules.push(rule);
+        }
+    }
+    workflow
+}
+
+/// A name for a workflow that is only built to be checked, because its own name is malformed and was reported.
+fn stand_in<T>(parse: impl Fn(&'static str) -> crate::Result<T>) -> T {
+    parse("unnamed").expect("letters form a name")
+}
+
+/// Builds the job of each cluster; gives the names of those that could be built.
+fn build_jobs(
+    draft: &Draft<'_>,
+    clusters: &Clusters,
+    workflow: &mut Workflow,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Option<JobName>> {
+    let mut links: Vec<Vec<Link>> = vec![Vec::new(); clusters.all.len()];
+    for link in &draft.links {
+        links[clusters.of[link.to]].push(*link);
+    }
+    let mut by_name: BTreeMap<&str, &Cluster> = BTreeMap::new();
+    let mut names = Vec::with_capacity(clusters.all.len());
+    for (cluster, links) in clusters.all.iter().zip(&links) {
+        let name = draft.job_name(cluster);
+        if by_name.insert(name, cluster).is_some() {
+            let name = shown(name);
+            found.push(Diagnostic::new(
+                format!("job {name}"),
+                format!("is named by a node, and the job of node {name} would be named so too; name a job for node {name}"),
+            ));
+            names.push(None);
+            continue;
+        }
+        let job = draft.build(cluster, links, found);
+        names.push(job.as_ref().map(|job| job.name.clone()));
+        workflow.jobs.extend(job);
+    }
+    names
+}
+
+/// Stopping a node stops its copies.
+fn stop_copies<'a>(
+    draft: &Draft<'_>,
+    target: usize,
+    job: &impl Fn(usize) -> Option<&'a JobName>,
+    edges: &mut Vec<ControlEdge>,
+) {
+    let rule = edges[0].rule.clone();
+    for copy in draft.copies_of(target) {
+        if let Some(job) = job(copy)
+            && edges.iter().all(|edge| edge.job != *job)
+        {
+            edges.push(ControlEdge {
+                job: job.clone(),
+                rule: rule.clone(),
+            });
+        }
+    }
+}
+
+/// The rule with jobs in place of nodes; a name that was derived from its content is derived anew.
+fn renamed_rule<'a>(
+    draft: &Draft<'_>,
+    rule: SchedulingRule,
+    job: &impl Fn(usize) -> Option<&'a JobName>,
+) -> Option<SchedulingRule> {
+    let condition = renamed(draft, &rule.condition, job)?;
+    let is_derived = rule == SchedulingRule::new(rule.condition.clone(), rule.action);
+    let renamed = SchedulingRule::new(condition, rule.action);
+    Some(if is_derived {
+        renamed
+    } else {
+        renamed.named(rule.name)
+    })
+}
+
+/// The condition with jobs in place of nodes; `None` if one of them does not exist or could not be built, which was reported.
+fn renamed<'a>(
+    draft: &Draft<'_>,
+    condition: &Condition,
+    job: &impl Fn(usize) -> Option<&'a JobName>,
+) -> Option<Condition> {
+    let job_of = |name: &JobName| draft.resolve(name.as_str()).and_then(job);
+    if condition
+        .jobs()
+        .into_iter()
+        .any(|name| job_of(name).is_none())
+    {
+        return None;
+    }
+    let mut condition = condition.clone();
+    condition.rename_jobs(&|name| job_of(name).unwrap_or(name).clone());
+    Some(condition)
+}

@@ -1,0 +1,155 @@
+//! Rules in words: how does a condition read on one line?
+//!
+//! For people (messages, pictures), not to be parsed: `START when all of (samples = "ready", train SUCCEEDED)`.
+
+use std::fmt;
+
+use super::{
+    Condition, EventPattern, JobAction, Life, SchedulingRule, ValueTest, WorkflowAction,
+    WorkflowRule,
+};
+use crate::event::Match;
+
+/// How much of a value is shown.
+const VALUE_CHARS_MAX: usize = 60;
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::On(pattern) => pattern.fmt(f),
+            Self::JobStatus {
+                job,
+                statuses,
+                life,
+            } => {
+                write!(f, "{job} ")?;
+                for (i, status) in statuses.iter().enumerate() {
+                    write!(f, "{}{status}", if i == 0 { "" } else { "|" })?;
+                }
+                life.fmt(f)
+            }
+            Self::All(conditions) => list(f, "all of", conditions),
+            Self::Any(conditions) => list(f, "any of", conditions),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, conditions: &[Condition]) -> fmt::Result {
+    write!(f, "{what} (")?;
+    for (i, condition) in conditions.iter().enumerate() {
+        write!(f, "{}{condition}", if i == 0 { "" } else { ", " })?;
+    }
+    f.write_str(")")
+}
+
+impl fmt::Display for EventPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.event_type != Match::Any {
+            write!(f, "{} ", Word(&self.event_type))?;
+        }
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{}::", Word(namespace))?;
+        }
+        write!(f, "{}{}", Word(&self.key), self.value)?;
+        if self.sender != Match::Any {
+            write!(f, " from {}", Word(&self.sender))?;
+        }
+        self.life.fmt(f)
+    }
+}
+
+impl fmt::Display for ValueTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Updated => Ok(()),
+            Self::Equals(value) => {
+                let text = value.to_string();
+                match text.char_indices().nth(VALUE_CHARS_MAX) {
+                    Some((end, _)) => write!(f, " = {}…", text.get(..end).unwrap_or_default()),
+                    None => write!(f, " = {text}"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Once => Ok(()),
+            Self::Repeated => f.write_str(" (repeated)"),
+        }
+    }
+}
+
+/// A field of a pattern: as it is where that is unmistakable, otherwise quoted.
+struct Word<'a>(&'a Match);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, star) = match self.0 {
+            Match::Any => return f.write_str("*"),
+            Match::Exact(text) => (text, ""),
+            Match::Prefix(text) => (text, "*"),
+        };
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':');
+        if !text.is_empty() && text.chars().all(plain) {
+            write!(f, "{text}{star}")
+        } else {
+            write!(f, "{text:?}{star}")
+        }
+    }
+}
+
+impl fmt::Display for SchedulingRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} when {}", self.action, self.condition)
+    }
+}
+
+impl fmt::Display for WorkflowRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} when {}", self.action, self.condition)
+    }
+}
+
+impl fmt::Display for JobAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for WorkflowAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::{ModelStage, all, any, on, on_model_version, restart, start};
+
+    #[test]
+    fn a_rule_reads_on_one_line() {
+        let rule = start(all([
+            Condition::from(on("samples").equals("ready").sender("ingest")),
+            any([on("model.*").repeated(), on("a \"b\"").namespace("other")]),
+        ]));
+        assert_eq!(
+            rule.to_string(),
+            r#"START when all of (samples = "ready" from ingest, any of (model.* (repeated), other::"a \"b\""))"#
+        );
+        let rule = restart(on_model_version("wine", ModelStage::Deployed));
+        assert_eq!(rule.to_string(), "RESTART when MODEL_DEPLOYED wine");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters() {
+        let text = on("k").equals("ä".repeat(100)).to_string();
+        assert_eq!(
+            text.chars().count(),
+            "k = …".chars().count() + VALUE_CHARS_MAX
+        );
+    }
+}
