@@ -169,6 +169,12 @@ impl Error {
         self.0.operation
     }
 
+    /// What went wrong, without the operation and the facts.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The facts added with [`Error::with`], in order.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0

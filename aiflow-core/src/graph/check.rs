@@ -26,11 +26,8 @@ impl AiGraph {
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        name("project", ProjectName::parse(&self.project), &mut found);
-        name("workflow", WorkflowName::parse(&self.workflow), &mut found);
-        if self.nodes.is_empty() {
-            found.push(Diagnostic::new("graph", "has no node"));
-        }
+        check_name("project", &self.project, ProjectName::parse, &mut found);
+        check_name("workflow", &self.workflow, WorkflowName::parse, &mut found);
         for (what, n, max) in [
             ("nodes", self.nodes.len(), NODES_MAX),
             ("data edges", self.data_edges.len(), DATA_EDGES_MAX),
@@ -63,6 +60,7 @@ impl AiGraph {
             let path = edge.path();
             if !edges.insert(edge) {
                 found.push(Diagnostic::new(&path, "is defined twice"));
+                continue;
             }
             for end in [&edge.from, &edge.to] {
                 match nodes.get(end.as_str()) {
@@ -138,10 +136,10 @@ impl AiGraph {
 
 fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
     let path = node.path();
-    name(&path, NodeName::parse(&node.name), found);
-    name(&path, ExecutorName::parse(&node.executor), found);
+    check_name(&path, &node.name, NodeName::parse, found);
+    check_name(&path, &node.executor, ExecutorName::parse, found);
     if let Some(job) = &node.job {
-        name(&path, JobName::parse(job), found);
+        check_name(&path, job, JobName::parse, found);
     }
     if node.is_function() {
         match &node.spec {
@@ -166,9 +164,15 @@ fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn name<T>(path: &str, parsed: Result<T>, found: &mut Vec<Diagnostic>) {
-    if let Err(error) = parsed {
-        found.push(Diagnostic::new(path, error.to_string()));
+fn check_name<'a, T>(
+    path: &str,
+    name: &'a str,
+    parse: impl Fn(&'a str) -> Result<T>,
+    found: &mut Vec<Diagnostic>,
+) {
+    if let Err(error) = parse(name) {
+        let message = format!("{} ({})", error.message(), shown(name));
+        found.push(Diagnostic::new(path, message));
     }
 }
 
@@ -205,6 +209,7 @@ impl ControlEdge {
     pub(crate) fn path(&self) -> String {
         let target = shown(&self.target);
         match &self.when {
+            Trigger::After(sources) if sources.is_empty() => format!("control edge {target}"),
             Trigger::After(sources) => {
                 let sources: Vec<String> = sources.iter().map(|name| shown(name)).collect();
                 format!("control edge {target} after {}", sources.join(", "))

@@ -8,8 +8,18 @@ use serde_json::Value;
 use super::draft::{Cluster, Draft, Link};
 use crate::function::{DataInput, FunctionNode, FunctionSpec};
 use crate::graph::{AiNode, shown};
-use crate::id::{ExecutorName, JobName, NodeName};
+use crate::id::{ExecutorName, JobName, NAME_BYTES_MAX, NodeName};
 use crate::workflow::{Diagnostic, Job};
+
+/// A well-formed name that people recognise a malformed one by.
+pub(super) fn like(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let tail = name.chars().map(|c| if allowed(c) { c } else { '_' });
+    std::iter::once('_')
+        .chain(tail)
+        .take(NAME_BYTES_MAX)
+        .collect()
+}
 
 impl Draft<'_> {
     /// The name of a cluster's job: as the user said, otherwise that of its first node.
@@ -18,7 +28,8 @@ impl Draft<'_> {
         self.job(first).unwrap_or(&self.nodes[first].name)
     }
 
-    /// The job of a cluster, whose data edges are `links`; `None` if something in it is wrong, which is then among `found` or was reported by the graph's check.
+    /// The job of a cluster, whose data edges are `links`. Where something is wrong, which is then among `found` or was reported by the
+    /// graph's check, it is only good for checking what refers to it; `None` if it has not even a name like the one it should have.
     pub(super) fn build(
         &self,
         cluster: &Cluster,
@@ -27,12 +38,16 @@ impl Draft<'_> {
     ) -> Option<Job> {
         let name = self.job_name(cluster);
         let path = format!("job {}", shown(name));
-        let n_before = found.len();
         self.check_executors(cluster, &path, found);
         let first = self.nodes[*cluster.nodes.first()?].node;
+        let executor = &first.executor;
         let mut job = Job::new(
-            JobName::parse(name).ok()?,
-            ExecutorName::parse(&first.executor).ok()?,
+            JobName::parse(name)
+                .or_else(|_| JobName::parse(like(name)))
+                .ok()?,
+            ExecutorName::parse(executor)
+                .or_else(|_| ExecutorName::parse(like(executor)))
+                .ok()?,
             first.spec.clone(),
         );
         job.streaming = self.members(cluster).any(|(_, node)| node.streaming);
@@ -40,28 +55,31 @@ impl Draft<'_> {
         {
             job.retry = retry.clone();
         }
-        let timeout = |node: &'_ AiNode| node.timeout;
-        job.timeout = self.agreed(cluster, &path, "timeout", timeout, found);
-        let heartbeat_timeout = |node: &'_ AiNode| node.heartbeat_timeout;
+        job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);
         job.heartbeat_timeout = self.agreed(
             cluster,
             &path,
             "heartbeat_timeout",
-            heartbeat_timeout,
+            |node| node.heartbeat_timeout,
             found,
         );
-        let stop_grace = |node: &'_ AiNode| node.stop_grace;
-        if let Some(grace) = self.agreed(cluster, &path, "stop_grace", stop_grace, found) {
+        if let Some(grace) =
+            self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found)
+        {
             job.stop_grace = grace;
         }
-        if first.is_function() {
-            let spec = self.function_spec(cluster, links, found)?;
+        if !first.is_function() {
+            // Other params than an object were reported.
+            job.params = if first.params.is_object() {
+                first.params.clone()
+            } else {
+                Value::Null
+            };
+        } else if let Some(spec) = self.function_spec(cluster, links, found) {
             // Plain data with string keys always serialises.
-            job.spec = serde_json::to_value(spec).ok()?;
-        } else if first.params.is_object() {
-            job.params = first.params.clone();
+            job.spec = serde_json::to_value(spec).unwrap_or_default();
         }
-        (found.len() == n_before).then_some(job)
+        Some(job)
     }
 
     fn members<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = (&'a str, &'a AiNode)> {
@@ -101,7 +119,7 @@ impl Draft<'_> {
     }
 
     /// What the nodes that have this setting agree on.
-    fn agreed<'a, T: PartialEq + std::fmt::Debug>(
+    fn agreed<'a, T: PartialEq>(
         &'a self,
         cluster: &'a Cluster,
         path: &str,

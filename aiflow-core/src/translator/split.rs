@@ -15,9 +15,10 @@
 //! together and were copied along with a node; here they are alternatives, so a copied START would start the copy's job too early: only
 //! STOP is copied. A rule that waits for a copied node waits for the original alone, so that it fires once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::draft::{Cluster, Clusters, Division, Draft, Link};
+use super::draft::{Clusters, Division, Draft, Link};
+use super::jobs::like;
 use super::{SharedNodes, TranslateOptions, Translator};
 use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
 use crate::id::{JobName, ProjectName, WorkflowName};
@@ -51,10 +52,7 @@ impl Translator for SplitTranslator {
         refuse_crossing(&mut draft, &mut found);
         let clusters = split(&mut draft, graph, options, &mut found);
         let workflow = assemble(&draft, graph, &clusters, &mut found);
-        // A graph without nodes is reported as such; that its workflow has no job is no news.
-        if found.is_empty() || !workflow.jobs.is_empty() {
-            found.extend(workflow.check());
-        }
+        found.extend(workflow.check());
         if found.is_empty() {
             Ok(workflow)
         } else {
@@ -140,43 +138,54 @@ fn next_division(
                 continue;
             }
             for target in draft.arrivals(home, control.target, clusters, &leaving) {
-                if settled.contains(&(source, target)) {
+                if !settled.insert((source, target)) {
                     continue;
                 }
                 let problem = match Draft::divide(&flow, source, target, cluster) {
-                    Division::Loop => None,
-                    Division::Impossible => Some("data flows from the one to the other, or from both into a third, so they run in one job; remove \
-                                                  the control edge, or hand the value over in a dataset or a file".to_owned()),
-                    Division::Possible { half, shared } => {
-                        let n_copies = draft.n_copies().saturating_add(shared.len());
-                        let names = || {
-                            let names: Vec<String> = shared.iter().map(|node| shown(&draft.nodes[*node].name)).collect();
-                            names.join(", ")
-                        };
-                        if options.shared == SharedNodes::Refuse {
-                            Some(format!("both need {}, which may not be copied; put these nodes into a job of their own and hand their values over \
-                                          in a dataset or a file", names()))
-                        } else if n_copies > COPIES_MAX {
-                            Some(format!("more than {COPIES_MAX} nodes would have to be copied, at last {}; name the jobs of these nodes", shown(&draft.nodes[*shared.first()?].name)))
-                        } else {
-                            return Some((half, shared));
-                        }
-                    }
+                    Division::Loop => continue,
+                    Division::Impossible => TIED.to_owned(),
+                    Division::Possible { half, shared } => match refusal(draft, options, &shared) {
+                        None => return Some((half, shared)),
+                        Some(problem) => problem,
+                    },
                 };
-                settled.insert((source, target));
-                if let Some(problem) = problem {
-                    let path = graph.control_edges[control.edge].path();
-                    let [source, target] =
-                        [source, target].map(|node| shown(&draft.nodes[node].name));
-                    found.push(Diagnostic::new(
-                        path,
-                        format!("makes node {target} wait for node {source}, but {problem}"),
-                    ));
-                }
+                let [source, target] = [source, target].map(|node| shown(&draft.nodes[node].name));
+                found.push(Diagnostic::new(
+                    graph.control_edges[control.edge].path(),
+                    format!("makes node {target} wait for node {source}, but {problem}"),
+                ));
             }
         }
     }
     None
+}
+
+/// Why two nodes cannot be divided.
+const TIED: &str = "data flows from the one to the other, or from both into a third, so they run in one job; remove the control edge, or \
+                    hand the value over in a dataset or a file";
+
+/// Why nodes must not be copied, if so.
+fn refusal(
+    draft: &Draft<'_>,
+    options: &TranslateOptions,
+    shared: &BTreeSet<usize>,
+) -> Option<String> {
+    let names: Vec<String> = shared
+        .iter()
+        .map(|node| shown(&draft.nodes[*node].name))
+        .collect();
+    if options.shared == SharedNodes::Refuse {
+        return Some(format!(
+            "both need {}, which may not be copied; put what is shared into a job of its own, and hand its values over in a dataset or a file",
+            names.join(", ")
+        ));
+    }
+    let n_copies = draft.n_copies().saturating_add(shared.len());
+    (n_copies > COPIES_MAX).then(|| {
+        format!(
+            "more than {COPIES_MAX} nodes would have to be copied; name the jobs of these nodes"
+        )
+    })
 }
 
 /// Jobs and control edges from what was split.
@@ -186,9 +195,14 @@ fn assemble(
     clusters: &Clusters,
     found: &mut Vec<Diagnostic>,
 ) -> Workflow {
+    // A malformed name was reported; the rest is checked all the same, under a name like it.
+    let project =
+        ProjectName::parse(&graph.project).or_else(|_| ProjectName::parse(like(&graph.project)));
+    let name = WorkflowName::parse(&graph.workflow)
+        .or_else(|_| WorkflowName::parse(like(&graph.workflow)));
     let mut workflow = Workflow::new(
-        ProjectName::parse(&graph.project).unwrap_or_else(|_| stand_in(ProjectName::parse)),
-        WorkflowName::parse(&graph.workflow).unwrap_or_else(|_| stand_in(WorkflowName::parse)),
+        project.expect("made of characters that a name may have"),
+        name.expect("made of characters that a name may have"),
     );
     workflow.params = graph.params.clone();
     workflow.completion = graph.completion;
@@ -225,12 +239,7 @@ fn assemble(
     workflow
 }
 
-/// A name for a workflow that is only built to be checked, because its own name is malformed and was reported.
-fn stand_in<T>(parse: impl Fn(&'static str) -> crate::Result<T>) -> T {
-    parse("unnamed").expect("letters form a name")
-}
-
-/// Builds the job of each cluster; gives the names of those that could be built.
+/// Builds the job of each cluster; gives their names.
 fn build_jobs(
     draft: &Draft<'_>,
     clusters: &Clusters,
@@ -241,22 +250,20 @@ fn build_jobs(
     for link in &draft.links {
         links[clusters.of[link.to]].push(*link);
     }
-    let mut by_name: BTreeMap<&str, &Cluster> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let mut names = Vec::with_capacity(clusters.all.len());
     for (cluster, links) in clusters.all.iter().zip(&links) {
-        let name = draft.job_name(cluster);
-        if by_name.insert(name, cluster).is_some() {
-            let name = shown(name);
-            found.push(Diagnostic::new(
-                format!("job {name}"),
-                format!("is named by a node, and the job of node {name} would be named so too; name a job for node {name}"),
-            ));
-            names.push(None);
-            continue;
-        }
         let job = draft.build(cluster, links, found);
         names.push(job.as_ref().map(|job| job.name.clone()));
-        workflow.jobs.extend(job);
+        if seen.insert(draft.job_name(cluster)) {
+            workflow.jobs.extend(job);
+        } else {
+            let name = shown(draft.job_name(cluster));
+            found.push(Diagnostic::new(
+                format!("job {name}"),
+                format!("has nodes that were put into it, and node {name}, which was put into no job, would form a job of the same name; put node {name} into a job"),
+            ));
+        }
     }
     names
 }

@@ -107,11 +107,13 @@ fn the_four_stages_become_four_jobs() {
         train START when samples
         evaluate START when MODEL_GENERATED wine
         inference RESTART when MODEL_DEPLOYED wine
-    "#]].assert_eq(&outline(&workflow));
+    "#]]
+    .assert_eq(&outline(&workflow));
     assert_eq!(workflow.completion(), Completion::Standing);
     let train = workflow.job(&job("train")).unwrap();
     assert_eq!(train.retry, RetryPolicy::fixed(2, Duration::from_secs(1)));
-    expect![[r#"{"nodes":[{"function":"train","name":"train","params":{"depth":5}}]}"#]].assert_eq(&train.spec.to_string());
+    expect![[r#"{"nodes":[{"function":"train","name":"train","params":{"depth":5}}]}"#]]
+        .assert_eq(&train.spec.to_string());
 }
 
 #[test]
@@ -121,10 +123,13 @@ fn nodes_that_data_edges_connect_form_one_job_in_topological_order() {
     graph.data("read", "split");
     graph.data("split", "right").data_port("split", 1, "left");
     graph.data("right", "join").data("left", "join");
-    check(&graph, &expect![[r#"
+    check(
+        &graph,
+        &expect![[r#"
         join: read split(read) left(split:1) right(split) join(right, left)
         other: other
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -151,7 +156,8 @@ fn nodes_with_the_same_job_name_form_one_job() {
         b: process {"argv":["true"]}
         b START when both SUCCEEDED
         both START when all of (b SUCCEEDED, both SUCCEEDED)
-    "#]].assert_eq(&outline(&workflow));
+    "#]]
+    .assert_eq(&outline(&workflow));
     let both = workflow.job(&job("both")).unwrap();
     assert!(both.streaming);
     assert_eq!(both.timeout, Some(Duration::from_secs(9)));
@@ -164,14 +170,17 @@ fn a_node_that_two_jobs_need_is_copied() {
     graph.control("read", start(on("samples")));
     graph.control("read", stop(on("halt")));
     graph.after("evaluate", "train");
-    check(&graph, &expect![[r#"
+    check(
+        &graph,
+        &expect![[r#"
         read: read train(read)
         evaluate: read.copy1 evaluate(read.copy1)
         read START when samples
         read STOP when halt
         evaluate STOP when halt
         evaluate START when read SUCCEEDED
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -188,13 +197,16 @@ fn control_that_comes_back_through_other_jobs_divides_too() {
         .data("read", "report")
         .data("approve", "sign");
     graph.after("approve", "train").after("push", "sign");
-    check(&graph, &expect![[r#"
+    check(
+        &graph,
+        &expect![[r#"
         read: read clean(read) train(clean)
         push: read.copy1 clean.copy1(read.copy1) push(clean.copy1) report(push, read.copy1)
         approve: approve sign(approve)
         approve START when read SUCCEEDED
         push START when approve SUCCEEDED
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -202,14 +214,17 @@ fn copies_of_copies_are_named_after_the_original() {
     let mut graph = graph(&["read", "read.copy1", "a", "b", "c"]);
     graph.data("read", "a").data("read", "b").data("read", "c");
     graph.after("b", "a").after("c", "b");
-    check(&graph, &expect![[r#"
+    check(
+        &graph,
+        &expect![[r#"
         read: read a(read)
         read.copy1: read.copy1
         b: read.copy2 b(read.copy2)
         c: read.copy3 c(read.copy3)
         b START when read SUCCEEDED
         c START when b SUCCEEDED
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -225,13 +240,16 @@ fn loops_of_control_edges_are_legal() {
         "train",
         restart(job_status(&job("train"), JobStatus::Failed)),
     );
-    check(&graph, &expect![[r#"
+    check(
+        &graph,
+        &expect![[r#"
         read: read train(read)
         evaluate: evaluate
         evaluate START when read SUCCEEDED
         read RESTART when evaluate FAILED
         read RESTART when read FAILED
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -302,7 +320,9 @@ fn malformed_parts_are_all_named_at_once() {
         JobStatus::Failed,
     )));
     graph.params(json!(7));
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         project: parse name: invalid: project name has ' ' at byte 2; allowed are A-Z a-z 0-9 . _ - (name="wi ne")
         workflow: parse name: invalid: workflow name must not be empty (name="")
         node "a\"b": parse name: invalid: node name has '"' at byte 1; allowed are A-Z a-z 0-9 . _ - (name="a\"b")
@@ -322,14 +342,18 @@ fn malformed_parts_are_all_named_at_once() {
         control edge twice after lost: there is no node and no job lost
         workflow rule start-9f0dc36c025c: there is no node and no job missing
         data edges: form a cycle: twice -> twice; only control edges may
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_empty_graph_is_refused() {
-    check_problems(&AiGraph::new("p", "w"), &expect![[r#"
+    check_problems(
+        &AiGraph::new("p", "w"),
+        &expect![[r#"
         graph: has no node
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -338,9 +362,12 @@ fn a_graph_beyond_its_bounds_is_refused() {
     for i in 0..=10_000 {
         graph.node(format!("n{i}"), function("f"));
     }
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         graph: has 10001 nodes, at most 10000 are allowed
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -377,13 +404,16 @@ fn nodes_of_a_job_must_agree() {
         .node("f", operation("process", json!({})).job("mixed"))
         .node("g", operation("process", json!({})).job("many"))
         .node("h", operation("process", json!({})).job("many"));
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         job j: nodes b and c set different values of retry; set it on one of them
         job j: nodes a and b set different values of timeout; set it on one of them
         job j: nodes c and d set different values of heartbeat_timeout; set it on one of them
         job mixed: node e runs on executor function and node f on process; the nodes of one job share its executor
         job many: has the nodes g, h, but a job of executor process has one node; only function jobs have several
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -398,12 +428,15 @@ fn data_edges_stay_in_one_function_job() {
         .data("clean", "train")
         .data("read", "shell")
         .data("shell", "train");
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         data edge read -> shell: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
         data edge shell -> train: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
         data edge read -> train: leads from job etl to job fit, but values flow inside a job only; put both nodes into one job, or hand the value over in a dataset or a file and start fit after etl with a control edge
         data edge clean -> train: leads from job clean to job fit, but values flow inside a job only; put both nodes into one job, or hand the value over in a dataset or a file and start fit after clean with a control edge
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -416,26 +449,35 @@ fn cycles_of_data_edges_are_listed() {
         .data("c", "b")
         .data("c", "d");
     graph.data("alone", "alone");
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         data edges: form a cycle: a -> b -> c -> a; only control edges may
         data edges: form a cycle: alone -> alone; only control edges may
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_job_cannot_wait_for_what_it_feeds_itself() {
     let mut direct = graph(&["read", "train"]);
     direct.data("read", "train").after("train", "read");
-    check_problems(&direct, &expect![[r#"
+    check_problems(
+        &direct,
+        &expect![[r#"
         control edge train after read: makes node train wait for node read, but data flows from the one to the other, or from both into a third, so they run in one job; remove the control edge, or hand the value over in a dataset or a file
-    "#]]);
+    "#]],
+    );
 
     let mut joined = graph(&["a", "b", "join", "other"]);
     joined.data("a", "join").data("b", "join");
     joined.after("other", "a").after("b", "other");
-    check_problems(&joined, &expect![[r#"
+    check_problems(
+        &joined,
+        &expect![[r#"
         control edge other after a: makes node b wait for node a, but data flows from the one to the other, or from both into a third, so they run in one job; remove the control edge, or hand the value over in a dataset or a file
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -453,6 +495,24 @@ fn copying_can_be_refused() {
 }
 
 #[test]
+fn copies_are_bounded() {
+    let names: Vec<String> = (0..=1_001).map(|i| format!("n{i}")).collect();
+    let mut graph = AiGraph::new("p", "w");
+    graph.node("read", function("f"));
+    for name in &names {
+        graph.node(name, function("f")).data("read", name);
+    }
+    for pair in names.windows(2) {
+        graph.after(&pair[1], &pair[0]);
+    }
+    check_problems(&graph, &expect![[r#""#]]);
+    graph.nodes.pop();
+    graph.data_edges.pop();
+    graph.control_edges.pop();
+    assert_eq!(graph.translate().unwrap().jobs.len(), 1_001);
+}
+
+#[test]
 fn names_of_jobs_and_nodes_must_not_clash() {
     let mut graph = AiGraph::new("p", "w");
     graph
@@ -462,11 +522,14 @@ fn names_of_jobs_and_nodes_must_not_clash() {
         .node("d", function("f").job("c"))
         .after("c", "a")
         .after("b", "a");
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         control edge c after a: c is a job and also a node of another job; rename one of them
         control edge b after a: b is a job and also a node of another job; rename one of them
         job b: is named by a node, and the job of node b would be named so too; name a job for node b
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -496,11 +559,14 @@ fn what_only_the_workflow_can_tell_is_reported_with_the_rest() {
         .control("read", start(on("go")))
         .control("train", start(on("go")));
     graph.control("read", stop(job_status(&job("train"), JobStatus::Queued)));
-    check_problems(&graph, &expect![[r#"
+    check_problems(
+        &graph,
+        &expect![[r#"
         node read: is defined twice
         control edge 2 of job read, rule start-6fac818c1d71: the job has another rule of this name or content
         control edge 3 of job read, rule stop-1728f8772e00: waits for status QUEUED of job read, which is never announced to rules
-    "#]]);
+    "#]],
+    );
 }
 
 /// Reads DOT as Graphviz does, as far as we write it: statements of identifiers, quoted strings and attributes, in balanced braces.
@@ -789,7 +855,8 @@ proptest! {
     fn a_translation_keeps_every_node_and_every_order(graph in any_graph()) {
         let options = TranslateOptions::default();
         let translated = SplitTranslator.translate(&graph, &options);
-        prop_assert_eq!(&translated, &SplitTranslator.translate(&graph.clone(), &options));
+        let back: AiGraph = serde_json::from_str(&serde_json::to_string(&graph).unwrap()).unwrap();
+        prop_assert_eq!(&translated, &SplitTranslator.translate(&back, &options));
         let workflow = match translated {
             Ok(workflow) => workflow,
             Err(found) => {
@@ -826,6 +893,13 @@ proptest! {
                 }
             }
         }
+        // Every control edge acts on the job of its target and waits for the jobs of its sources.
+        for edge in &graph.control_edges {
+            let target = &workflow.jobs[job_of[&edge.target]].name;
+            let sources: Vec<_> = edge_sources(edge).iter().map(|source| workflow.jobs[job_of[source]].name.to_string()).collect();
+            let acts = workflow.rules_of(target).any(|rule| waits_for(&rule.condition) == sources);
+            prop_assert!(acts, "{edge:?} has no counterpart");
+        }
         // What waits for another node of its own derived job feeds that node: everything else was divided.
         for edge in &graph.control_edges {
             for source in edge_sources(edge) {
@@ -844,10 +918,14 @@ fn edge_sources(edge: &aiflow_core::graph::ControlEdge) -> Vec<String> {
     use aiflow_core::graph::Trigger;
     match &edge.when {
         Trigger::After(sources) => sources.clone(),
-        Trigger::Rule(rule) => match &rule.condition {
-            Condition::JobStatus { job, .. } => vec![job.to_string()],
-            _ => Vec::new(),
-        },
+        Trigger::Rule(rule) => waits_for(&rule.condition),
+        _ => Vec::new(),
+    }
+}
+
+fn waits_for(condition: &Condition) -> Vec<String> {
+    match condition {
+        Condition::JobStatus { job, .. } => vec![job.to_string()],
         _ => Vec::new(),
     }
 }
