@@ -1,1 +1,38 @@
-//! umbrella
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`graph`], [`translator`] | draw an AI graph and turn it into a workflow |
+//! | [`workflow`] | jobs, control edges, conditions and scheduling rules |
+//! | [`client`] | [`AiFlow`]: publish and listen, submit, start and stop, look things up |
+//! | [`meta`] | datasets, models and versions, metrics, artifacts |
+//! | [`runtime`] | [`Scheduler`]: runs inside your process |
+//! | [`function`], [`process`] | jobs as async functions and as local processes |
+//! | [`store`], [`bus`], [`executor`] | the ports: write your own backend |
+//!
+//! # Features
+//!
+//! Features only add; none changes what another call does.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `sqlite` (default) | [`sqlite`]: store and event log in one SQLite file |
+//! | `process` (default) | [`process`]: jobs as local processes that survive their scheduler |
+//! | `full` | every backend |
+
+mod open;
+pub mod prelude;
+
+pub use aiflow_core::client::AiFlow;
+pub use aiflow_core::runtime::Scheduler;
+pub use aiflow_core::{
+    Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor,
+    function, graph, id, memory, meta, records, runtime, store, time, translator, workflow,
+};
+#[cfg(feature = "process")]
+pub use aiflow_exec_process as process;
+#[cfg(feature = "sqlite")]
+pub use aiflow_store_sqlite as sqlite;
+pub use open::open;

@@ -1,5 +1,9 @@
 //! Checks and longer proofs of the workspace: `cargo xtask test`, `sim`, `kill-loop`, `bench`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its user"
+)]
 
 use std::env;
 use std::path::Path;
@@ -38,11 +42,48 @@ fn main() -> ExitCode {
 fn test() -> Outcome {
     check_tools()?;
     cargo("format", &["fmt", "--all", "--check"], &[])?;
-    cargo("lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])?;
-    cargo("the umbrella with sqlite alone", &["check", "--package", "aiflow", "--no-default-features", "--features", "sqlite"], &[])?;
-    cargo("the umbrella without backends", &["check", "--package", "aiflow", "--no-default-features"], &[])?;
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
+    cargo(
+        "the umbrella with sqlite alone",
+        &[
+            "check",
+            "--package",
+            "aiflow",
+            "--no-default-features",
+            "--features",
+            "sqlite",
+        ],
+        &[],
+    )?;
+    cargo(
+        "the umbrella without backends",
+        &["check", "--package", "aiflow", "--no-default-features"],
+        &[],
+    )?;
     let docs = [("RUSTDOCFLAGS", "-D warnings")];
-    cargo("docs", &["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"], &docs)?;
+    cargo(
+        "docs",
+        &[
+            "doc",
+            "--workspace",
+            "--all-features",
+            "--no-deps",
+            "--document-private-items",
+        ],
+        &docs,
+    )?;
     sim(&["--seeds", "5000"])?;
     kill_loop(&["--kills", "50"])?;
     cargo("tests", &["test", "--workspace", "--all-features"], &[])
@@ -51,26 +92,52 @@ fn test() -> Outcome {
 /// What the tests run besides Rust: `sh` and `python3`, as jobs.
 fn check_tools() -> Outcome {
     for tool in ["sh", "python3"] {
-        let found = Command::new(tool).arg("-c").arg("").status().is_ok_and(|status| status.success());
+        let found = Command::new(tool)
+            .arg("-c")
+            .arg("")
+            .status()
+            .is_ok_and(|status| status.success());
         if !found {
-            return Err(format!("the tests run jobs in {tool}, which is not on the PATH: install it"));
+            return Err(format!(
+                "the tests run jobs in {tool}, which is not on the PATH: install it"
+            ));
         }
     }
     Ok(())
 }
 
 fn sim(arguments: &[&str]) -> Outcome {
-    let run = ["run", "--quiet", "--package", "aiflow-testkit", "--bin", "aiflow-sim", "--"];
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "aiflow-testkit",
+        "--bin",
+        "aiflow-sim",
+        "--",
+    ];
     cargo("simulation", &[&run, arguments].concat(), &[])
 }
 
 fn kill_loop(arguments: &[&str]) -> Outcome {
-    let run = ["run", "--quiet", "--package", "aiflow-testkit", "--bin", "aiflow-kill-loop", "--"];
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "aiflow-testkit",
+        "--bin",
+        "aiflow-kill-loop",
+        "--",
+    ];
     cargo("kill loop", &[&run, arguments].concat(), &[])
 }
 
 fn bench(arguments: &[&str]) -> Outcome {
-    cargo("benchmarks", &[&["bench", "--package", "aiflow", "--"], arguments].concat(), &[])
+    cargo(
+        "benchmarks",
+        &[&["bench", "--package", "aiflow", "--"], arguments].concat(),
+        &[],
+    )
 }
 
 fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
@@ -78,8 +145,13 @@ fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outco
     let started = Instant::now();
     let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(program);
-    command.args(arguments).envs(environment.iter().copied()).current_dir(root());
-    let status = command.status().map_err(|error| format!("{title}: cargo did not start: {error}"))?;
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root());
+    let status = command
+        .status()
+        .map_err(|error| format!("{title}: cargo did not start: {error}"))?;
     if !status.success() {
         return Err(format!("{title} failed: {status}"));
     }

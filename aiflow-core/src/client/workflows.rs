@@ -6,11 +6,10 @@ use super::{AiFlow, CONFLICT_TRIES_MAX};
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
-use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_VERSION};
+use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_VERSION, WorkflowState};
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
 use crate::records::{
-    WorkflowRecord, WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key,
-    workflow_version_put,
+    WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put,
 };
 use crate::store::{Batch, MetaStoreExt as _, Query};
 use crate::workflow::{Diagnostic, JobAction, Workflow, hash_of};
@@ -104,7 +103,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn workflow(&self, name: impl AsRef<str>) -> Result<Option<WorkflowRecord>> {
+    pub async fn workflow(&self, name: impl AsRef<str>) -> Result<Option<WorkflowState>> {
         let key = workflow_key(self.project_name(), &WorkflowName::parse(name)?);
         let record = self.store().get_one(&key).await?;
         record.as_ref().map(body_of).transpose()
@@ -114,7 +113,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Full` if there are more than 100,000; others are those of the store.
-    pub async fn workflows(&self) -> Result<Vec<WorkflowRecord>> {
+    pub async fn workflows(&self) -> Result<Vec<WorkflowState>> {
         let query = Query::kind(KIND_WORKFLOW).project(self.project_name().as_str());
         let records = self.store().query_all(query, WORKFLOWS_LISTED_MAX).await?;
         records.iter().map(body_of).collect()

@@ -1,4 +1,6 @@
 //! Tests of core through its public interface.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod graph;
 mod memory;
