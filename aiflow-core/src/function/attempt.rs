@@ -1,0 +1,313 @@
+//! One attempt: how does it run from its start to its one ending, and what can cut it short?
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::JobContext;
+use super::executor::Reports;
+use super::plan::{Flow, Plan, Step, merged};
+use super::registry::{Function, FunctionFuture, JobError};
+use crate::client::{AiFlow, Origin};
+use crate::event::{Cause, Event};
+use crate::executor::{Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode};
+
+/// An accepted attempt: what it is, and what it was told.
+pub(super) struct Attempt {
+    identity: JobIdentity,
+    events: Vec<Arc<Event>>,
+    params: Value,
+    timeout: Option<Duration>,
+    heartbeat_timeout: Option<Duration>,
+    stop_grace: Duration,
+    host: Arc<ExecutorHost>,
+    reports: Arc<Reports>,
+    runtime: Handle,
+    aiflow: OnceLock<AiFlow>,
+    is_started: AtomicBool,
+    stop: watch::Sender<Option<StopMode>>,
+    last_beat: Mutex<Instant>,
+}
+
+/// Why an attempt is ended from outside.
+#[derive(Clone, Copy)]
+enum Cut {
+    Stopped,
+    TimedOut,
+    Silent(Duration),
+}
+
+impl Attempt {
+    pub(super) fn new(launch: Launch, host: Arc<ExecutorHost>, reports: Arc<Reports>) -> Self {
+        Self {
+            identity: launch.identity(),
+            events: launch.events,
+            params: launch.params,
+            timeout: launch.timeout,
+            heartbeat_timeout: launch.heartbeat_timeout,
+            stop_grace: launch.stop_grace,
+            host,
+            reports,
+            runtime: Handle::current(),
+            aiflow: OnceLock::new(),
+            is_started: AtomicBool::new(false),
+            stop: watch::Sender::default(),
+            last_beat: Mutex::new(Instant::now()),
+        }
+    }
+
+    pub(super) fn identity(&self) -> &JobIdentity {
+        &self.identity
+    }
+
+    pub(super) fn events(&self) -> &[Arc<Event>] {
+        &self.events
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn aiflow(&self) -> &AiFlow {
+        self.aiflow.get_or_init(|| {
+            let newest = self.events.iter().max_by_key(|event| event.offset);
+            let origin = Origin {
+                identity: self.identity.clone(),
+                cause: newest.map(|event| Cause {
+                    offset: event.offset,
+                    hops: event.hops().saturating_add(1),
+                }),
+            };
+            let host = &self.host;
+            AiFlow::of_job(
+                Arc::clone(&host.store),
+                Arc::clone(&host.bus),
+                Arc::clone(&host.clock),
+                origin,
+            )
+        })
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.is_started.load(Ordering::Acquire)
+    }
+
+    /// Tells the attempt to stop; a kill is not taken back by a graceful stop.
+    pub(super) fn stop(&self, mode: StopMode) {
+        self.stop.send_if_modified(|now| match (*now, mode) {
+            (Some(StopMode::Kill), _) | (Some(StopMode::Graceful), StopMode::Graceful) => false,
+            _ => {
+                *now = Some(mode);
+                true
+            }
+        });
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    pub(super) async fn cancelled(&self) {
+        // The sender lives in `self`, so it cannot be gone.
+        let _ = self.stop.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub(super) fn beat(&self) {
+        *self.last_beat() = Instant::now();
+    }
+
+    fn last_beat(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.last_beat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn report(&self, kind: ReportKind) {
+        let report = Report {
+            attempt: self.identity.attempt,
+            at: self.host.clock.now(),
+            kind,
+        };
+        self.reports.send(report).await;
+    }
+
+    /// Runs the nodes in order and returns the ending.
+    pub(super) async fn run(self: &Arc<Self>, plan: Plan) -> Ending {
+        self.is_started.store(true, Ordering::Release);
+        self.report(ReportKind::Started).await;
+        self.beat();
+        let deadline = self.timeout.map(|limit| Instant::now() + limit);
+        let mut cut = std::pin::pin!(self.cut(deadline));
+        let mut flow = Flow::default();
+        for step in &plan.steps {
+            if self.is_cancelled() {
+                return Ending::Stopped;
+            }
+            let params = Arc::new(merged(&step.params, &self.params));
+            let input = flow.input(step, &params);
+            let context = JobContext::new(Arc::clone(self), params);
+            let returned = self.run_step(step, context, input, cut.as_mut()).await;
+            if self.is_cancelled() && !matches!(returned, Err(Cut::TimedOut | Cut::Silent(_))) {
+                return Ending::Stopped;
+            }
+            let result = match returned {
+                Ok(result) => result.and_then(|value| flow.output(step, value)),
+                Err(cut) => return cut.ending(),
+            };
+            if let Err(error) = result {
+                return named(&plan, step, error).into_ending();
+            }
+        }
+        match flow.into_output() {
+            Ok(output) => Ending::Succeeded { output },
+            Err(error) => error.into_ending(),
+        }
+    }
+
+    /// Runs one node until it returns or is cut short.
+    async fn run_step(
+        &self,
+        step: &Step,
+        context: JobContext,
+        input: Value,
+        mut cut: Pin<&mut (impl Future<Output = Cut> + Send)>,
+    ) -> Result<Result<Value, JobError>, Cut> {
+        match &step.function {
+            Function::Async(function) => {
+                let running = Guarded::call(|| function(context, input));
+                tokio::select! {
+                    biased;
+                    returned = running => Ok(returned),
+                    cut = &mut cut => Err(cut),
+                }
+            }
+            Function::Blocking(function) => {
+                let function = Arc::clone(function);
+                let mut running = self
+                    .runtime
+                    .spawn_blocking(move || function(context, input));
+                tokio::select! {
+                    biased;
+                    returned = &mut running => Ok(joined(returned)),
+                    cut = &mut cut => {
+                        // The thread cannot be ended from here: ask, and wait, so that no other attempt runs beside it.
+                        self.stop(StopMode::Kill);
+                        let _ = running.await;
+                        Err(cut)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns when the attempt must not go on.
+    async fn cut(&self, deadline: Option<Instant>) -> Cut {
+        tokio::select! {
+            () = self.stopped_for_good() => Cut::Stopped,
+            () = at(deadline) => Cut::TimedOut,
+            limit = self.silence() => Cut::Silent(limit),
+        }
+    }
+
+    /// Returns at a kill, or when the grace time after a graceful stop is over.
+    async fn stopped_for_good(&self) {
+        self.cancelled().await;
+        let mut stop = self.stop.subscribe();
+        let killed = stop.wait_for(|stop| *stop == Some(StopMode::Kill));
+        // Either way it is over.
+        let _ = tokio::time::timeout(self.stop_grace, killed).await;
+    }
+
+    /// Returns when there was no heartbeat for as long as is allowed.
+    async fn silence(&self) -> Duration {
+        let Some(limit) = self.heartbeat_timeout else {
+            return std::future::pending().await;
+        };
+        loop {
+            let due = *self.last_beat() + limit;
+            if due <= Instant::now() {
+                return limit;
+            }
+            sleep_until(due).await;
+        }
+    }
+}
+
+impl Cut {
+    fn ending(self) -> Ending {
+        match self {
+            Self::Stopped => Ending::Stopped,
+            Self::TimedOut => Ending::TimedOut,
+            Self::Silent(limit) => Ending::failed(format!("no heartbeat for {limit:?}")),
+        }
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The node is named where a job has several.
+fn named(plan: &Plan, step: &Step, error: JobError) -> JobError {
+    if plan.steps.len() > 1 {
+        error.in_node(&step.node)
+    } else {
+        error
+    }
+}
+
+fn joined(
+    returned: Result<Result<Value, JobError>, tokio::task::JoinError>,
+) -> Result<Value, JobError> {
+    match returned {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(JobError::of_panic(&*payload)),
+            Err(error) => Err(JobError::from(error)),
+        },
+    }
+}
+
+/// A user's future whose panics, also those of its destructors, become errors.
+struct Guarded(Option<FunctionFuture>);
+
+impl Guarded {
+    /// Calls the function; a panic of the call itself is the future's result.
+    fn call(function: impl FnOnce() -> FunctionFuture) -> Self {
+        Self(Some(match catch_unwind(AssertUnwindSafe(function)) {
+            Ok(future) => future,
+            Err(payload) => Box::pin(std::future::ready(Err(JobError::of_panic(&*payload)))),
+        }))
+    }
+}
+
+impl Future for Guarded {
+    type Output = Result<Value, JobError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.unwrap_or_else(|payload| Poll::Ready(Err(JobError::of_panic(&*payload))))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let future = self.0.take();
+        // A destructor that panics must not take the attempt's task with it.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    }
+}

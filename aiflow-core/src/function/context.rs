@@ -1,0 +1,171 @@
+//! The context of a running function: who am I, what made me run, and how do I speak with AIFlow?
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::attempt::Attempt;
+use super::registry::read_params;
+use crate::client::AiFlow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, NewEvent};
+use crate::executor::{JobIdentity, ReportKind};
+use crate::id::{AttemptId, Offset};
+use crate::meta::{Artifacts, Datasets, Metrics, Models};
+
+/// What a running function knows and can do. Cloning is cheap; a clone may be given to other tasks and threads.
+///
+/// What is published or registered through it carries the job, its workflow execution and the event that made it run, and metadata also
+/// carries lineage.
+#[derive(Clone)]
+pub struct JobContext {
+    attempt: Arc<Attempt>,
+    params: Arc<Value>,
+}
+
+impl JobContext {
+    pub(super) fn new(attempt: Arc<Attempt>, params: Arc<Value>) -> Self {
+        Self { attempt, params }
+    }
+
+    /// Who this job is.
+    #[must_use]
+    pub fn identity(&self) -> &JobIdentity {
+        self.attempt.identity()
+    }
+
+    /// The attempt: an idempotency key for effects outside AIFlow.
+    #[must_use]
+    pub fn attempt(&self) -> AttemptId {
+        self.identity().attempt
+    }
+
+    /// The parameters: of the node, overridden by those of the job, overridden by those of the workflow execution.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the place, if they are not of type `T`.
+    pub fn params<T: DeserializeOwned>(&self) -> Result<T> {
+        read_params(&self.params)
+    }
+
+    /// The events that made the job run, oldest first.
+    #[must_use]
+    pub fn events(&self) -> &[Arc<Event>] {
+        self.attempt.events()
+    }
+
+    /// A new event about `key` in the namespace of the project, with a fresh id.
+    #[must_use]
+    pub fn event(&self, key: impl Into<String>) -> NewEvent {
+        self.aiflow().event(key)
+    }
+
+    /// Publishes an event that concerns the job's own workflow execution; it is durable when this returns its offset.
+    ///
+    /// An attempt that is repeated publishes again; see [`publish_once`](Self::publish_once).
+    ///
+    /// # Errors
+    /// As [`AiFlow::publish`].
+    pub async fn publish(&self, event: NewEvent) -> Result<Offset> {
+        self.aiflow().publish(event).await
+    }
+
+    /// Publishes an event that concerns all running executions of its namespace.
+    ///
+    /// # Errors
+    /// As [`AiFlow::publish`].
+    pub async fn broadcast(&self, event: NewEvent) -> Result<Offset> {
+        let offsets = self.aiflow().append(vec![event], AiFlow::stamp).await?;
+        offsets
+            .first()
+            .copied()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "publish", "the log gave no offset"))
+    }
+
+    /// As [`publish`](Self::publish), but once for all attempts of this job execution: a later attempt that publishes the same under the same
+    /// `name` changes nothing.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish). `AlreadyExists` if an earlier attempt published other content under this name.
+    pub async fn publish_once(&self, name: &str, event: NewEvent) -> Result<Offset> {
+        self.publish(event.id(self.once(name))).await
+    }
+
+    /// A key that is the same in all attempts of this job execution and in no other: for
+    /// [`idempotency_key`](crate::meta::NewModelVersion::idempotency_key).
+    #[must_use]
+    pub fn once(&self, name: &str) -> String {
+        format!("job:{}:{name}", self.attempt().job_execution)
+    }
+
+    /// A handle in the job's project that speaks for this job.
+    #[must_use]
+    pub fn aiflow(&self) -> &AiFlow {
+        self.attempt.aiflow()
+    }
+
+    /// The models of the project. What is registered and looked up becomes lineage of this job.
+    #[must_use]
+    pub fn models(&self) -> Models {
+        self.aiflow().models()
+    }
+
+    /// The datasets of the project. What is registered and looked up becomes lineage of this job.
+    #[must_use]
+    pub fn datasets(&self) -> Datasets {
+        self.aiflow().datasets()
+    }
+
+    /// The metrics of the project. What is recorded becomes lineage of this job.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.aiflow().metrics()
+    }
+
+    /// The artifacts of the project. What is registered and looked up becomes lineage of this job.
+    #[must_use]
+    pub fn artifacts(&self) -> Artifacts {
+        self.aiflow().artifacts()
+    }
+
+    /// Gives a sign of life. Needed at least once in each `heartbeat_timeout` of the job, if it has one; cheap enough for every step.
+    pub fn heartbeat(&self) {
+        self.attempt.beat();
+    }
+
+    /// Says that a streaming job is ready: what depends on it may start.
+    pub async fn ready(&self) {
+        self.attempt.report(ReportKind::Ready).await;
+    }
+
+    /// Returns when the job is asked to stop. Race it against the work, clean up, and return: the job then has stopped, whatever the function
+    /// returns.
+    pub async fn cancelled(&self) {
+        self.attempt.cancelled().await;
+    }
+
+    /// Whether the job was asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.attempt.is_cancelled()
+    }
+
+    /// Waits for a future within a function that was registered with
+    /// [`register_blocking`](super::Functions::register_blocking).
+    ///
+    /// # Panics
+    /// In an async function: `await` there instead.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.attempt.runtime().block_on(future)
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext")
+            .field("identity", self.identity())
+            .finish_non_exhaustive()
+    }
+}

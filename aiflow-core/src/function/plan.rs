@@ -1,0 +1,276 @@
+//! Plans: is a job's specification one that can run, and how do values flow between its nodes?
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
+
+use super::registry::{Function, Functions, JobError};
+use super::spec::{DataInput, FunctionNode, FunctionSpec};
+use crate::error::{Error, Result};
+use crate::event::json_bytes;
+use crate::id::NodeName;
+
+/// The largest output of a job, in bytes of JSON: it travels in an event. Larger results are stored elsewhere and referred to.
+pub const OUTPUT_BYTES_MAX: usize = 128 * 1024;
+
+/// A specification whose functions and edges were found.
+pub(super) struct Plan {
+    pub(super) steps: Vec<Step>,
+}
+
+pub(super) struct Step {
+    pub(super) node: NodeName,
+    pub(super) function: Function,
+    pub(super) params: Value,
+    inputs: Vec<Port>,
+    n_ports: usize,
+    /// How many data edges leave each port.
+    readers: Vec<usize>,
+}
+
+/// An output port of an earlier step.
+#[derive(Clone, Copy)]
+struct Port {
+    step: usize,
+    port: usize,
+}
+
+impl Plan {
+    /// Reads and checks a specification.
+    pub(super) fn new(functions: &Functions, spec: &Value) -> Result<Self> {
+        let spec = FunctionSpec::deserialize(spec)
+            .map_err(|error| invalid(format!("the job's specification cannot be read: {error}")))?;
+        if spec.nodes.is_empty() {
+            return Err(invalid("the job has no node"));
+        }
+        let mut plan = Self {
+            steps: Vec::with_capacity(spec.nodes.len()),
+        };
+        for node in spec.nodes {
+            let step = plan.step(functions, node)?;
+            plan.steps.push(step);
+        }
+        Ok(plan)
+    }
+
+    fn step(&mut self, functions: &Functions, node: FunctionNode) -> Result<Step> {
+        if self.steps.iter().any(|step| step.node == node.name) {
+            return Err(invalid("the job has two nodes of this name").with("node", node.name));
+        }
+        let Some(function) = functions.get(&node.function) else {
+            let names: Vec<&str> = functions.names().collect();
+            return Err(invalid(format!(
+                "no function is registered as \"{}\"; registered are: {}",
+                node.function.escape_default(),
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            ))
+            .with("node", node.name));
+        };
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|input| self.port(&node.name, input))
+            .collect::<Result<Vec<_>>>()?;
+        for Port { step, port } in &inputs {
+            if let Some(readers) = self
+                .steps
+                .get_mut(*step)
+                .and_then(|s| s.readers.get_mut(*port))
+            {
+                *readers += 1;
+            }
+        }
+        let n_ports = usize::try_from(node.outputs).unwrap_or(usize::MAX);
+        if n_ports > OUTPUT_BYTES_MAX {
+            return Err(invalid("the node has too many output ports").with("node", node.name));
+        }
+        Ok(Step {
+            node: node.name,
+            function: function.clone(),
+            params: node.params,
+            inputs,
+            n_ports,
+            readers: vec![0; n_ports],
+        })
+    }
+
+    fn port(&self, node: &NodeName, input: &DataInput) -> Result<Port> {
+        let Some(step) = self.steps.iter().position(|step| step.node == input.node) else {
+            return Err(
+                invalid("a node reads from one that does not come before it")
+                    .with("node", node)
+                    .with("reads", &input.node),
+            );
+        };
+        let port = usize::try_from(input.port).unwrap_or(usize::MAX);
+        let n_ports = self.steps.get(step).map_or(0, |step| step.n_ports);
+        if port >= n_ports {
+            return Err(invalid(format!(
+                "a node reads port {port} of one that has {n_ports} output ports"
+            ))
+            .with("node", node)
+            .with("reads", &input.node));
+        }
+        Ok(Port { step, port })
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::invalid("submit", message)
+}
+
+/// The values that have been produced and not all been read yet.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// By step and port; the number of readers to come.
+    ports: Vec<Vec<(Option<Value>, usize)>>,
+    sinks: Vec<(NodeName, Value)>,
+}
+
+impl Flow {
+    /// The input of `step`: what flows over its data edges, or `params` if it has none.
+    pub(super) fn input(&mut self, step: &Step, params: &Value) -> Value {
+        match step.inputs.as_slice() {
+            [] => params.clone(),
+            [port] => self.take(*port),
+            ports => ports.iter().map(|port| self.take(*port)).collect(),
+        }
+    }
+
+    /// The value at a port; the last reader gets the value itself, the others copies.
+    fn take(&mut self, Port { step, port }: Port) -> Value {
+        let Some((value, readers)) = self
+            .ports
+            .get_mut(step)
+            .and_then(|ports| ports.get_mut(port))
+        else {
+            return Value::Null;
+        };
+        *readers = readers.saturating_sub(1);
+        if *readers == 0 {
+            value.take()
+        } else {
+            value.clone()
+        }
+        .unwrap_or_default()
+    }
+
+    /// Takes in what `step` returned.
+    pub(super) fn output(&mut self, step: &Step, value: Value) -> Result<(), JobError> {
+        if step.readers.iter().all(|readers| *readers == 0) {
+            self.ports.push(Vec::new());
+            self.sinks.push((step.node.clone(), value));
+            return Ok(());
+        }
+        let values = match value {
+            value if step.n_ports <= 1 => vec![value],
+            Value::Array(values) if values.len() == step.n_ports => values,
+            Value::Array(values) => {
+                return Err(JobError::permanent(format!(
+                    "returned {} values, but has {} output ports",
+                    values.len(),
+                    step.n_ports
+                )));
+            }
+            _ => {
+                return Err(JobError::permanent(format!(
+                    "must return an array of {} values, one for each output port",
+                    step.n_ports
+                )));
+            }
+        };
+        let ports = values
+            .into_iter()
+            .map(Some)
+            .zip(step.readers.iter().copied());
+        self.ports.push(ports.collect());
+        Ok(())
+    }
+
+    /// The output of the job: that of its only sink, or of all by name.
+    pub(super) fn into_output(mut self) -> Result<Value, JobError> {
+        let output = match self.sinks.len() {
+            1 => self.sinks.remove(0).1,
+            _ => {
+                let by_name = self.sinks.into_iter();
+                Value::Object(by_name.map(|(node, value)| (node.into(), value)).collect())
+            }
+        };
+        let bytes = json_bytes(&output);
+        if bytes > OUTPUT_BYTES_MAX {
+            return Err(JobError::permanent(format!(
+                "the output has {bytes} bytes, at most {OUTPUT_BYTES_MAX} are allowed; store it and return a reference"
+            )));
+        }
+        Ok(output)
+    }
+}
+
+/// `over` laid over `base`, both objects or null, one level deep.
+pub(super) fn merged(base: &Value, over: &Value) -> Value {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            let mut merged: Map<String, Value> = base.clone();
+            merged.extend(
+                over.iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+            Value::Object(merged)
+        }
+        (base, Value::Null) => base.clone(),
+        (_, over) => over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(spec: Value) -> String {
+        let functions = Functions::new().register("f", |_, input: Value| async move { Ok(input) });
+        match Plan::new(&functions, &spec) {
+            Ok(_) => panic!("accepted: {spec}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_the_reason() {
+        for (spec, reason) in [
+            (json!("f"), "cannot be read"),
+            (json!({"nodes": []}), "no node"),
+            (
+                json!({"nodes": [{"name": "a", "function": "g"}]}),
+                "no function is registered as \"g\"; registered are: f",
+            ),
+            (
+                json!({"nodes": [{"name": "a", "function": "f"}, {"name": "a", "function": "f"}]}),
+                "two nodes",
+            ),
+            (
+                json!({"nodes": [{"name": "a", "function": "f", "inputs": [{"node": "b"}]}, {"name": "b", "function": "f"}]}),
+                "does not come before it",
+            ),
+            (
+                json!({"nodes": [{"name": "a", "function": "f"}, {"name": "b", "function": "f", "inputs": [{"node": "a", "port": 1}]}]}),
+                "reads port 1 of one that has 1 output ports",
+            ),
+        ] {
+            let refusal = refusal(spec);
+            assert!(refusal.contains(reason), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_launch_override_those_of_the_node() {
+        let (node, launch) = (json!({"a": 1, "b": 1}), json!({"b": 2}));
+        assert_eq!(merged(&node, &launch), json!({"a": 1, "b": 2}));
+        assert_eq!(merged(&node, &Value::Null), node);
+        assert_eq!(merged(&Value::Null, &launch), launch);
+    }
+}
