@@ -2,8 +2,6 @@
 //!
 //! The runtime writes these and clients read them, so the layout stands in one place. The body is always the whole struct as JSON.
 
-use std::collections::BTreeMap;
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,28 +9,12 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{
     FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, RuleState, WorkflowExecution,
+    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowState,
 };
-use crate::id::{JobExecutionId, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobExecutionId, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::store::{Record, RecordKey, RecordPut};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
-
-/// A workflow as the scheduler knows it: which version new executions use, whether there may be any, and what its rules have seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkflowRecord {
-    /// Project.
-    pub project: ProjectName,
-    /// Workflow.
-    pub name: WorkflowName,
-    /// Version that new executions use.
-    pub version: u32,
-    /// Whether executions may be started.
-    pub enabled: bool,
-    /// What the workflow's own rules have seen so far; empty states are left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<RuleName, RuleState>,
-}
 
 /// One submitted version of a workflow; never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +83,7 @@ pub fn dead_letter_key(offset: Offset) -> RecordKey {
 
 /// The record of a workflow. Name = workflow, state = `ENABLED` or `DISABLED`.
 #[must_use]
-pub fn workflow_put(workflow: &WorkflowRecord) -> RecordPut {
+pub fn workflow_put(workflow: &WorkflowState) -> RecordPut {
     RecordPut {
         project: workflow.project.to_string(),
         name: workflow.name.to_string(),
@@ -180,10 +162,11 @@ pub fn firing_put(
     }
 }
 
-/// The record of a dead letter. Project is empty: the event may not be readable at all.
+/// The record of a dead letter under an id that the writer chooses: the event's offset, or more if only a part of its effect is missing.
+/// Project is empty: the event may not be readable at all.
 #[must_use]
-pub fn dead_letter_put(letter: &DeadLetter) -> RecordPut {
-    put(dead_letter_key(letter.offset), letter)
+pub fn dead_letter_put(id: impl Into<String>, letter: &DeadLetter) -> RecordPut {
+    put(RecordKey::new(KIND_DEAD_LETTER, id), letter)
 }
 
 /// The struct in the body of a record.
@@ -207,6 +190,8 @@ fn body<T: Serialize>(content: &T) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::execution::{Firing, FiringOutcome, RuleAction, WorkflowStatus};
     use crate::id::JobName;

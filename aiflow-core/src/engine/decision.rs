@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::event::{Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
 use crate::executor::StopMode;
-use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset, WorkflowExecutionId};
+use crate::id::{
+    AttemptId, ExecutorName, JobExecutionId, Offset, ProjectName, WorkflowExecutionId,
+};
 use crate::workflow::Workflow;
 
 /// An event from the log, with what the engine cannot look up itself.
@@ -42,14 +44,25 @@ pub struct Decision {
     pub executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
     /// New contents of the job executions that changed; terminal ones leave the engine.
     pub jobs: BTreeMap<JobExecutionId, JobExecution>,
-    /// Firings that made no execution, each with its id.
-    pub firings: Vec<(String, FiringRecord)>,
+    /// Firings that made no execution.
+    pub firings: Vec<NewFiring>,
     /// Events that could not be applied, each with its id and reason.
     pub dead_letters: Vec<DeadLetter>,
     /// Events to append, in this order.
     pub events: Vec<NewEvent>,
     /// Commands to carry out after the commit, in this order.
     pub commands: Vec<Command>,
+}
+
+/// A firing that made no execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFiring {
+    /// Id of the record: the event's offset, and the number among the firings that it led to.
+    pub id: String,
+    /// Project of the rule.
+    pub project: ProjectName,
+    /// The firing.
+    pub record: FiringRecord,
 }
 
 /// An event that had no effect, or not its whole effect, and why.

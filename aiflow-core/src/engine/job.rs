@@ -63,20 +63,21 @@ impl Draft<'_> {
         firing: Firing,
         outcome: FiringOutcome,
     ) {
-        let Some(workflow) = self
-            .execution(execution)
-            .map(|execution| execution.workflow.clone())
-        else {
+        let Some(parent) = self.execution(execution) else {
             return;
         };
-        self.record_firing(FiringRecord {
-            workflow_execution: Some(execution),
-            workflow,
-            job: Some(job.clone()),
-            firing,
-            action: RuleAction::Job(action),
-            outcome,
-        });
+        let (project, workflow) = (parent.project.clone(), parent.workflow.clone());
+        self.record_firing(
+            project,
+            FiringRecord {
+                workflow_execution: Some(execution),
+                workflow,
+                job: Some(job.clone()),
+                firing,
+                action: RuleAction::Job(action),
+                outcome,
+            },
+        );
     }
 
     fn live(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {

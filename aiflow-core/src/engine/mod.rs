@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use decision::{Command, DeadLetter, Decision, Input, WorkflowKey};
+pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
 pub use job::LOSSES_MAX;
 pub use rules::OPERAND_PENDING_MAX;
 use rules::Target;
@@ -356,7 +356,7 @@ impl Draft<'_> {
         let before = workflow.rules.get(&rule.name);
         let mut state = before.cloned().unwrap_or_default();
         let evaluation = rule.evaluate(&mut state, &hits, event);
-        let name = workflow.name.clone();
+        let (project, name) = (workflow.project.clone(), workflow.name.clone());
         if before.map_or_else(|| has_seen(&state), |before| *before != state)
             && let Some(workflow) = self.workflow_mut(&rule_ref.workflow)
         {
@@ -370,14 +370,17 @@ impl Draft<'_> {
             if self.event.hops() >= EVENT_HOPS_MAX {
                 let outcome = FiringOutcome::TooManyHops;
                 let action = RuleAction::Workflow(action);
-                self.record_firing(FiringRecord {
-                    workflow_execution: None,
-                    workflow: name.clone(),
-                    job: None,
-                    firing,
-                    action,
-                    outcome,
-                });
+                self.record_firing(
+                    project.clone(),
+                    FiringRecord {
+                        workflow_execution: None,
+                        workflow: name.clone(),
+                        job: None,
+                        firing,
+                        action,
+                        outcome,
+                    },
+                );
             } else {
                 self.act_on_workflow(&rule_ref.workflow, action, firing);
             }

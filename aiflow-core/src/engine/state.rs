@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::decision::{Command, DeadLetter, Decision, WorkflowKey};
+use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
 use super::rules::CompiledRule;
 use crate::event::{Cause, Event, NewEvent};
@@ -340,9 +340,13 @@ impl<'a> Draft<'a> {
         self.out.commands.push(command);
     }
 
-    pub(super) fn record_firing(&mut self, firing: FiringRecord) {
+    pub(super) fn record_firing(&mut self, project: ProjectName, record: FiringRecord) {
         let id = format!("{}.{}", self.event.offset, count(&mut self.n_firings));
-        self.out.firings.push((id, firing));
+        self.out.firings.push(NewFiring {
+            id,
+            project,
+            record,
+        });
     }
 
     pub(super) fn dead_letter(&mut self, id: String, reason: String) {

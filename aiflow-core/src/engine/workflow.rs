@@ -197,7 +197,8 @@ impl Draft<'_> {
         let Some(state) = self.workflow(key) else {
             return;
         };
-        let (workflow, enabled) = (state.name.clone(), state.enabled);
+        let (project, workflow, enabled) =
+            (state.project.clone(), state.name.clone(), state.enabled);
         let outcome = match action {
             WorkflowAction::Start if enabled => {
                 return self.start_execution(key, firing, &Value::Null);
@@ -227,14 +228,18 @@ impl Draft<'_> {
                 outcome
             }
         };
-        self.record_firing(FiringRecord {
-            workflow_execution: None,
-            workflow,
-            job: None,
-            firing,
-            action: RuleAction::Workflow(action),
-            outcome,
-        });
+        let action = RuleAction::Workflow(action);
+        self.record_firing(
+            project,
+            FiringRecord {
+                workflow_execution: None,
+                workflow,
+                job: None,
+                firing,
+                action,
+                outcome,
+            },
+        );
     }
 
     /// An event that the execution announced was applied.
