@@ -16,6 +16,7 @@ pub mod function;
 pub mod id;
 pub mod memory;
 pub mod records;
+pub mod runtime;
 pub mod store;
 pub mod time;
 pub mod workflow;

@@ -1,0 +1,314 @@
+//! The loop of a leader: read a batch of events, decide, commit once, apply, dispatch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Parts;
+use super::commit::{Cursor, commit};
+use super::dispatch::{Dispatch, Dispatchers};
+use super::recover::definition;
+use super::report::{publish, report_event};
+use super::settings::Backoff;
+use crate::control::Control;
+use crate::engine::{Command, DeadLetter, Decision, Engine, Input};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
+use crate::executor::{Ending, Launch, Report, ReportKind};
+use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset};
+use crate::store::Lease;
+use crate::time::Timestamp;
+
+/// How often the wall clock is looked at again while a timer waits: it may be set forward.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// Timers published at once.
+const TIMERS_MAX: usize = 1_000;
+
+pub(super) struct Driver<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) lease: Lease,
+    pub(super) engine: Engine,
+    pub(super) cursor: Cursor,
+    pub(super) dispatchers: Dispatchers,
+    pub(super) applied: &'a watch::Sender<Offset>,
+}
+
+impl Driver<'_> {
+    /// Leads until something fails for good. Cancel safe between and within steps: what was decided is either committed or not.
+    pub(super) async fn run(mut self) -> Error {
+        loop {
+            if let Err(error) = self.turn().await {
+                return error;
+            }
+        }
+    }
+
+    /// Applies what is in the log; publishes the timers that are due; or waits for either.
+    async fn turn(&mut self) -> Result<()> {
+        let page = self
+            .parts
+            .bus
+            .read(
+                self.cursor.offset,
+                &EventFilter::all(),
+                self.parts.settings.batch_events_max.max(1),
+            )
+            .await;
+        let events = match page {
+            Ok(page) => page.events,
+            Err(error) if error.retry() == Retry::Later => {
+                tracing::warn!(%error, "read failed; trying again");
+                tokio::time::sleep(self.parts.settings.standby_poll).await;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if !events.is_empty() {
+            return self.apply_events(events).await;
+        }
+        let now = self.parts.clock.now();
+        let due = self.engine.due_timers(now, TIMERS_MAX);
+        if !due.is_empty() {
+            return self.publish_timers(due).await;
+        }
+        let pause = self
+            .engine
+            .next_timer()
+            .map_or(CLOCK_CHECK, |next| next.since(now).min(CLOCK_CHECK));
+        tokio::select! {
+            biased;
+            woken = self.parts.bus.wait(self.cursor.offset) => match woken {
+                Err(error) if error.retry() == Retry::Never => Err(error),
+                Err(_) => {
+                    tokio::time::sleep(self.parts.settings.standby_poll).await;
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            },
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    async fn publish_timers(&self, due: Vec<(Timestamp, JobExecutionId)>) -> Result<()> {
+        let events = due.into_iter().map(|(due, job_execution)| {
+            Control::TimerFired { job_execution, due }
+                .into_event(format!("timer:{job_execution}:{}", due.as_millis()))
+        });
+        publish(&*self.parts.bus, events.collect(), &self.parts.settings)
+            .await
+            .map_err(|kind| Error::new(kind, "publish timers", "the log refused a timer"))
+    }
+
+    /// Publishes what recovery found out.
+    pub(super) async fn publish_reports(&self, reports: Vec<Report>) -> Result<()> {
+        for reports in reports.chunks(TIMERS_MAX) {
+            let events: Vec<_> = reports.iter().cloned().map(report_event).collect();
+            match publish(&*self.parts.bus, events, &self.parts.settings).await {
+                Ok(()) => {}
+                // The ending of an attempt was reported before, in other words: the first one stands.
+                Err(ErrorKind::AlreadyExists) => {
+                    for report in reports {
+                        let _ = publish(
+                            &*self.parts.bus,
+                            vec![report_event(report.clone())],
+                            &self.parts.settings,
+                        )
+                        .await;
+                    }
+                }
+                Err(kind) => {
+                    return Err(Error::new(
+                        kind,
+                        "publish reports",
+                        "the log refused a report",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_events(&mut self, events: Vec<Event>) -> Result<()> {
+        let mut inputs = Vec::with_capacity(events.len());
+        for event in events {
+            inputs.push(self.input(event).await?);
+        }
+        let mut rest = inputs.as_slice();
+        while !rest.is_empty() {
+            let decision = self.engine.decide(rest);
+            let consumed = decision.consumed.max(1);
+            let (decided, after) = rest.split_at(consumed.min(rest.len()));
+            match self.commit(&decision).await {
+                Ok(()) => self.adopt(decision, decided).await,
+                Err(error) if is_refused(&error) => self.apply_one_by_one(decided).await?,
+                Err(error) => return Err(error),
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The store refuses the joint decision for good: find the event that is to blame and set it aside, so that the others take effect.
+    async fn apply_one_by_one(&mut self, inputs: &[Input]) -> Result<()> {
+        for input in inputs {
+            let one = std::slice::from_ref(input);
+            let decision = self.engine.decide(one);
+            match self.commit(&decision).await {
+                Ok(()) => self.adopt(decision, one).await,
+                Err(error) if is_refused(&error) => {
+                    let offset = input.event.offset;
+                    tracing::error!(%offset, %error, "an event could not be applied and is a dead letter now");
+                    let letter = DeadLetter {
+                        id: offset.to_string(),
+                        offset,
+                        reason: error.to_string(),
+                    };
+                    let decision = Decision {
+                        consumed: 1,
+                        cursor: offset,
+                        dead_letters: vec![letter],
+                        ..Decision::default()
+                    };
+                    self.commit(&decision).await?;
+                    self.adopt(decision, one).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn input(&self, event: Event) -> Result<Input> {
+        let mut input = Input::from(event);
+        if input.event.namespace == SYSTEM_NAMESPACE
+            && let Ok(Some(Control::WorkflowSubmitted {
+                project,
+                workflow,
+                version,
+            })) = Control::from_event(&input.event)
+        {
+            input.workflow = definition(&*self.parts.store, &project, &workflow, version).await?;
+        }
+        Ok(input)
+    }
+
+    async fn commit(&mut self, decision: &Decision) -> Result<()> {
+        let at = self.parts.clock.now();
+        let backoff = Backoff::new(self.parts.settings.backoff_max);
+        self.cursor = commit(
+            &*self.parts.store,
+            decision,
+            self.cursor,
+            &self.lease,
+            at,
+            backoff,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Takes over a committed decision and hands its commands to the executors.
+    async fn adopt(&mut self, decision: Decision, inputs: &[Input]) {
+        let commands = self.engine.apply(decision);
+        for command in commands {
+            match command {
+                Command::Launch { attempt } => self.launch(attempt, inputs).await,
+                Command::Stop {
+                    attempt,
+                    executor,
+                    mode,
+                } => {
+                    self.dispatchers
+                        .send(&executor, Dispatch::Stop { attempt, mode })
+                        .await;
+                }
+            }
+        }
+        self.applied.send_replace(self.cursor.offset);
+    }
+
+    /// Hands an attempt to its executor. One that a later event of the same batch has ended already is not started.
+    pub(super) async fn launch(&self, attempt: AttemptId, inputs: &[Input]) {
+        let Some(plan) = self
+            .engine
+            .launch_plan(attempt.job_execution)
+            .filter(|plan| plan.execution.attempt == attempt.attempt)
+        else {
+            return;
+        };
+        let (execution, job) = (plan.execution, plan.job);
+        let at_hand: BTreeMap<Offset, &Arc<Event>> = inputs
+            .iter()
+            .map(|input| (input.event.offset, &input.event))
+            .collect();
+        let (events, missing): (Vec<Offset>, Vec<Offset>) = execution
+            .cause
+            .events
+            .iter()
+            .partition(|offset| at_hand.contains_key(offset));
+        let launch = Launch {
+            attempt,
+            epoch: self.lease.epoch,
+            project: execution.project.clone(),
+            workflow: execution.workflow.clone(),
+            workflow_execution: execution.workflow_execution,
+            job: execution.job.clone(),
+            spec: job.spec.clone(),
+            params: plan.params,
+            events: events
+                .iter()
+                .filter_map(|offset| at_hand.get(offset).map(|event| Arc::clone(event)))
+                .collect(),
+            timeout: job.timeout,
+            heartbeat_timeout: job.heartbeat_timeout,
+            stop_grace: job.stop_grace,
+        };
+        let executor = execution.executor.clone();
+        if !self
+            .dispatchers
+            .send(
+                &executor,
+                Dispatch::Launch {
+                    launch: Box::new(launch),
+                    missing,
+                },
+            )
+            .await
+        {
+            self.report_no_executor(attempt, &executor).await;
+        }
+    }
+
+    async fn report_no_executor(&self, attempt: AttemptId, executor: &ExecutorName) {
+        let registered: Vec<&str> = self
+            .parts
+            .executors
+            .keys()
+            .map(ExecutorName::as_str)
+            .collect();
+        let message = format!(
+            "no executor {executor} is registered here; registered are: {}",
+            registered.join(", ")
+        );
+        let ending = Ending::Failed {
+            message,
+            exit_code: None,
+            retryable: false,
+        };
+        let report = Report {
+            attempt,
+            at: self.parts.clock.now(),
+            kind: ReportKind::Ended(ending),
+        };
+        if let Err(error) = self.publish_reports(vec![report]).await {
+            tracing::error!(%error, %attempt, "could not report that the executor is missing");
+        }
+    }
+}
+
+/// Whether the store will never take this decision, for reasons that lie in the decision.
+fn is_refused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::AlreadyExists)
+}

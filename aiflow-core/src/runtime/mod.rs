@@ -1,0 +1,236 @@
+//! The scheduler at work: the asynchronous shell around the [engine](crate::engine).
+//!
+//! It does all I/O and decides nothing. Any number of processes may run a scheduler on the same store: one leads, the others stand by.
+//!
+//! # A turn
+//! Read a batch of events, let the engine decide, write everything that follows in **one** transaction (which checks that this is still the
+//! leader and the cursor is where it was), adopt the decision, hand its commands to the executors. A crash anywhere repeats at most a
+//! command, and commands are harmless when repeated.
+
+mod commit;
+mod dispatch;
+mod driver;
+mod recover;
+mod report;
+mod session;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use commit::KIND_CURSOR;
+pub use recover::LIVE_ROWS_MAX;
+pub use settings::Settings;
+
+use crate::bus::EventBus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Executor;
+use crate::id::{ExecutorName, Offset, random_id};
+use crate::store::MetaStore;
+use crate::time::{Clock, SystemClock};
+
+/// Name of the lease that makes a scheduler the one that decides, and of its cursor.
+pub const SCHEDULER_LEASE: &str = "scheduler";
+
+/// The replaceable parts of a scheduler.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn MetaStore>,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) executors: BTreeMap<ExecutorName, Arc<dyn Executor>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    pub(crate) holder: String,
+}
+
+/// Puts a scheduler together.
+#[derive(Debug)]
+#[must_use = "a scheduler runs once it is started"]
+pub struct SchedulerBuilder {
+    parts: Parts,
+    problems: Vec<String>,
+}
+
+impl SchedulerBuilder {
+    /// Adds an executor under the name by which jobs ask for it.
+    pub fn executor(mut self, name: &str, executor: impl Executor + 'static) -> Self {
+        match ExecutorName::parse(name) {
+            Ok(name) => {
+                if self
+                    .parts
+                    .executors
+                    .insert(name.clone(), Arc::new(executor))
+                    .is_some()
+                {
+                    self.problems
+                        .push(format!("executor {name} is registered twice"));
+                }
+            }
+            Err(error) => self.problems.push(error.to_string()),
+        }
+        self
+    }
+
+    /// Replaces the numbers.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.parts.settings = settings;
+        self
+    }
+
+    /// Replaces the clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.parts.clock = clock;
+        self
+    }
+
+    /// Starts the scheduler on the current tokio runtime. It leads as soon as nobody else does.
+    ///
+    /// # Errors
+    /// `Invalid`: names of executors. `Unsupported`: store and bus do not share a log, so that a decision and its events could not be one
+    /// transaction.
+    pub fn start(self) -> Result<Scheduler> {
+        if !self.problems.is_empty() {
+            return Err(Error::invalid("start scheduler", self.problems.join("; ")));
+        }
+        let (store, bus) = (
+            self.parts.store.capabilities(),
+            self.parts.bus.capabilities(),
+        );
+        if store.log != bus.log {
+            let message = "store and bus must share one log: open both from the same backend";
+            return Err(
+                Error::new(ErrorKind::Unsupported, "start scheduler", message)
+                    .with("store", store.log)
+                    .with("bus", bus.log),
+            );
+        }
+        let (stop, stopped) = watch::channel(false);
+        let (status, status_seen) = watch::channel(SchedulerStatus::Standby);
+        let (applied, applied_seen) = watch::channel(Offset::START);
+        let task = tokio::spawn(session::run(self.parts, stopped, status, applied));
+        Ok(Scheduler {
+            stop,
+            status: status_seen,
+            applied: applied_seen,
+            task: Some(task),
+        })
+    }
+}
+
+/// What a scheduler is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchedulerStatus {
+    /// Another one leads, or nobody yet.
+    Standby,
+    /// It decides, under this epoch.
+    Leading {
+        /// Rises with each change of leader.
+        epoch: u64,
+    },
+    /// It has ended; the reason if it was not asked to.
+    Ended {
+        /// Why.
+        error: Option<String>,
+    },
+}
+
+/// A running scheduler.
+///
+/// Dropping it asks it to stop without waiting; call [`shutdown`](Scheduler::shutdown) to wait.
+#[derive(Debug)]
+pub struct Scheduler {
+    stop: watch::Sender<bool>,
+    status: watch::Receiver<SchedulerStatus>,
+    applied: watch::Receiver<Offset>,
+    task: Option<JoinHandle<Result<()>>>,
+}
+
+impl Scheduler {
+    /// A scheduler over a store and the bus that shares its log.
+    pub fn builder(store: Arc<dyn MetaStore>, bus: Arc<dyn EventBus>) -> SchedulerBuilder {
+        let parts = Parts {
+            store,
+            bus,
+            executors: BTreeMap::new(),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+            holder: random_id(),
+        };
+        SchedulerBuilder {
+            parts,
+            problems: Vec::new(),
+        }
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> SchedulerStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until it leads.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn wait_leading(&self) -> Result<u64> {
+        let mut status = self.status.clone();
+        let reached = status
+            .wait_for(|status| !matches!(status, SchedulerStatus::Standby))
+            .await;
+        match reached.as_deref() {
+            Ok(SchedulerStatus::Leading { epoch }) => Ok(*epoch),
+            Ok(SchedulerStatus::Ended { error: Some(error) }) => Err(Error::new(
+                ErrorKind::Closed,
+                "wait for scheduler",
+                error.clone(),
+            )),
+            _ => Err(ended()),
+        }
+    }
+
+    /// Waits until every event up to `offset` was applied by this scheduler or one before it.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn wait_applied(&self, offset: Offset) -> Result<()> {
+        self.applied
+            .clone()
+            .wait_for(|applied| *applied >= offset)
+            .await
+            .map(|_| ())
+            .map_err(|_| ended())
+    }
+
+    /// Stops deciding, stops the jobs that live in this process, joins every task and gives the lease up. Processes go on; the next
+    /// scheduler finds them. What was stopped in this process runs again with the next scheduler.
+    ///
+    /// # Errors
+    /// Why the scheduler had ended, if it was not asked to.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.stop.send_replace(true);
+        match self.task.take() {
+            Some(task) => task
+                .await
+                .map_err(|error| Error::new(ErrorKind::Internal, "shut down", error.to_string()))?,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        "wait for scheduler",
+        "the scheduler has ended",
+    )
+}

@@ -1,0 +1,187 @@
+//! Taking over: what does a new leader find, and how does it come to agree with the executors?
+//!
+//! Both steps may crash and be repeated: what they find out enters the log as reports, like everything else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::commit::Cursor;
+use crate::engine::{Engine, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::execution::{
+    JobExecution, JobStatus, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
+    WorkflowExecution, WorkflowState, WorkflowStatus,
+};
+use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
+use crate::id::{ExecutorName, JobExecutionId, ProjectName, WorkflowName};
+use crate::records::{WorkflowVersion, body_of, workflow_version_key};
+use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, Query, RecordKey};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+/// The most workflows, live workflow executions or live job executions that a scheduler takes over.
+pub const LIVE_ROWS_MAX: usize = 10_000_000;
+
+/// The engine as the last leader left it, and its cursor. Call it while holding the lease: nobody else commits then.
+pub(super) async fn load(store: &dyn MetaStore) -> Result<(Engine, Cursor)> {
+    let cursor = Cursor::read(store).await?;
+    let workflows: Vec<WorkflowState> = read(store, Query::kind(KIND_WORKFLOW)).await?;
+    let live = WorkflowStatus::ALL
+        .iter()
+        .filter(|status| !status.is_terminal())
+        .map(|status| status.as_str());
+    let executions: Vec<WorkflowExecution> =
+        read(store, Query::kind(KIND_WORKFLOW_EXECUTION).states(live)).await?;
+    let live = JobStatus::ALL
+        .iter()
+        .filter(|status| !status.is_terminal())
+        .map(|status| status.as_str());
+    let jobs: Vec<JobExecution> = read(store, Query::kind(KIND_JOB_EXECUTION).states(live)).await?;
+    let mut versions: BTreeSet<(&ProjectName, &WorkflowName, u32)> = BTreeSet::new();
+    versions.extend(
+        workflows
+            .iter()
+            .map(|workflow| (&workflow.project, &workflow.name, workflow.version)),
+    );
+    versions.extend(
+        executions
+            .iter()
+            .map(|execution| (&execution.project, &execution.workflow, execution.version)),
+    );
+    let keys: Vec<RecordKey> = versions
+        .into_iter()
+        .map(|(project, name, version)| workflow_version_key(project, name, version))
+        .collect();
+    let mut definitions = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(PAGE_ROWS_MAX) {
+        for (key, record) in keys.iter().zip(store.get(keys).await?) {
+            let record = record.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Corrupt,
+                    "load state",
+                    "a workflow version is missing",
+                )
+                .with("key", key)
+            })?;
+            let version: WorkflowVersion = body_of(&record)?;
+            definitions.push((version.version, Arc::new(version.workflow)));
+        }
+    }
+    Ok((
+        Engine::restore(Snapshot {
+            workflows,
+            definitions,
+            executions,
+            jobs,
+        }),
+        cursor,
+    ))
+}
+
+async fn read<T: serde::de::DeserializeOwned>(
+    store: &dyn MetaStore,
+    query: Query,
+) -> Result<Vec<T>> {
+    store
+        .query_all(query, LIVE_ROWS_MAX)
+        .await?
+        .iter()
+        .map(body_of)
+        .collect()
+}
+
+/// The definition of a version, if it is stored.
+pub(super) async fn definition(
+    store: &dyn MetaStore,
+    project: &ProjectName,
+    workflow: &WorkflowName,
+    version: u32,
+) -> Result<Option<Arc<Workflow>>> {
+    match store
+        .get_one(&workflow_version_key(project, workflow, version))
+        .await?
+    {
+        Some(record) => Ok(Some(Arc::new(
+            body_of::<WorkflowVersion>(&record)?.workflow,
+        ))),
+        None => Ok(None),
+    }
+}
+
+/// What is to be done about attempts that the last leader left behind.
+#[derive(Debug, Default)]
+pub(super) struct Reconciliation {
+    /// What the executors know and the log does not.
+    pub(super) reports: Vec<Report>,
+    /// Attempts to submit (again): the executor makes the repetition harmless.
+    pub(super) submit: Vec<JobExecutionId>,
+    /// Attempts to stop (again).
+    pub(super) stop: Vec<JobExecutionId>,
+}
+
+/// Asks the executors for every live attempt.
+pub(super) async fn reconcile(
+    engine: &Engine,
+    executors: &BTreeMap<ExecutorName, Arc<dyn Executor>>,
+    now: Timestamp,
+) -> Result<Reconciliation> {
+    let mut by_executor: BTreeMap<&ExecutorName, Vec<&JobExecution>> = BTreeMap::new();
+    for job in engine.live_attempts() {
+        by_executor.entry(&job.executor).or_default().push(job);
+    }
+    let mut found = Reconciliation::default();
+    for (name, jobs) in by_executor {
+        let executor = executors.get(name);
+        for jobs in jobs.chunks(OBSERVE_MAX) {
+            let attempts: Vec<_> = jobs.iter().map(|job| job.attempt_id()).collect();
+            let observed = match executor {
+                Some(executor) => executor.observe(&attempts).await?,
+                None => vec![Observation::NotFound; jobs.len()],
+            };
+            let survives = executor.is_some_and(|executor| executor.capabilities().survives_host);
+            for (job, observation) in jobs.iter().zip(observed) {
+                found.settle(job, observation, survives, now);
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Reconciliation {
+    fn settle(
+        &mut self,
+        job: &JobExecution,
+        observation: Observation,
+        survives: bool,
+        now: Timestamp,
+    ) {
+        let is_stopping = job.status == JobStatus::Stopping || job.timed_out;
+        let mut report = |kind| {
+            self.reports.push(Report {
+                attempt: job.attempt_id(),
+                at: now,
+                kind,
+            })
+        };
+        match observation {
+            Observation::Ended(ending) => report(ReportKind::Ended(ending)),
+            Observation::NotFound if job.status == JobStatus::Stopping => {
+                report(ReportKind::Ended(Ending::Stopped))
+            }
+            // Only an executor that remembers attempts across its host's death can be given the same one again.
+            Observation::NotFound if survives && job.status == JobStatus::Queued => {
+                self.submit.push(job.id)
+            }
+            Observation::NotFound => {
+                report(ReportKind::Ended(Ending::Lost {
+                    message: "its host died or forgot it".to_owned(),
+                }));
+            }
+            Observation::Running if job.status == JobStatus::Queued => report(ReportKind::Started),
+            Observation::Running | Observation::Queued | Observation::Unknown => {}
+        }
+        if is_stopping {
+            self.stop.push(job.id);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Leading and standing by: who decides, from when to when?
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::dispatch::{Dispatch, Dispatchers};
+use super::driver::Driver;
+use super::recover::{load, reconcile};
+use super::report::publish_reports;
+use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::executor::{ExecutorHost, Reporter, StopMode};
+use crate::id::{AttemptId, Offset};
+use crate::store::Lease;
+
+/// Stands by and leads, in turn, until told to stop or something fails for good.
+pub(super) async fn run(
+    parts: Parts,
+    mut stop: watch::Receiver<bool>,
+    status: watch::Sender<SchedulerStatus>,
+    applied: watch::Sender<Offset>,
+) -> Result<()> {
+    let result = stand_by_and_lead(&parts, &mut stop, &status, &applied).await;
+    for (name, executor) in &parts.executors {
+        if let Err(error) = executor.shutdown().await {
+            tracing::warn!(%error, executor = %name, "executor did not shut down cleanly");
+        }
+    }
+    if let Err(error) = &result {
+        tracing::error!(%error, "scheduler has ended");
+    }
+    status.send_replace(SchedulerStatus::Ended {
+        error: result.as_ref().err().map(Error::to_string),
+    });
+    result
+}
+
+async fn stand_by_and_lead(
+    parts: &Parts,
+    stop: &mut watch::Receiver<bool>,
+    status: &watch::Sender<SchedulerStatus>,
+    applied: &watch::Sender<Offset>,
+) -> Result<()> {
+    loop {
+        let acquired = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            acquired = parts.store.acquire(SCHEDULER_LEASE, &parts.holder, parts.settings.lease_ttl) => acquired,
+        };
+        match acquired {
+            Ok(Some(lease)) => {
+                let epoch = lease.epoch;
+                tracing::info!(epoch, "leading");
+                let outcome = lead(parts, lease, stop, status, applied).await;
+                status.send_replace(SchedulerStatus::Standby);
+                match outcome {
+                    Ok(()) => return Ok(()),
+                    Err(error) if lost_lead(&error) => {
+                        tracing::warn!(epoch, %error, "no longer leading")
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(None) => {}
+            Err(error) if error.retry() == Retry::Never => return Err(error),
+            Err(error) => tracing::warn!(%error, "cannot ask for the lease; trying again"),
+        }
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = tokio::time::sleep(parts.settings.standby_poll) => {}
+        }
+    }
+}
+
+fn lost_lead(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Conflict) || error.retry() != Retry::Never
+}
+
+/// Leads until told to stop (`Ok`) or the lead is lost. Every task it started has ended when it returns.
+async fn lead(
+    parts: &Parts,
+    lease: Lease,
+    stop: &mut watch::Receiver<bool>,
+    status: &watch::Sender<SchedulerStatus>,
+    applied: &watch::Sender<Offset>,
+) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let (close, closing) = watch::channel(false);
+    let outcome = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        error = keep_lease(parts, &lease) => Err(error),
+        error = decide(parts, &lease, &mut tasks, closing, status, applied) => Err(error),
+    };
+    // The driver is gone: nothing new is decided under this epoch. What was decided and reported is still handed on.
+    close.send_replace(true);
+    let handed_on = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(parts.settings.lease_ttl, handed_on)
+        .await
+        .is_err()
+    {
+        tasks.shutdown().await;
+    }
+    if outcome.is_err() {
+        stop_volatile(parts).await;
+    }
+    if let Err(error) = parts.store.release(&lease).await {
+        tracing::debug!(%error, "lease not released; it runs out by itself");
+    }
+    outcome
+}
+
+/// Renews the lease at a third of its life; returns when it is lost. Runs beside the driver, so that a slow commit does not starve it.
+async fn keep_lease(parts: &Parts, lease: &Lease) -> Error {
+    let every = parts.settings.lease_ttl / 3;
+    loop {
+        tokio::time::sleep(every).await;
+        match parts
+            .store
+            .acquire(SCHEDULER_LEASE, &parts.holder, parts.settings.lease_ttl)
+            .await
+        {
+            Ok(Some(renewed)) if renewed.epoch == lease.epoch => {}
+            Ok(_) => return Error::new(ErrorKind::Fenced, "renew lease", "somebody else leads"),
+            // The store is unreachable: nothing can be committed either, and the fence guards what others decide meanwhile.
+            Err(error) if error.retry() == Retry::Never => return error,
+            Err(error) => tracing::warn!(%error, "lease not renewed; trying again"),
+        }
+    }
+}
+
+async fn decide(
+    parts: &Parts,
+    lease: &Lease,
+    tasks: &mut JoinSet<()>,
+    closing: watch::Receiver<bool>,
+    status: &watch::Sender<SchedulerStatus>,
+    applied: &watch::Sender<Offset>,
+) -> Error {
+    match start(parts, lease, tasks, closing, applied).await {
+        Ok(driver) => {
+            status.send_replace(SchedulerStatus::Leading { epoch: lease.epoch });
+            driver.run().await
+        }
+        Err(error) => error,
+    }
+}
+
+/// Takes over from the last leader: state, executors, attempts.
+async fn start<'a>(
+    parts: &'a Parts,
+    lease: &Lease,
+    tasks: &mut JoinSet<()>,
+    closing: watch::Receiver<bool>,
+    applied: &'a watch::Sender<Offset>,
+) -> Result<Driver<'a>> {
+    let (engine, cursor) = load(&*parts.store).await?;
+    let (reporter, reports) = Reporter::channel(parts.settings.report_queue);
+    for executor in parts.executors.values() {
+        let host = ExecutorHost {
+            reporter: reporter.clone(),
+            store: Arc::clone(&parts.store),
+            bus: Arc::clone(&parts.bus),
+            clock: Arc::clone(&parts.clock),
+        };
+        executor.attach(host).await?;
+    }
+    let found = reconcile(&engine, &parts.executors, parts.clock.now()).await?;
+    tasks.spawn(publish_reports(
+        Arc::clone(&parts.bus),
+        reports,
+        closing,
+        parts.settings.clone(),
+    ));
+    let dispatchers = Dispatchers::start(
+        tasks,
+        &parts.executors,
+        &parts.bus,
+        &reporter,
+        &parts.clock,
+        &parts.settings,
+    );
+    applied.send_replace(cursor.offset);
+    let driver = Driver {
+        parts,
+        lease: lease.clone(),
+        engine,
+        cursor,
+        dispatchers,
+        applied,
+    };
+    driver.publish_reports(found.reports).await?;
+    for id in found.submit {
+        if let Some(attempt) = driver
+            .engine
+            .launch_plan(id)
+            .map(|plan| plan.execution.attempt_id())
+        {
+            driver.launch(attempt, &[]).await;
+        }
+    }
+    for id in found.stop {
+        if let Some(plan) = driver.engine.launch_plan(id) {
+            let (attempt, executor) =
+                (plan.execution.attempt_id(), plan.execution.executor.clone());
+            driver
+                .dispatchers
+                .send(
+                    &executor,
+                    Dispatch::Stop {
+                        attempt,
+                        mode: StopMode::Graceful,
+                    },
+                )
+                .await;
+        }
+    }
+    Ok(driver)
+}
+
+/// The next leader counts attempts that live in this process as lost and repeats them: they must not go on here.
+async fn stop_volatile(parts: &Parts) {
+    let Ok((engine, _)) = load(&*parts.store).await else {
+        return;
+    };
+    for job in engine.live_attempts() {
+        let Some(executor) = parts
+            .executors
+            .get(&job.executor)
+            .filter(|executor| !executor.capabilities().survives_host)
+        else {
+            continue;
+        };
+        for attempt in 1..=job.attempt {
+            if let Err(error) = executor
+                .stop(AttemptId::new(job.id, attempt), StopMode::Kill)
+                .await
+            {
+                tracing::warn!(%error, "an attempt of a lost lead could not be stopped");
+            }
+        }
+    }
+}
