@@ -64,6 +64,15 @@ pub(crate) async fn look<'a>(
     })
 }
 
+/// Notes that the holder of a lease has no lock file any more.
+pub(crate) async fn unlock(conn: &mut Conn, name: &str) -> Result<(), Fault> {
+    let mut args = Args::default();
+    args.str(name);
+    conn.run("UPDATE lease SET locked=0 WHERE name=?1", args)
+        .await
+        .map(|_| ())
+}
+
 async fn find_lease(conn: &mut Conn, name: &str) -> Result<Option<LeaseRow>, Fault> {
     let mut args = Args::default();
     args.str(name);

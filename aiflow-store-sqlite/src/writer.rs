@@ -115,12 +115,16 @@ impl Writer {
     /// Writes the log back into the file and closes it.
     async fn finish(&mut self) -> Result<()> {
         self.signal.close();
-        for name in self.locks.names() {
-            self.locks.free(&name);
-        }
         let Some(mut conn) = self.conn.take() else {
             return Ok(());
         };
+        for name in self.locks.names() {
+            // The holder leaves in order and did not release: the lease stands until it runs out, although its lock file is free.
+            if let Err(fault) = apply::unlock(&mut conn, &name).await {
+                tracing::debug!(%fault, lease = name, "leaving a lease");
+            }
+            self.locks.free(&name);
+        }
         let checkpoint = conn
             .rows("PRAGMA wal_checkpoint(TRUNCATE)", Args::default())
             .await;
