@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aiflow_core::bus::Head;
 use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::store::{RECORD_BYTES_MAX, Record, RecordKey, RecordPut, Relation};
@@ -189,29 +190,32 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// The first columns of a row of the log, where the third is NULL: the header that every page begins with.
-pub(crate) struct LogHeader {
-    pub(crate) trimmed: Offset,
-    pub(crate) last: Offset,
+/// The ends of the log, as they stand before each page: in the shape of an event whose id is NULL.
+pub(crate) struct LogPage {
+    pub(crate) head: Head,
+    pub(crate) events: Vec<Event>,
 }
 
-/// A row of the log: an event, or the header.
-pub(crate) enum LogRow {
-    Header(LogHeader),
-    Event(Event),
+/// Reads a page of [`crate::sql::EVENT_COLUMNS`]; `None` if its header is missing.
+pub(crate) fn log_page(operation: &'static str, rows: &[SqliteRow]) -> Result<Option<LogPage>> {
+    let mut head = None;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let columns = Columns(row, operation);
+        match columns.get::<Option<String>>(2)? {
+            Some(id) => events.push(event(&columns, id)?),
+            None => {
+                head = Some(Head {
+                    trimmed: Offset(unsigned(columns.get(0)?)),
+                    last: Offset(unsigned(columns.get(1)?)),
+                });
+            }
+        }
+    }
+    Ok(head.map(|head| LogPage { head, events }))
 }
 
-/// Reads a row of [`crate::sql::EVENT_COLUMNS`].
-pub(crate) fn log_row(row: &SqliteRow) -> Result<LogRow> {
-    let columns = Columns(row, "read");
-    let first: i64 = columns.get(0)?;
-    let second: i64 = columns.get(1)?;
-    let Some(id) = columns.get::<Option<String>>(2)? else {
-        return Ok(LogRow::Header(LogHeader {
-            trimmed: Offset(unsigned(first)),
-            last: Offset(unsigned(second)),
-        }));
-    };
+fn event(columns: &Columns<'_>, id: String) -> Result<Event> {
     let value = match columns.get::<Option<&str>>(7)? {
         Some(text) => parse("read", "event value", text)?,
         None => Value::Null,
@@ -236,11 +240,11 @@ pub(crate) fn log_row(row: &SqliteRow) -> Result<LogRow> {
             hops: u32::try_from(hops).unwrap_or(u32::MAX),
         }),
     };
-    Ok(LogRow::Event(Event {
-        offset: Offset(unsigned(first)),
-        recorded: Timestamp::from_millis(second),
+    Ok(Event {
+        offset: Offset(unsigned(columns.get(0)?)),
+        recorded: Timestamp::from_millis(columns.get(1)?),
         body,
-    }))
+    })
 }
 
 /// Reads a row of [`crate::sql::RECORD_COLUMNS`]: its place in the order, and the record.

@@ -25,7 +25,7 @@ use crate::options::{SqliteOptions, parse_url};
 use crate::plan::{Answer, CommitWork, RelationRow, Work};
 use crate::query::{self, WINDOW};
 use crate::reader::Readers;
-use crate::row::{self, EventRow, LogHeader, LogRow, RecordRow};
+use crate::row::{self, EventRow, LogPage, RecordRow};
 use crate::schema;
 use crate::signal::{self, Signal};
 use crate::sql::{Args, Bulk};
@@ -163,10 +163,9 @@ impl SqliteStore {
             .readers
             .rows(operation, statement.sql, statement.args)
             .await?;
-        match rows.first().map(row::log_row).transpose()? {
-            Some(LogRow::Header(LogHeader { trimmed, last })) => Ok(Head { last, trimmed }),
-            _ => Err(no_header(operation)),
-        }
+        let page = row::log_page(operation, &rows)?;
+        page.map(|page| page.head)
+            .ok_or_else(|| no_header(operation))
     }
 
     /// Looks at the file until it holds an event beyond `after`, and tells the others.
@@ -401,30 +400,23 @@ impl EventBus for SqliteStore {
             .readers
             .rows("read", statement.sql, statement.args)
             .await?;
-        let mut header = None;
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match row::log_row(row)? {
-                LogRow::Header(found) => header = Some(found),
-                LogRow::Event(event) => events.push(event),
-            }
-        }
-        let header = header.ok_or_else(|| no_header("read"))?;
-        if after < header.trimmed {
+        let LogPage { head, events } =
+            row::log_page("read", &rows)?.ok_or_else(|| no_header("read"))?;
+        if after < head.trimmed {
             return Err(Error::not_found(
                 "read",
                 "events after this offset were trimmed; read on from where the log begins",
             )
             .with("after", after)
-            .with("trimmed", header.trimmed));
+            .with("trimmed", head.trimmed));
         }
         let covered = if events.len() == max {
             events.last().map_or(after, |event| event.offset)
         } else if *filter == EventFilter::default() {
-            header.last.max(after)
+            head.last.max(after)
         } else {
             let looked_at = Offset(after.0.saturating_add(WINDOW));
-            header.last.min(looked_at).max(after)
+            head.last.min(looked_at).max(after)
         };
         Ok(EventPage { events, covered })
     }
