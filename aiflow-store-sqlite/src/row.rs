@@ -1,0 +1,327 @@
+//! Rows: how do events, records and relations look in the file, and how do they come back?
+
+use std::sync::Arc;
+
+use aiflow_core::bus::Head;
+use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
+use aiflow_core::id::Offset;
+use aiflow_core::store::{RECORD_BYTES_MAX, Record, RecordKey, RecordPut, Relation};
+use aiflow_core::time::Timestamp;
+use aiflow_core::{Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::{Fault, Phase};
+
+/// An event as it is written. Made by the caller of `publish`, so that the writer only passes it on.
+#[derive(Debug)]
+pub(crate) struct EventRow {
+    pub(crate) id: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) key: Arc<str>,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) sender: Arc<str>,
+    pub(crate) value: Option<Arc<str>>,
+    pub(crate) context: Option<Arc<str>>,
+    pub(crate) time: Option<i64>,
+    pub(crate) cause: Option<i64>,
+    pub(crate) hops: Option<i64>,
+}
+
+impl EventRow {
+    /// Checks and encodes an event.
+    pub(crate) fn encode(event: NewEvent) -> Result<Self> {
+        event.check()?;
+        let context = if event.context == EventContext::default() {
+            None
+        } else {
+            Some(json("publish", &event.context)?)
+        };
+        Ok(Self {
+            value: match &event.value {
+                Value::Null => None,
+                value => Some(json("publish", value)?),
+            },
+            context,
+            id: event.id.into(),
+            namespace: event.namespace.into(),
+            key: event.key.into(),
+            event_type: event.event_type.into(),
+            sender: event.sender.into(),
+            time: event.time.map(Timestamp::as_millis),
+            cause: event.cause.map(|cause| signed(cause.offset.0)),
+            hops: event.cause.map(|cause| i64::from(cause.hops)),
+        })
+    }
+
+    /// Whether any of the columns that few events have is set.
+    pub(crate) fn has_extra(&self) -> bool {
+        self.context.is_some() || self.time.is_some() || self.cause.is_some()
+    }
+
+    /// Whether the stored event says the same: all but context, times and causes.
+    pub(crate) fn says_the_same(&self, stored: &StoredEvent) -> bool {
+        *self.namespace == *stored.namespace
+            && *self.key == *stored.key
+            && *self.event_type == *stored.event_type
+            && *self.sender == *stored.sender
+            && same_json(self.value.as_deref(), stored.value.as_deref())
+    }
+}
+
+/// Members of objects may be written in another order; that is the same value.
+fn same_json(one: Option<&str>, other: Option<&str>) -> bool {
+    one == other
+        || matches!((one, other), (Some(one), Some(other))
+            if matches!((serde_json::from_str::<Value>(one), serde_json::from_str::<Value>(other)), (Ok(one), Ok(other)) if one == other))
+}
+
+/// What must be known about an event in the log to judge a second one with its id.
+#[derive(Debug)]
+pub(crate) struct StoredEvent {
+    pub(crate) offset: Offset,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) key: Arc<str>,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) sender: Arc<str>,
+    pub(crate) value: Option<Arc<str>>,
+}
+
+impl StoredEvent {
+    /// The event that is about to be written at `offset`.
+    pub(crate) fn written(row: &EventRow, offset: Offset) -> Self {
+        Self {
+            offset,
+            namespace: Arc::clone(&row.namespace),
+            key: Arc::clone(&row.key),
+            event_type: Arc::clone(&row.event_type),
+            sender: Arc::clone(&row.sender),
+            value: row.value.clone(),
+        }
+    }
+
+    /// Reads a row of `Bulk::FindEvents`: the id and the event.
+    pub(crate) fn decode(row: &SqliteRow) -> Result<(String, Self), Fault> {
+        let text = |index: usize| -> Result<Arc<str>, Fault> {
+            Ok(row.try_get_unchecked::<&str, _>(index)?.into())
+        };
+        let stored = Self {
+            offset: Offset(unsigned(row.try_get_unchecked(1)?)),
+            namespace: text(2)?,
+            key: text(3)?,
+            event_type: text(4)?,
+            sender: text(5)?,
+            value: row.try_get_unchecked::<Option<&str>, _>(6)?.map(Arc::from),
+        };
+        Ok((row.try_get_unchecked(0)?, stored))
+    }
+}
+
+/// A record as it is written.
+#[derive(Debug)]
+pub(crate) struct RecordRow {
+    pub(crate) kind: Arc<str>,
+    pub(crate) id: Arc<str>,
+    pub(crate) project: Arc<str>,
+    pub(crate) parent: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) state: Arc<str>,
+    pub(crate) body: Arc<str>,
+}
+
+impl RecordRow {
+    /// Encodes a record.
+    pub(crate) fn encode(put: RecordPut) -> Result<Self> {
+        let body = json("commit", &put.body)?;
+        if body.len() > RECORD_BYTES_MAX {
+            return Err(Error::invalid(
+                "commit",
+                format!(
+                    "the body has {} bytes of JSON, at most {RECORD_BYTES_MAX} are allowed",
+                    body.len()
+                ),
+            )
+            .with("key", &put.key));
+        }
+        Ok(Self {
+            kind: put.key.kind.into(),
+            id: put.key.id.into(),
+            project: put.project.into(),
+            parent: put.parent.into(),
+            name: put.name.into(),
+            state: put.state.into(),
+            body,
+        })
+    }
+}
+
+fn json(operation: &'static str, value: &impl serde::Serialize) -> Result<Arc<str>> {
+    serde_json::to_string(value)
+        .map(Arc::from)
+        .map_err(|error| {
+            Error::invalid(operation, "the value cannot be written as JSON").caused_by(error)
+        })
+}
+
+fn parse<T: DeserializeOwned>(operation: &'static str, what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(
+            ErrorKind::Corrupt,
+            operation,
+            format!("the stored {what} cannot be read"),
+        )
+        .caused_by(error)
+    })
+}
+
+/// Reads columns by number; any misfit is damage, for the tables are STRICT and ours.
+struct Columns<'r>(&'r SqliteRow, &'static str);
+
+impl<'r> Columns<'r> {
+    fn get<T>(&self, index: usize) -> Result<T>
+    where
+        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        self.0
+            .try_get_unchecked(index)
+            .map_err(|error| Fault::from(error).into_error(self.1, Phase::Read))
+    }
+}
+
+/// The ends of the log, as they stand before each page: in the shape of an event whose id is NULL.
+pub(crate) struct LogPage {
+    pub(crate) head: Head,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Reads a page of [`crate::sql::EVENT_COLUMNS`]; `None` if its header is missing.
+pub(crate) fn log_page(operation: &'static str, rows: &[SqliteRow]) -> Result<Option<LogPage>> {
+    let mut head = None;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let columns = Columns(row, operation);
+        match columns.get::<Option<String>>(2)? {
+            Some(id) => events.push(event(&columns, id)?),
+            None => {
+                head = Some(Head {
+                    trimmed: Offset(unsigned(columns.get(0)?)),
+                    last: Offset(unsigned(columns.get(1)?)),
+                });
+            }
+        }
+    }
+    Ok(head.map(|head| LogPage { head, events }))
+}
+
+fn event(columns: &Columns<'_>, id: String) -> Result<Event> {
+    let value = match columns.get::<Option<&str>>(7)? {
+        Some(text) => parse("read", "event value", text)?,
+        None => Value::Null,
+    };
+    let context = match columns.get::<Option<&str>>(8)? {
+        Some(text) => parse("read", "event context", text)?,
+        None => EventContext::default(),
+    };
+    let cause = columns.get::<Option<i64>>(10)?;
+    let hops = columns.get::<Option<i64>>(11)?.unwrap_or(0);
+    let body = NewEvent {
+        id,
+        namespace: columns.get(3)?,
+        key: columns.get(4)?,
+        event_type: columns.get(5)?,
+        sender: columns.get(6)?,
+        value,
+        context,
+        time: columns.get::<Option<i64>>(9)?.map(Timestamp::from_millis),
+        cause: cause.map(|offset| Cause {
+            offset: Offset(unsigned(offset)),
+            hops: u32::try_from(hops).unwrap_or(u32::MAX),
+        }),
+    };
+    Ok(Event {
+        offset: Offset(unsigned(columns.get(0)?)),
+        recorded: Timestamp::from_millis(columns.get(1)?),
+        body,
+    })
+}
+
+/// Reads a row of [`crate::sql::RECORD_COLUMNS`]: its place in the order, and the record.
+pub(crate) fn record(operation: &'static str, row: &SqliteRow) -> Result<(i64, Record)> {
+    let columns = Columns(row, operation);
+    let record = Record {
+        key: RecordKey {
+            kind: columns.get(1)?,
+            id: columns.get(2)?,
+        },
+        project: columns.get(3)?,
+        parent: columns.get(4)?,
+        name: columns.get(5)?,
+        state: columns.get(6)?,
+        revision: unsigned(columns.get(7)?),
+        created: Timestamp::from_millis(columns.get(8)?),
+        updated: Timestamp::from_millis(columns.get(9)?),
+        body: parse(operation, "record", columns.get::<&str>(10)?)?,
+    };
+    Ok((columns.get(0)?, record))
+}
+
+/// The number of the question that a row of `Bulk::GetRecords` answers.
+pub(crate) fn question(row: &SqliteRow) -> Result<usize> {
+    let number: i64 = Columns(row, "get").get(11)?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// Reads kind, from and to of a relation.
+pub(crate) fn relation(row: &SqliteRow) -> Result<Relation> {
+    let columns = Columns(row, "relations");
+    Ok(Relation {
+        kind: columns.get(0)?,
+        from: RecordKey {
+            kind: columns.get(1)?,
+            id: columns.get(2)?,
+        },
+        to: RecordKey {
+            kind: columns.get(3)?,
+            id: columns.get(4)?,
+        },
+    })
+}
+
+/// Offsets and revisions are counted from 1 by SQLite and never reach the sign bit.
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The inverse of [`unsigned`]; what SQLite cannot hold becomes the largest it can, which no row has.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_as_json() {
+        assert!(same_json(None, None));
+        assert!(same_json(
+            Some("{\"a\":1,\"b\":2}"),
+            Some("{\"b\":2,\"a\":1}")
+        ));
+        assert!(!same_json(Some("1"), None));
+        assert!(!same_json(Some("1"), Some("\"1\"")));
+    }
+
+    #[test]
+    fn numbers_read_back_exactly() {
+        for number in [0.1 + 0.2, 1e-310, 123_456_789.123_456_79, f64::MAX] {
+            let text = serde_json::to_string(&number).unwrap();
+            assert_eq!(
+                serde_json::from_str::<f64>(&text).unwrap().to_bits(),
+                number.to_bits()
+            );
+        }
+    }
+}
