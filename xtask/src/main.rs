@@ -1,0 +1,94 @@
+//! Checks and longer proofs of the workspace: `cargo xtask test`, `sim`, `kill-loop`, `bench`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+const USAGE: &str = "\
+cargo xtask test                      everything that must pass: format, lints, docs, simulation, kill loop, tests
+cargo xtask sim [--seeds N] [--seed S] [--from S]
+                                      more simulated worlds, or one again
+cargo xtask kill-loop [--kills N]     kill a real scheduler process again and again
+cargo xtask bench [FILTER]            measure, and print ratios against the floor of the same run";
+
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let rest: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("test") if rest.is_empty() => test(),
+        Some("sim") => sim(&rest),
+        Some("kill-loop") => kill_loop(&rest),
+        Some("bench") => bench(&rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Cheapest first; the tests last, so that their summary ends the output.
+fn test() -> Outcome {
+    check_tools()?;
+    cargo("format", &["fmt", "--all", "--check"], &[])?;
+    cargo("lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])?;
+    cargo("the umbrella with sqlite alone", &["check", "--package", "aiflow", "--no-default-features", "--features", "sqlite"], &[])?;
+    cargo("the umbrella without backends", &["check", "--package", "aiflow", "--no-default-features"], &[])?;
+    let docs = [("RUSTDOCFLAGS", "-D warnings")];
+    cargo("docs", &["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"], &docs)?;
+    sim(&["--seeds", "5000"])?;
+    kill_loop(&["--kills", "50"])?;
+    cargo("tests", &["test", "--workspace", "--all-features"], &[])
+}
+
+/// What the tests run besides Rust: `sh` and `python3`, as jobs.
+fn check_tools() -> Outcome {
+    for tool in ["sh", "python3"] {
+        let found = Command::new(tool).arg("-c").arg("").status().is_ok_and(|status| status.success());
+        if !found {
+            return Err(format!("the tests run jobs in {tool}, which is not on the PATH: install it"));
+        }
+    }
+    Ok(())
+}
+
+fn sim(arguments: &[&str]) -> Outcome {
+    let run = ["run", "--quiet", "--package", "aiflow-testkit", "--bin", "aiflow-sim", "--"];
+    cargo("simulation", &[&run, arguments].concat(), &[])
+}
+
+fn kill_loop(arguments: &[&str]) -> Outcome {
+    let run = ["run", "--quiet", "--package", "aiflow-testkit", "--bin", "aiflow-kill-loop", "--"];
+    cargo("kill loop", &[&run, arguments].concat(), &[])
+}
+
+fn bench(arguments: &[&str]) -> Outcome {
+    cargo("benchmarks", &[&["bench", "--package", "aiflow", "--"], arguments].concat(), &[])
+}
+
+fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    println!("\n== {title}: cargo {}", arguments.join(" "));
+    let started = Instant::now();
+    let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied()).current_dir(root());
+    let status = command.status().map_err(|error| format!("{title}: cargo did not start: {error}"))?;
+    if !status.success() {
+        return Err(format!("{title} failed: {status}"));
+    }
+    if title != "tests" {
+        println!("== {title}: ok after {:.0?}", started.elapsed());
+    }
+    Ok(())
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
