@@ -18,6 +18,7 @@
 
 pub mod bus_suite;
 pub mod clock;
+pub mod executor_suite;
 pub mod fault;
 mod fixture;
 pub mod retrying;
@@ -25,5 +26,6 @@ pub mod rng;
 mod run;
 pub mod store_suite;
 
+pub use executor_suite::{Behaviour, ExecutorFixture, Listener};
 pub use fixture::{Backend, MemoryFixture, StoreFixture};
 pub use run::run_case;

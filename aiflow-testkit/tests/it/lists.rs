@@ -46,3 +46,17 @@ fn every_bus_case_is_in_the_list() {
     let list = include_str!("../../src/bus_suite/mod.rs");
     assert_eq!(written(&sources), listed(list));
 }
+
+#[test]
+fn every_executor_case_is_in_the_list() {
+    let sources = [
+        include_str!("../../src/executor_suite/ending.rs"),
+        include_str!("../../src/executor_suite/life.rs"),
+        include_str!("../../src/executor_suite/logs.rs"),
+        include_str!("../../src/executor_suite/observe.rs"),
+        include_str!("../../src/executor_suite/start.rs"),
+        include_str!("../../src/executor_suite/stop.rs"),
+    ];
+    let list = include_str!("../../src/executor_suite/mod.rs");
+    assert_eq!(written(&sources), listed(list));
+}
