@@ -1,0 +1,3 @@
+//! How many processes a second, against plain spawning?
+
+fn main() {}

@@ -1,0 +1,349 @@
+//! The life of one attempt, from its start or its finding to its ending.
+//!
+//! One task per attempt does two things side by side: it *guards* the process (waits for its end, stops it, times it out) and it
+//! *listens* (publishes what the job says). When both are through, and all events are in the log, the ending is reported.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aiflow_core::Result;
+use aiflow_core::event::NewEvent;
+use aiflow_core::executor::{Ending, Launch, ReportKind, StopMode, Submission};
+use rustix::process::Signal;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::events::{Follower, Said, Until};
+use crate::launch::{Accepted, launch};
+use crate::process::Group;
+use crate::rundir::{Record, Standing, StopReason};
+use crate::shared::{Attempt, Shared, Stage, blocking, blocking_io, lock};
+
+/// Pause before files that could not be read are read again.
+const REREAD_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether this executor started the attempt, or found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Started,
+    Found,
+}
+
+/// What is left to be done when the process is gone.
+struct Over {
+    ending: Ending,
+    has_unpublished_events: bool,
+}
+
+/// Forgets the attempt however its task ends.
+struct Leave<'a>(&'a Shared, &'a Attempt);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+/// Submits an attempt, answers, and lives with it to its end.
+pub(crate) async fn submit(
+    shared: Arc<Shared>,
+    attempt: Arc<Attempt>,
+    launched: Launch,
+    answer: oneshot::Sender<Result<Submission>>,
+) {
+    let leave = Leave(&shared, &attempt);
+    let accepted = {
+        let permit = shared.starts.acquire().await;
+        let (shared, attempt) = (Arc::clone(&shared), Arc::clone(&attempt));
+        let accepted = blocking("submit", move || {
+            launch(&attempt.dir, &launched, &shared.options)
+        })
+        .await;
+        drop(permit);
+        accepted
+    };
+    let (record, group, submission) = match accepted {
+        Ok(Accepted::Now(record, group)) => (record, Some(group), Submission::Submitted),
+        Ok(Accepted::Before(record)) => (record, None, Submission::AlreadySubmitted),
+        Err(error) => {
+            drop(leave);
+            let _ = answer.send(Err(error));
+            return;
+        }
+    };
+    let _ = attempt.epoch.set(record.epoch);
+    attempt.stage.send_replace(Stage::Live);
+    // Whoever asked may have stopped waiting.
+    let _ = answer.send(Ok(submission));
+    let origin = match submission {
+        Submission::Submitted => Origin::Started,
+        Submission::AlreadySubmitted => Origin::Found,
+    };
+    Life::new(&shared, &attempt, record)
+        .live(group, origin)
+        .await;
+}
+
+/// Lives with an attempt that was found, to its end.
+pub(crate) async fn adopt(
+    shared: Arc<Shared>,
+    attempt: Arc<Attempt>,
+    record: Record,
+    group: Option<Group>,
+) {
+    let _leave = Leave(&shared, &attempt);
+    Life::new(&shared, &attempt, record)
+        .live(group, Origin::Found)
+        .await;
+}
+
+struct Life {
+    shared: Arc<Shared>,
+    attempt: Arc<Attempt>,
+    record: Record,
+    /// Locked by one reader at a time, where it may block.
+    follower: Arc<Mutex<Follower>>,
+}
+
+impl Life {
+    fn new(shared: &Arc<Shared>, attempt: &Arc<Attempt>, record: Record) -> Self {
+        let follower = Follower::new(
+            attempt.dir.events(),
+            record.identity.clone(),
+            shared.options.events_bytes_max,
+        );
+        Self {
+            shared: Arc::clone(shared),
+            attempt: Arc::clone(attempt),
+            record,
+            follower: Arc::new(Mutex::new(follower)),
+        }
+    }
+
+    async fn live(&self, group: Option<Group>, origin: Origin) {
+        let (gone, when_gone) = watch::channel(false);
+        let guard = async {
+            let over = self.guard(group, origin).await;
+            gone.send_replace(true);
+            over
+        };
+        let (over, ()) = tokio::join!(guard, self.listen(when_gone, origin));
+        let Some(over) = over else { return };
+        if over.has_unpublished_events && !self.publish_rest().await {
+            return;
+        }
+        self.attempt
+            .stage
+            .send_replace(Stage::Ended(over.ending.clone()));
+        self.shared
+            .report(self.attempt.id, ReportKind::Ended(over.ending))
+            .await;
+    }
+
+    /// Sees the process to its end; `None` if the executor closes before.
+    async fn guard(&self, mut group: Option<Group>, mut origin: Origin) -> Option<Over> {
+        loop {
+            if let Some(group) = &group {
+                let resumed = origin == Origin::Found;
+                tokio::select! {
+                    () = self.guard_group(group, resumed) => {}
+                    () = self.shared.closed() => return None,
+                }
+            }
+            // From here on, a stop comes too late or has left its mark.
+            let mut is_over = self.attempt.is_over.lock().await;
+            match self.settle(group.take()).await {
+                Ok((Standing::Running(found), _)) => {
+                    group = Some(found);
+                    origin = Origin::Found;
+                }
+                Ok((Standing::Ended(ending), has_unpublished_events)) => {
+                    *is_over = true;
+                    return Some(Over {
+                        ending,
+                        has_unpublished_events,
+                    });
+                }
+                Ok((Standing::Absent, _)) => {
+                    *is_over = true;
+                    return Some(Over {
+                        ending: Ending::Lost {
+                            message: "its run directory was removed".to_owned(),
+                        },
+                        has_unpublished_events: false,
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(attempt = %self.attempt.id, %error, "cannot read how the attempt ended; trying again");
+                    drop(is_over);
+                    tokio::select! {
+                        () = tokio::time::sleep(REREAD_PAUSE) => {}
+                        () = self.shared.closed() => return None,
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the files say after the process is gone, and whether there are events to publish.
+    async fn settle(&self, gone: Option<Group>) -> Result<(Standing, bool)> {
+        let dir = self.attempt.dir.clone();
+        let run_dir = self.record.run_dir.clone();
+        let shared = Arc::clone(&self.shared);
+        blocking_io("settle attempt", move || {
+            if let Some(group) = gone {
+                group.bury(&run_dir);
+            }
+            let standing = dir.settle()?;
+            shared.bound_logs(&dir);
+            Ok((standing, dir.has_unpublished_events()?))
+        })
+        .await
+    }
+
+    /// Waits for the end of the process; ends it when that is asked or due.
+    async fn guard_group(&self, group: &Group, resumed: bool) {
+        let now = Instant::now();
+        let dir = &self.attempt.dir;
+        let mut stops = self.attempt.stop.subscribe();
+        let mut kill_at = None;
+        let mut time_out_at = self.record.timeout.and_then(|timeout| {
+            let spent = if resumed { dir.running_for() } else { None };
+            now.checked_add(timeout.saturating_sub(spent.unwrap_or_default()))
+        });
+        if resumed && let Some(spent) = dir.stopping_for() {
+            // The host that was to end it died: it may have died before the first signal.
+            ask_to_end(group);
+            kill_at = now.checked_add(self.record.stop_grace.saturating_sub(spent));
+            time_out_at = None;
+        }
+        stops.mark_changed();
+        let mut gone = pin!(group.gone());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut gone => return,
+                Ok(()) = stops.changed() => {
+                    let mode = *stops.borrow_and_update();
+                    match mode {
+                        Some(StopMode::Graceful) if kill_at.is_none() => {
+                            ask_to_end(group);
+                            kill_at = Instant::now().checked_add(self.record.stop_grace);
+                        }
+                        Some(StopMode::Kill) => group.signal(Signal::KILL),
+                        Some(StopMode::Graceful) | None => {}
+                    }
+                    if mode.is_some() {
+                        time_out_at = None;
+                    }
+                }
+                () = until(time_out_at) => {
+                    time_out_at = None;
+                    self.mark_timeout().await;
+                    ask_to_end(group);
+                    kill_at = Instant::now().checked_add(self.record.stop_grace);
+                }
+                () = until(kill_at) => {
+                    group.signal(Signal::KILL);
+                    // Only a process stuck in the kernel is left now; it ends when it comes back.
+                    gone.await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn mark_timeout(&self) {
+        let dir = self.attempt.dir.clone();
+        let marked = blocking_io("time out", move || dir.mark_stop(StopReason::TimedOut)).await;
+        if let Err(error) = marked {
+            tracing::warn!(attempt = %self.attempt.id, %error, "cannot record that the attempt exceeded its time; ending it all the same");
+        }
+    }
+
+    /// Publishes what the job says until it is gone; the rest is left for [`Life::publish_rest`].
+    async fn listen(&self, mut when_gone: watch::Receiver<bool>, origin: Origin) {
+        let _watch = self.shared.watch_events(&self.attempt);
+        if origin == Origin::Started {
+            self.shared
+                .report(self.attempt.id, ReportKind::Started)
+                .await;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                // The sender lives as long as this future.
+                _ = when_gone.wait_for(|gone| *gone) => return,
+                () = self.attempt.said.notified() => {}
+            }
+            match self.publish_some(Until::LastNewline).await {
+                Ok(Some(0)) => {}
+                Ok(Some(_)) => self.attempt.said.notify_one(),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(attempt = %self.attempt.id, %error, "cannot read the event file");
+                }
+            }
+        }
+    }
+
+    /// Publishes all that the job said; `false` if the executor closes before.
+    async fn publish_rest(&self) -> bool {
+        loop {
+            let read = match self.publish_some(Until::EndOfFile).await {
+                Ok(Some(0)) => {
+                    let dir = self.attempt.dir.clone();
+                    blocking_io("mark events", move || dir.mark_published()).await
+                }
+                Ok(Some(_)) => continue,
+                Ok(None) => return false,
+                Err(error) => Err(error),
+            };
+            let Err(error) = read else { return true };
+            tracing::warn!(attempt = %self.attempt.id, %error, "cannot read the event file to its end; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(REREAD_PAUSE) => {}
+                () = self.shared.closed() => return false,
+            }
+        }
+    }
+
+    /// Publishes one batch and returns its size; `None` if the executor closes before.
+    async fn publish_some(&self, until: Until) -> Result<Option<usize>> {
+        let follower = Arc::clone(&self.follower);
+        let said = blocking_io("read events", move || lock(&follower).read(until)).await?;
+        let n_said = said.len();
+        let mut events: Vec<NewEvent> = Vec::with_capacity(n_said);
+        for said in said {
+            match said {
+                Said::Event(event) => events.push(*event),
+                Said::Ready => {
+                    // What was said before comes first.
+                    if !self.publish(std::mem::take(&mut events)).await {
+                        return Ok(None);
+                    }
+                    self.shared.report(self.attempt.id, ReportKind::Ready).await;
+                }
+            }
+        }
+        Ok(self.publish(events).await.then_some(n_said))
+    }
+
+    async fn publish(&self, events: Vec<NewEvent>) -> bool {
+        events.is_empty() || self.shared.publish(self.attempt.id, events).await
+    }
+}
+
+/// Asks a group to end. A stopped process would not hear it, so it is continued.
+fn ask_to_end(group: &Group) {
+    group.signal(Signal::TERM);
+    group.signal(Signal::CONT);
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

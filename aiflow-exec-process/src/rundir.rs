@@ -1,0 +1,433 @@
+//! The run directory of an attempt: what do its files say about how the attempt stands?
+//!
+//! ```text
+//! <run root>/<attempt id>/     0700
+//!     launch.json     who the attempt is and how it is to be ended; written before the wrapper starts
+//!     trigger.json    the events that made the job run
+//!     pid             the claim: created by the wrapper, or by an executor that makes sure no wrapper starts any more
+//!     start           the second half of the claim
+//!     stop            created before the first signal: `stop` or `timeout`
+//!     exit            blanks, then the exit code and a newline over them
+//!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
+//!     events          what the job says; events.done: all of it was published
+//! ```
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Result, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use aiflow_core::executor::{Ending, JobIdentity, Launch, LogStream};
+use aiflow_core::id::AttemptId;
+use serde::{Deserialize, Serialize};
+
+use crate::process::{Group, kill_leftovers};
+use crate::wrapper::Outputs;
+
+/// Room for the exit code, taken while the disk has it.
+const EXIT_BLANK: &[u8] = b"    ";
+/// Content of `pid` when no wrapper may start any more.
+const BARRED: &[u8] = b"lost\n";
+/// More than any of the small files holds.
+const SMALL_FILE_BYTES_MAX: u64 = 64;
+const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// What `launch.json` holds: all that a later executor needs to know of an attempt that it did not start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(flatten)]
+    pub(crate) identity: JobIdentity,
+    /// Epoch of the leader that submitted it last.
+    pub(crate) epoch: u64,
+    /// The run directory under the name that the wrapper got.
+    pub(crate) run_dir: PathBuf,
+    /// The program, resolved.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stop_grace: Duration,
+}
+
+/// Why an attempt is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    Requested,
+    TimedOut,
+}
+
+/// How an attempt stands, after every doubt was settled.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    Absent,
+    Running(Group),
+    Ended(Ending),
+}
+
+/// What the files say by themselves.
+enum Look {
+    Absent,
+    Unclaimed,
+    /// The claim exists, its content does not yet.
+    Claiming,
+    Claimed(i32),
+    Barred,
+    Exited(i32),
+    TornExit,
+}
+
+/// Whether a directory was made by this call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    Now,
+    Before,
+}
+
+/// One run directory.
+#[derive(Debug, Clone)]
+pub(crate) struct RunDir(PathBuf);
+
+impl RunDir {
+    pub(crate) fn of(run_root: &Path, attempt: AttemptId) -> Self {
+        Self(run_root.join(attempt.to_string()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn events(&self) -> PathBuf {
+        self.0.join("events")
+    }
+
+    pub(crate) fn log(&self, stream: LogStream) -> PathBuf {
+        self.0.join(stream_name(stream))
+    }
+
+    pub(crate) fn cut(&self, stream: LogStream) -> PathBuf {
+        self.0.join(format!("{}.cut", stream_name(stream)))
+    }
+
+    /// Makes the directory, and the run root if this is its first.
+    pub(crate) fn make(&self) -> Result<Made> {
+        let mut builder = DirBuilder::new();
+        builder.mode(DIR_MODE);
+        let mut made = builder.create(&self.0);
+        if let (Err(error), Some(run_root)) = (&made, self.0.parent())
+            && error.kind() == ErrorKind::NotFound
+        {
+            builder.recursive(true).create(run_root)?;
+            made = builder.recursive(false).create(&self.0);
+        }
+        match made {
+            Ok(()) => Ok(Made::Now),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Made::Before),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes everything that the wrapper and its program expect. Harmless in a directory where a wrapper is at work already.
+    pub(crate) fn fill(&self, made: &Made, record: &Record, launch: &Launch) -> Result<Outputs> {
+        let record = serde_json::to_vec(record)?;
+        let trigger = serde_json::to_vec(&launch.events)?;
+        match made {
+            Made::Now => {
+                self.write_new("launch.json", &record)?;
+                self.write_new("trigger.json", &trigger)?;
+            }
+            Made::Before => {
+                self.replace("launch.json", &record)?;
+                self.replace("trigger.json", &trigger)?;
+            }
+        }
+        self.create("exit", EXIT_BLANK)?;
+        append(&self.events())?;
+        Ok(Outputs {
+            stdout: append(&self.log(LogStream::Stdout))?,
+            stderr: append(&self.log(LogStream::Stderr))?,
+        })
+    }
+
+    /// The record, or `None` if there is none that can be read.
+    pub(crate) fn record(&self) -> Result<Option<Record>> {
+        match read_plain(&self.0.join("launch.json"), RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a wrapper may still claim it: nobody has yet.
+    pub(crate) fn is_unclaimed(&self) -> Result<bool> {
+        Ok(matches!(self.look()?, Look::Unclaimed))
+    }
+
+    /// How the attempt stands. An attempt that nobody claimed is barred: its wrapper died before it could, or will find the claim taken.
+    pub(crate) fn settle(&self) -> Result<Standing> {
+        // Each doubt is settled by one exclusive creation; whoever lost it finds more to read the next time.
+        for _ in 0..4 {
+            let ending = match self.look()? {
+                Look::Absent => return Ok(Standing::Absent),
+                Look::Unclaimed if self.create("pid", BARRED)? => self.never_started()?,
+                Look::Claiming if self.create("start", b"")? => self.never_started()?,
+                Look::Unclaimed => continue,
+                // The claim was taken from a wrapper before it was written, and stays as it is.
+                Look::Claiming if !matches!(self.look()?, Look::Claiming) => continue,
+                Look::Claiming | Look::Barred => self.never_started()?,
+                Look::Exited(code) => self.exited(code)?,
+                Look::TornExit => match self.claim()?.and_then(|pid| self.group(pid)) {
+                    Some(group) => Standing::Running(group),
+                    None => self.vanished("its exit code was only partly written")?,
+                },
+                Look::Claimed(pid) => match self.find(pid)? {
+                    Some(standing) => standing,
+                    None => continue,
+                },
+            };
+            return Ok(ending);
+        }
+        self.vanished("its run directory keeps changing")
+    }
+
+    fn look(&self) -> Result<Look> {
+        match self.small("exit")?.as_deref() {
+            None | Some(b"") => {}
+            Some(bytes) if bytes.iter().all(|byte| *byte == b' ') => {}
+            Some(bytes) => return Ok(parse_line(bytes).map_or(Look::TornExit, Look::Exited)),
+        }
+        Ok(match self.small("pid")? {
+            Some(bytes) if bytes == BARRED => Look::Barred,
+            Some(bytes) => parse_line(&bytes).map_or(Look::Claiming, Look::Claimed),
+            None if self.0.try_exists()? => Look::Unclaimed,
+            None => Look::Absent,
+        })
+    }
+
+    /// How the wrapper that claimed as `pid` stands; `None` if it wrote its exit code in this moment.
+    fn find(&self, pid: i32) -> Result<Option<Standing>> {
+        if let Some(group) = self.group(pid) {
+            return Ok(Some(Standing::Running(group)));
+        }
+        if !matches!(self.look()?, Look::Claimed(_)) {
+            return Ok(None);
+        }
+        kill_leftovers(pid, &self.named()?);
+        self.vanished("its wrapper died without recording an exit code")
+            .map(Some)
+    }
+
+    fn claim(&self) -> Result<Option<i32>> {
+        Ok(self.small("pid")?.and_then(|bytes| parse_line(&bytes)))
+    }
+
+    fn group(&self, pid: i32) -> Option<Group> {
+        Group::of_claim(pid, &self.named().ok()?)
+    }
+
+    /// The directory under the name that its wrapper got.
+    fn named(&self) -> Result<PathBuf> {
+        Ok(self
+            .record()?
+            .map_or_else(|| self.0.clone(), |record| record.run_dir))
+    }
+
+    fn exited(&self, code: i32) -> Result<Standing> {
+        if let Some(ending) = self.stopped()? {
+            return Ok(Standing::Ended(ending));
+        }
+        let program_is_gone = || {
+            matches!(code, 126 | 127)
+                && matches!(self.record(), Ok(Some(record)) if !is_executable(&record.program))
+        };
+        Ok(Standing::Ended(match code {
+            0 => Ending::Succeeded {
+                output: serde_json::Value::Null,
+            },
+            code if program_is_gone() => Ending::Failed {
+                message: "the program is missing or cannot be executed".to_owned(),
+                exit_code: Some(code),
+                retryable: false,
+            },
+            code => Ending::Failed {
+                message: match code.checked_sub(128) {
+                    Some(signal @ 1..=64) => format!("killed by signal {signal}"),
+                    _ => format!("exit code {code}"),
+                },
+                exit_code: Some(code),
+                retryable: true,
+            },
+        }))
+    }
+
+    fn never_started(&self) -> Result<Standing> {
+        self.vanished("it never started: its host died while submitting it")
+    }
+
+    fn vanished(&self, message: &str) -> Result<Standing> {
+        Ok(Standing::Ended(self.stopped()?.unwrap_or_else(|| {
+            Ending::Lost {
+                message: message.to_owned(),
+            }
+        })))
+    }
+
+    /// The ending of an attempt that was made to end.
+    fn stopped(&self) -> Result<Option<Ending>> {
+        Ok(self.small("stop")?.map(|reason| match &*reason {
+            b"timeout\n" => Ending::TimedOut,
+            _ => Ending::Stopped,
+        }))
+    }
+
+    /// Records that the attempt is to end, and makes sure that it does not start if it has not yet. The first reason stays.
+    /// An attempt that has ended keeps its ending.
+    pub(crate) fn mark_stop(&self, reason: StopReason) -> Result<()> {
+        if matches!(self.look()?, Look::Exited(_) | Look::Barred) {
+            return Ok(());
+        }
+        let reason: &[u8] = match reason {
+            StopReason::Requested => b"stop\n",
+            StopReason::TimedOut => b"timeout\n",
+        };
+        // On a full disk the file is made but stays empty, and that is enough.
+        if let Err(error) = self.create("stop", reason)
+            && !self.0.join("stop").try_exists()?
+        {
+            return Err(error);
+        }
+        self.create("pid", BARRED).map(drop)
+    }
+
+    /// How long ago the attempt was told to stop, if it was.
+    pub(crate) fn stopping_for(&self) -> Option<Duration> {
+        self.age("stop")
+    }
+
+    /// How long ago the attempt was claimed.
+    pub(crate) fn running_for(&self) -> Option<Duration> {
+        self.age("pid")
+    }
+
+    fn age(&self, name: &str) -> Option<Duration> {
+        let modified = std::fs::metadata(self.0.join(name)).ok()?.modified().ok()?;
+        Some(
+            SystemTime::now()
+                .duration_since(modified)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Whether there are events that may not have been published.
+    pub(crate) fn has_unpublished_events(&self) -> Result<bool> {
+        match std::fs::metadata(self.events()) {
+            Ok(events) => Ok(events.len() > 0 && !self.0.join("events.done").try_exists()?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records that all events were published.
+    pub(crate) fn mark_published(&self) -> Result<()> {
+        self.create("events.done", b"").map(drop)
+    }
+
+    /// Makes sure that no wrapper starts any more, if none has.
+    pub(crate) fn bar(&self) -> Result<()> {
+        self.create("pid", BARRED).map(drop)
+    }
+
+    /// Removes the directory and everything in it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.0)
+    }
+
+    fn small(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match read_plain(&self.0.join(name), SMALL_FILE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(FILE_MODE);
+        options.open(self.0.join(name))?.write_all(bytes)
+    }
+
+    /// Creates a file exclusively; `false` if it was there.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        match self.write_new(name, bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a file so that a reader sees the old content or the new.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let new = self.0.join(format!("{name}.new"));
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE);
+        options.open(&new)?.write_all(bytes)?;
+        std::fs::rename(new, self.0.join(name))
+    }
+}
+
+fn stream_name(stream: LogStream) -> &'static str {
+    match stream {
+        LogStream::Stdout => "stdout",
+        LogStream::Stderr => "stderr",
+    }
+}
+
+fn append(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(FILE_MODE);
+    options.open(path)
+}
+
+/// Opens a file for reading that its job may have replaced: follows no link and waits for no pipe.
+pub(crate) fn open_plain(path: &Path) -> Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    options.open(path)
+}
+
+fn read_plain(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The number on the first line. A line without its end is torn: there may have been more digits.
+fn parse_line(bytes: &[u8]) -> Option<i32> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    std::str::from_utf8(bytes.get(..end)?).ok()?.parse().ok()
+}
+
+/// Whether `path` is a file that this process may execute.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_its_end_is_torn() {
+        assert_eq!(parse_line(b"143\n"), Some(143));
+        assert_eq!(parse_line(b"0\n  "), Some(0));
+        for torn in [&b""[..], b"14", b"14  ", b"\n", b"x\n"] {
+            assert_eq!(parse_line(torn), None, "{torn:?}");
+        }
+    }
+}

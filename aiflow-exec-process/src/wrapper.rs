@@ -1,0 +1,78 @@
+//! The wrapper around every attempt: how is a program started at most once, and its exit code kept, without the host application?
+//!
+//! A constant script for `/bin/sh`, builtins only. It lives as long as the job, in the job's own process group, and needs nobody.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::spec::{Limits, SHELL};
+
+/// `$0` is the run directory, `$@` the program (an absolute path, so that no builtin shadows it) and its arguments.
+///
+/// - `-C` (noclobber) makes `>` create exclusively: whoever makes `pid` owns the attempt; `start` settles the moment between the
+///   creation of `pid` and its content.
+/// - Trapped signals keep their default effect in the program, and the shell finishes waiting for a foreground command before it
+///   looks at them. So a SIGTERM to the group ends the program, never the wrapper.
+/// - `exit` was filled with blanks beforehand and is overwritten in place, which works on a full disk too.
+/// - The last line ends what the job left behind in its process group, and the wrapper with it.
+const CLAIM: &str = r#"echo $$ >"$0/pid" && : >"$0/start" || exit
+trap : HUP INT QUIT USR1 USR2 TERM
+[ -e "$0/stop" ] || { ulimit -c 0"#;
+const RUN: &str = r#" && "$@"; }
+echo $? 1<>"$0/exit"
+kill -9 0
+"#;
+
+/// The files that become the outputs of the job.
+pub(crate) struct Outputs {
+    pub(crate) stdout: File,
+    pub(crate) stderr: File,
+}
+
+/// Starts a wrapper. It decides by itself whether it runs the program: at most one wrapper of a run directory ever does.
+pub(crate) fn spawn(
+    run_dir: &Path,
+    program: &Path,
+    args: &[&str],
+    cwd: Option<&Path>,
+    env: &BTreeMap<OsString, OsString>,
+    limits: Limits,
+    outputs: Outputs,
+) -> std::io::Result<Child> {
+    let mut command = Command::new(SHELL);
+    command
+        .arg("-Cc")
+        .arg(script(limits))
+        .arg(run_dir)
+        .arg(program)
+        .args(args)
+        .env_clear()
+        .envs(env)
+        .stdin(Stdio::null())
+        .stdout(outputs.stdout)
+        .stderr(outputs.stderr)
+        .process_group(0);
+    if let Some(cwd) = cwd {
+        command.current_dir(cwd);
+    }
+    command.spawn()
+}
+
+/// The script. Only numbers are ever put into it.
+fn script(limits: Limits) -> String {
+    let mut script = CLAIM.to_owned();
+    for (letter, limit) in [
+        ('v', limits.memory_bytes.map(|bytes| bytes / 1024)),
+        ('t', limits.cpu_seconds),
+        ('n', limits.open_files),
+    ] {
+        if let Some(limit) = limit {
+            script.push_str(&format!(" && ulimit -{letter} {limit}"));
+        }
+    }
+    script + RUN
+}
