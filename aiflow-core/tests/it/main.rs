@@ -1,3 +1,4 @@
 //! Tests of core through its public interface.
 
+mod engine;
 mod memory;
