@@ -47,8 +47,9 @@ impl Draft<'_> {
             Control::StopExecution { execution } => {
                 match self.execution(execution).map(|execution| execution.status) {
                     Some(WorkflowStatus::Running) => self.stop_execution(execution),
-                    Some(_) => {}
-                    None => self.refuse(format!("workflow execution {execution} is not running")),
+                    Some(WorkflowStatus::Stopping) => {}
+                    // One that ended earlier in the same decision is as unknown as one that ended before.
+                    _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
             Control::ActOnJob {
@@ -95,6 +96,7 @@ impl Draft<'_> {
             NewEvent::identified("", SYSTEM_NAMESPACE, &offset)
                 .event_type(CONTROL_REFUSED)
                 .value(reason.as_str()),
+            0,
         );
         self.dead_letter(offset, reason);
     }
@@ -205,7 +207,9 @@ impl Draft<'_> {
             }
             WorkflowAction::Start => FiringOutcome::Disabled,
             WorkflowAction::Stop => {
-                let running = self.running_any_version(key);
+                // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
+                let mut running = self.running_any_version(key);
+                running.retain(|id| id.cause != self.event.offset);
                 let named = self
                     .event
                     .context
@@ -306,10 +310,11 @@ impl Draft<'_> {
                 .value(status.as_str())
                 .sender(execution.workflow.as_str())
                 .for_execution(id);
+        let behind = execution.cause.hops;
         if status.is_terminal() {
-            self.emit(event)
+            self.emit(event, behind)
         } else {
-            self.announce(id, event)
+            self.announce(id, event, behind)
         }
     }
 }

@@ -1,0 +1,120 @@
+//! What holds after every decision, whatever the rules and events: checked each time a [`World`](super::world::World) decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aiflow_core::engine::{Command, Decision};
+use aiflow_core::event::Event;
+use aiflow_core::execution::{JobExecution, JobStatus, WorkflowExecution};
+use aiflow_core::id::{JobExecutionId, WorkflowExecutionId};
+
+/// Checks `decision`, which was made on `event`, against what was known before.
+pub(crate) fn check(
+    executions: &BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    jobs: &BTreeMap<JobExecutionId, JobExecution>,
+    decision: &Decision,
+    event: &Event,
+) {
+    for (id, job) in &decision.jobs {
+        let before = jobs.get(id).map_or(JobStatus::Init, |job| job.status);
+        assert!(
+            is_reachable(before, job.status),
+            "{id}: {before} -> {} on {event:?}",
+            job.status
+        );
+        assert_eq!(job.status.is_terminal(), job.finished_at.is_some(), "{id}");
+        assert!(!job.status.is_terminal() || job.timer.is_none(), "{id}");
+    }
+    for (id, execution) in &decision.executions {
+        let before = executions.get(id).map(|before| before.status);
+        assert!(
+            before.is_none_or(|before| !before.is_terminal()),
+            "{id} changed after its end"
+        );
+        if execution.status.is_terminal() {
+            assert!(
+                execution.jobs.values().all(|slot| slot.current.is_none()
+                    && slot.waiting.is_none()
+                    && slot.last.is_some()),
+                "{id} ended with live jobs"
+            );
+        }
+    }
+    one_live_attempt_per_job(jobs, decision);
+    firings_name_their_events(decision, event);
+    ids_are_unique(decision);
+}
+
+/// Whether a chain of allowed steps leads from `from` to `to`; several steps may follow from one event.
+fn is_reachable(from: JobStatus, to: JobStatus) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut todo = vec![from];
+    while let Some(status) = todo.pop() {
+        for next in JobStatus::ALL
+            .iter()
+            .filter(|next| status.may_become(**next))
+        {
+            if seen.insert(*next) {
+                todo.push(*next);
+            }
+        }
+    }
+    seen.contains(&to)
+}
+
+fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decision: &Decision) {
+    let mut live = BTreeMap::new();
+    let unchanged = jobs
+        .iter()
+        .filter(|(id, _)| !decision.jobs.contains_key(id));
+    for (id, job) in unchanged.chain(&decision.jobs) {
+        if job.status.is_terminal() || job.status == JobStatus::Init {
+            continue;
+        }
+        let other = live.insert((job.workflow_execution, &job.job), id);
+        assert_eq!(other, None, "{id} runs beside another execution of its job");
+    }
+    for command in &decision.commands {
+        let (Command::Launch { attempt } | Command::Stop { attempt, .. }) = command;
+        let job = &decision.jobs[&attempt.job_execution];
+        assert_eq!(
+            job.attempt_id(),
+            *attempt,
+            "a command for an attempt that is not current"
+        );
+    }
+}
+
+fn firings_name_their_events(decision: &Decision, event: &Event) {
+    let of_jobs = decision.jobs.values().map(|job| &job.cause);
+    let of_executions = decision.executions.values().map(|e| &e.cause);
+    let recorded = decision.firings.iter().map(|firing| &firing.record.firing);
+    for firing in of_jobs.chain(of_executions).chain(recorded) {
+        assert!(!firing.events.is_empty(), "a firing without events");
+        assert!(
+            firing.events.is_sorted_by(|a, b| a < b),
+            "events of a firing are not in order: {firing:?}"
+        );
+        assert!(
+            firing.events.iter().all(|offset| *offset <= event.offset),
+            "a firing of the future: {firing:?}"
+        );
+    }
+}
+
+fn ids_are_unique(decision: &Decision) {
+    let mut ids = BTreeSet::new();
+    for event in &decision.events {
+        assert!(ids.insert(&event.id), "two events with the id {}", event.id);
+        event
+            .check()
+            .expect("an event of the engine keeps every bound");
+    }
+    let mut ids = BTreeSet::new();
+    for firing in &decision.firings {
+        assert!(
+            ids.insert(&firing.id),
+            "two firings with the id {}",
+            firing.id
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! The text form: a few lines of rules and events in, a trace of statuses, firings and commands out.
+//!
+//! # Rules
+//! One statement a line, or several separated by `;`. A job that is only named in a rule runs on the executor `function`.
+//!
+//! ```text
+//! features: function                     a job and its executor; without a START or RESTART rule it starts with the execution
+//! job infer streaming                    a streaming job
+//! train: START when samples=ready        START, STOP, RESTART or NONE
+//! train: STOP [quit] when kill           a rule with a name of its own
+//! wf: START when raw                     a rule of the workflow: START or STOP
+//! retry train 2 x 1s
+//! timeout train 5s
+//! completion idle                        or standing
+//! workflow other                         what follows belongs to another workflow; the first is called `wf`
+//! ```
+//!
+//! A condition is `all(…, …)`, `any(…, …)`, `status(job STATUS/STATUS)`, `workflow(name STATUS)`, or `key` or `key=value` followed by any of
+//! `once`, `repeated`, `any_execution`, `ns:…`, `type:…`, `from:…` (`from:none` is "no sender").
+
+use std::time::Duration;
+
+use aiflow_core::event::Match;
+use aiflow_core::execution::{JobStatus, WorkflowStatus};
+use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, WorkflowName};
+use aiflow_core::workflow::{
+    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, RetryPolicy,
+    SchedulingRule, Workflow, WorkflowAction, WorkflowRule, on, workflow_status,
+};
+use expect_test::Expect;
+use serde_json::Value;
+
+use super::world::World;
+
+/// The project of every workflow in the text form.
+pub(crate) const PROJECT: &str = "p";
+
+/// Plays `events` against `rules` and compares the trace.
+pub(crate) fn check(rules: &str, events: &str, expected: Expect) {
+    let mut world = World::new(rules);
+    world.play(events);
+    expected.assert_eq(world.trace());
+}
+
+/// The workflows that `rules` define.
+pub(crate) fn parse_rules(rules: &str) -> Vec<Workflow> {
+    let mut workflows = vec![new_workflow("wf")];
+    for statement in rules
+        .split(['\n', ';'])
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        if let Some(name) = statement.strip_prefix("workflow ") {
+            workflows.push(new_workflow(name.trim()));
+            continue;
+        }
+        let workflow = workflows.last_mut().expect("it is never empty");
+        parse_statement(workflow, statement);
+    }
+    workflows.retain(|workflow| !workflow.jobs.is_empty());
+    for workflow in &workflows {
+        let problems = workflow.check();
+        assert!(problems.is_empty(), "in rules {rules:?}: {problems:?}");
+    }
+    workflows
+}
+
+fn new_workflow(name: &str) -> Workflow {
+    let name = WorkflowName::parse(name).expect("a workflow name");
+    Workflow::new(ProjectName::parse(PROJECT).expect("a project name"), name)
+}
+
+fn parse_statement(workflow: &mut Workflow, statement: &str) {
+    if let Some((subject, rest)) = statement.split_once(": ") {
+        match rest.split_once(" when ") {
+            Some((action, when)) => parse_rule(workflow, subject, action, when),
+            None => {
+                job_mut(workflow, subject).executor =
+                    ExecutorName::parse(rest.trim()).expect("an executor name");
+            }
+        }
+        return;
+    }
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    match words[..] {
+        ["job", name] => {
+            job_mut(workflow, name);
+        }
+        ["job", name, "streaming"] => job_mut(workflow, name).streaming = true,
+        ["retry", name, n, "x", pause] => {
+            let n = n.parse().expect("a number of retries");
+            job_mut(workflow, name).retry = RetryPolicy::fixed(n, duration(pause));
+        }
+        ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
+        ["completion", "idle"] => workflow.completion = Some(Completion::Idle),
+        ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
+        _ => panic!("cannot read the statement {statement:?}"),
+    }
+}
+
+fn job_mut<'w>(workflow: &'w mut Workflow, name: &str) -> &'w mut Job {
+    let name = job_name(name);
+    let place = workflow.jobs.iter().position(|job| job.name == name);
+    let place = place.unwrap_or_else(|| {
+        let executor = ExecutorName::parse("function").expect("an executor name");
+        workflow.jobs.push(Job::new(name, executor, Value::Null));
+        workflow.jobs.len() - 1
+    });
+    &mut workflow.jobs[place]
+}
+
+fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) {
+    let (action, name) = match action.split_once('[') {
+        Some((action, name)) => (action.trim(), Some(name.trim_end_matches([']', ' ']))),
+        None => (action.trim(), None),
+    };
+    let name = name.map(|name| RuleName::parse(name).expect("a rule name"));
+    let condition = condition(when);
+    if subject == "wf" {
+        let action = match action {
+            "START" => WorkflowAction::Start,
+            "STOP" => WorkflowAction::Stop,
+            _ => panic!("{action:?} is no action of a workflow rule"),
+        };
+        let rule = WorkflowRule::new(condition, action);
+        workflow.rules.push(match name {
+            Some(name) => rule.named(name),
+            None => rule,
+        });
+    } else {
+        job_mut(workflow, subject);
+        let rule = SchedulingRule::new(condition, job_action(action));
+        let rule = match name {
+            Some(name) => rule.named(name),
+            None => rule,
+        };
+        let job = job_name(subject);
+        workflow.control_edges.push(ControlEdge { job, rule });
+    }
+}
+
+/// The action of this name.
+pub(crate) fn job_action(text: &str) -> JobAction {
+    match text {
+        "START" => JobAction::Start,
+        "STOP" => JobAction::Stop,
+        "RESTART" => JobAction::Restart,
+        "NONE" => JobAction::None,
+        _ => panic!("{text:?} is no action of a job rule"),
+    }
+}
+
+/// The job of this name.
+pub(crate) fn job_name(name: &str) -> JobName {
+    JobName::parse(name.trim()).expect("a job name")
+}
+
+fn condition(text: &str) -> Condition {
+    let text = text.trim();
+    if let Some(inner) = call(text, "all") {
+        Condition::All(split_outer(inner).map(condition).collect())
+    } else if let Some(inner) = call(text, "any") {
+        Condition::Any(split_outer(inner).map(condition).collect())
+    } else if let Some(inner) = call(text, "status") {
+        let words: Vec<&str> = inner.split_whitespace().collect();
+        let (job, statuses, life) = match words[..] {
+            [job, statuses] => (job, statuses, Life::Once),
+            [job, statuses, "repeated"] => (job, statuses, Life::Repeated),
+            _ => panic!("status needs a job and its statuses, not {inner:?}"),
+        };
+        Condition::JobStatus {
+            job: job_name(job),
+            statuses: statuses.split('/').map(job_status).collect(),
+            life,
+        }
+    } else if let Some(inner) = call(text, "workflow") {
+        let (workflow, status) = inner.split_once(' ').expect("a workflow and its status");
+        let status = WorkflowStatus::ALL.iter().find(|s| s.as_str() == status);
+        let name = WorkflowName::parse(workflow).expect("a workflow name");
+        workflow_status(&name, *status.expect("a workflow status")).into()
+    } else {
+        pattern(text).into()
+    }
+}
+
+fn call<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    text.strip_prefix(name)?
+        .strip_prefix('(')?
+        .strip_suffix(')')
+        .map(str::trim)
+}
+
+/// Splits at the commas that are in no parentheses.
+fn split_outer(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    text.split(move |c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+}
+
+fn job_status(text: &str) -> JobStatus {
+    let status = JobStatus::ALL.iter().find(|s| s.as_str() == text);
+    *status.unwrap_or_else(|| panic!("{text:?} is no status of a job"))
+}
+
+fn pattern(text: &str) -> EventPattern {
+    let mut words = text.split_whitespace();
+    let first = words.next().unwrap_or_else(|| panic!("an empty pattern"));
+    let mut pattern = match first.split_once('=') {
+        Some((key, expected)) => on(key).equals(value(expected)),
+        None => on(first),
+    };
+    for word in words {
+        pattern = match word.split_once(':') {
+            Some(("ns", namespace)) => pattern.namespace(namespace),
+            Some(("type", event_type)) => pattern.event_type(event_type),
+            Some(("from", "none")) => pattern.sender(Match::exact("")),
+            Some(("from", sender)) => pattern.sender(sender),
+            None if word == "once" => pattern.once(),
+            None if word == "repeated" => pattern.repeated(),
+            None if word == "any_execution" => pattern.any_execution(),
+            _ => panic!("cannot read {word:?} in the pattern {text:?}"),
+        };
+    }
+    pattern
+}
+
+/// JSON if it reads as such, otherwise text.
+pub(crate) fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+/// `5s` or `20ms`.
+pub(crate) fn duration(text: &str) -> Duration {
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .unwrap_or_else(|_| panic!("{text:?} is no whole number"))
+    };
+    match text.strip_suffix("ms") {
+        Some(millis) => Duration::from_millis(number(millis)),
+        None => Duration::from_secs(number(text.strip_suffix('s').unwrap_or(text))),
+    }
+}

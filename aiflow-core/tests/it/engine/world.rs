@@ -1,0 +1,562 @@
+//! A world to play the text form in: a log, virtual time, and an engine that is fed from the log and whose events go back into it.
+//!
+//! # Events
+//! Steps are separated by `|` or line ends; steps joined by `&` stand in the log before the engine sees the first of them.
+//!
+//! ```text
+//! start [workflow] [k=v …]         start an execution by hand; executions are called @1, @2, … in order of creation
+//! stop [@n]                        stop an execution (the newest)
+//! enable wf, disable wf
+//! act RESTART train [@n]           act on a job by hand
+//! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout
+//! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
+//! [@n] key[=value] [ns:… type:… from:… at:… hops:…]      an event of a user; with @n, for that execution only
+//! tick 5s                          time passes and timers fire when they are due
+//! submit { rules }                 a new version of the workflows
+//! restore                          the engine is thrown away and restored from its snapshot, through JSON
+//! ```
+//!
+//! # Trace
+//! A line per event of the log that had an effect, with its offset, and below it what the engine made of it. Events of the engine itself are
+//! shown by what they say: `train#1 RUNNING`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use aiflow_core::control::Control;
+use aiflow_core::engine::{Command, Decision, Engine, Input, Snapshot};
+use aiflow_core::event::{Cause, Event, NewEvent};
+use aiflow_core::execution::{
+    Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, WorkflowExecution,
+};
+use aiflow_core::executor::{Ending, ReportKind};
+use aiflow_core::id::{
+    AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId,
+    WorkflowName,
+};
+use aiflow_core::time::Timestamp;
+use aiflow_core::workflow::Workflow;
+use serde_json::Value;
+
+use super::text::{PROJECT, duration, job_action, job_name, parse_rules, value};
+
+/// More events than a test of a few lines can need: the engine runs in a circle.
+const EVENTS_MAX: usize = 20_000;
+
+/// A log, the present, and the engine.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) log: Vec<Input>,
+    pub(crate) executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    pub(crate) jobs: BTreeMap<JobExecutionId, JobExecution>,
+    pub(crate) decisions: Vec<Decision>,
+    applied: usize,
+    now: Timestamp,
+    labels: BTreeMap<Offset, String>,
+    definitions: BTreeMap<(WorkflowName, u32), Arc<Workflow>>,
+    names: Names,
+    trace: String,
+}
+
+/// Short names of executions and rules, in order of appearance.
+#[derive(Default)]
+struct Names {
+    executions: BTreeMap<WorkflowExecutionId, String>,
+    jobs: BTreeMap<JobExecutionId, String>,
+    counts: BTreeMap<String, usize>,
+    rules: BTreeMap<(String, RuleName), String>,
+}
+
+impl World {
+    /// A world in which `rules` are submitted.
+    pub(crate) fn new(rules: &str) -> Self {
+        let mut world = Self {
+            engine: Engine::new(),
+            log: Vec::new(),
+            executions: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            decisions: Vec::new(),
+            applied: 0,
+            now: Timestamp::EPOCH,
+            labels: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            names: Names::default(),
+            trace: String::new(),
+        };
+        world.submit(rules);
+        world.decide();
+        world
+    }
+
+    /// Plays steps of the text form.
+    pub(crate) fn play(&mut self, events: &str) {
+        for group in events.split(['|', '\n']).map(str::trim) {
+            for step in group.split('&').map(str::trim).filter(|s| !s.is_empty()) {
+                self.step(step);
+            }
+            self.decide();
+        }
+    }
+
+    /// What happened so far.
+    pub(crate) fn trace(&self) -> &str {
+        &self.trace
+    }
+
+    fn step(&mut self, step: &str) {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        if let Some(rules) = step.strip_prefix("submit") {
+            let rules = rules
+                .trim()
+                .strip_prefix('{')
+                .and_then(|r| r.strip_suffix('}'));
+            return self.submit(rules.expect("submit { rules }"));
+        }
+        match words[..] {
+            ["restore"] => self.restore(),
+            ["tick", by] => self.tick(by),
+            ["start", ..] => {
+                let (workflow, params) = match words.get(1) {
+                    Some(word) if !word.contains('=') => (*word, &words[2..]),
+                    _ => ("wf", &words[1..]),
+                };
+                let params = params.iter().map(|param| {
+                    let (name, text) = param.split_once('=').expect("name=value");
+                    (name.to_owned(), value(text))
+                });
+                let params: serde_json::Map<String, Value> = params.collect();
+                self.control(
+                    step,
+                    Control::StartWorkflow {
+                        project: project(),
+                        workflow: WorkflowName::parse(workflow).expect("a workflow name"),
+                        params: if params.is_empty() {
+                            Value::Null
+                        } else {
+                            params.into()
+                        },
+                    },
+                );
+            }
+            ["stop", ..] => {
+                let execution = self.execution_named(words.get(1).copied());
+                self.control(step, Control::StopExecution { execution });
+            }
+            ["enable" | "disable", workflow] => self.control(
+                step,
+                Control::EnableWorkflow {
+                    project: project(),
+                    workflow: WorkflowName::parse(workflow).expect("a workflow name"),
+                    enabled: words[0] == "enable",
+                },
+            ),
+            ["act", action, job, ..] => {
+                let execution = self.execution_named(words.get(3).copied());
+                let (job, action) = (job_name(job), job_action(action));
+                let control = Control::ActOnJob {
+                    execution,
+                    job,
+                    action,
+                };
+                self.control(step, control);
+            }
+            [target, report] if let Some(report) = report_kind(report) => {
+                let attempt = self.attempt_named(target);
+                self.control(step, Control::Reported { attempt, report });
+            }
+            _ => self.user_event(step, &words),
+        }
+    }
+
+    fn user_event(&mut self, step: &str, words: &[&str]) {
+        let (execution, words) = match words {
+            [name, rest @ ..] if name.starts_with('@') => {
+                (Some(self.execution_named(Some(name))), rest)
+            }
+            _ => (None, words),
+        };
+        let Some((first, fields)) = words.split_first() else {
+            panic!("an empty event in {step:?}")
+        };
+        let (key, event_value) = match first.split_once('=') {
+            Some((key, text)) => (key, value(text)),
+            None => (*first, Value::Null),
+        };
+        let mut event = NewEvent::identified(self.fresh_id(), PROJECT, key).value(event_value);
+        event.context.workflow_execution = execution;
+        for field in fields {
+            let Some((name, text)) = field.split_once(':') else {
+                panic!("cannot read {field:?} in the event {step:?}")
+            };
+            match name {
+                "ns" => text.clone_into(&mut event.namespace),
+                "type" => text.clone_into(&mut event.event_type),
+                "from" => text.clone_into(&mut event.sender),
+                "at" => {
+                    let millis = text.parse().expect("milliseconds");
+                    event.time = Some(Timestamp::from_millis(millis));
+                }
+                "hops" => {
+                    let (offset, hops) = (Offset(1), text.parse().expect("a number of hops"));
+                    event.cause = Some(Cause { offset, hops });
+                }
+                _ => panic!("events have no field {name:?}, in {step:?}"),
+            }
+        }
+        self.append(event, step, None);
+    }
+
+    /// Puts a control event into the log.
+    pub(crate) fn control(&mut self, label: &str, control: Control) {
+        let event = control.into_event(self.fresh_id());
+        self.append(event, label, None);
+    }
+
+    fn submit(&mut self, rules: &str) {
+        for workflow in parse_rules(rules) {
+            let name = workflow.name.clone();
+            let versions = (name.clone(), 0)..=(name.clone(), u32::MAX);
+            let last = self.definitions.range(versions).next_back();
+            let version = last.map_or(1, |((_, version), _)| version + 1);
+            self.names.learn_rules(&workflow);
+            let workflow = Arc::new(workflow);
+            self.definitions
+                .insert((name.clone(), version), Arc::clone(&workflow));
+            let control = Control::WorkflowSubmitted {
+                project: project(),
+                workflow: name.clone(),
+                version,
+            };
+            let event = control.into_event(self.fresh_id());
+            self.append(event, &format!("submit {name} v{version}"), Some(workflow));
+        }
+    }
+
+    fn tick(&mut self, by: &str) {
+        let end = self.now + duration(by);
+        while let Some(due) = self.engine.next_timer().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            for (due, job_execution) in self.engine.due_timers(self.now, 16) {
+                let name = self.names.jobs[&job_execution].clone();
+                let label = format!("timer of {name} at {due}");
+                self.control(&label, Control::TimerFired { job_execution, due });
+            }
+            self.decide();
+        }
+        self.now = end;
+    }
+
+    /// Restores the engine from its snapshot, through JSON, and checks that nothing was lost.
+    pub(crate) fn restore(&mut self) {
+        let before = self.engine.snapshot();
+        let text = snapshot_json(&before);
+        self.engine = Engine::restore(snapshot_from_json(&text));
+        assert_eq!(snapshot_json(&self.engine.snapshot()), text);
+    }
+
+    fn fresh_id(&self) -> String {
+        format!("x{}", self.log.len())
+    }
+
+    fn append(&mut self, event: NewEvent, label: &str, workflow: Option<Arc<Workflow>>) {
+        assert!(
+            self.log.len() < EVENTS_MAX,
+            "events beget events without end"
+        );
+        let offset = Offset(self.log.len() as u64 + 1);
+        if !label.is_empty() {
+            self.labels.insert(offset, label.to_owned());
+        }
+        let event = Arc::new(Event {
+            offset,
+            recorded: self.now,
+            body: event,
+        });
+        self.log.push(Input { event, workflow });
+    }
+
+    /// Lets the engine see the log to its end, one event at a time.
+    fn decide(&mut self) {
+        while let Some(input) = self.log.get(self.applied).cloned() {
+            let decision = self.engine.decide(std::slice::from_ref(&input));
+            assert_eq!(decision.consumed, 1);
+            assert_eq!(decision.cursor, input.event.offset);
+            self.applied += 1;
+            super::invariants::check(&self.executions, &self.jobs, &decision, &input.event);
+            self.write(&input.event, &decision);
+            for (id, execution) in &decision.executions {
+                self.executions.insert(*id, execution.clone());
+            }
+            for (id, job) in &decision.jobs {
+                self.jobs.insert(*id, job.clone());
+            }
+            for event in decision.events.clone() {
+                self.append(event, "", None);
+            }
+            self.engine.apply(decision.clone());
+            self.decisions.push(decision);
+        }
+    }
+
+    fn execution_named(&self, name: Option<&str>) -> WorkflowExecutionId {
+        let found = match name {
+            None | Some("wf") => self.executions.keys().next_back(),
+            Some(name) => {
+                let n: usize = name
+                    .strip_prefix('@')
+                    .and_then(|n| n.parse().ok())
+                    .unwrap_or_else(|| panic!("{name:?} must look like @1"));
+                self.executions.keys().nth(n - 1)
+            }
+        };
+        *found.unwrap_or_else(|| panic!("there is no workflow execution {name:?} yet"))
+    }
+
+    /// `train`, `train#2` or `train#2-1`; the newest execution and its current attempt where not said.
+    fn attempt_named(&self, name: &str) -> AttemptId {
+        let (wanted, attempt) = match name.split_once('-') {
+            Some((wanted, attempt)) => (wanted, Some(attempt.parse().expect("an attempt"))),
+            None => (name, None),
+        };
+        let is_meant = |short: &str| {
+            short == wanted || (!wanted.contains('#') && short.starts_with(&format!("{wanted}#")))
+        };
+        let found = self
+            .jobs
+            .values()
+            .rev()
+            .filter(|job| is_meant(&self.names.jobs[&job.id]))
+            .max_by_key(|job| (job.attempt > 0, job.id))
+            .unwrap_or_else(|| panic!("there is no execution of job {name:?} yet"));
+        AttemptId::new(found.id, attempt.unwrap_or(found.attempt))
+    }
+
+    /// Adds to the trace what `decision` made of `event`.
+    fn write(&mut self, event: &Event, decision: &Decision) {
+        let mut lines = Vec::new();
+        for (id, execution) in &decision.executions {
+            let name = self.names.execution(*id, &execution.workflow);
+            let before = self.executions.get(id);
+            if before.map(|before| before.status) != Some(execution.status) {
+                lines.push(format!(
+                    "{name} {}{}",
+                    execution.status,
+                    self.details(execution, before.is_none())
+                ));
+            }
+        }
+        for (id, job) in &decision.jobs {
+            let name = self.names.job(*id, &job.job);
+            let before = self.jobs.get(id);
+            if before.map(|before| (before.status, before.attempt))
+                == Some((job.status, job.attempt))
+            {
+                continue;
+            }
+            let mut line = format!("{name} {}", job.status);
+            if before.is_none() {
+                let cause = self.names.firing(&job.workflow, Some(&job.job), &job.cause);
+                let _ = write!(line, " by {cause}");
+            }
+            if let Some(timer) = job.timer {
+                let _ = write!(line, " until {timer}");
+            }
+            lines.push(line);
+        }
+        for firing in &decision.firings {
+            let record = &firing.record;
+            let action = match record.action {
+                RuleAction::Job(action) => action.as_str(),
+                RuleAction::Workflow(action) => action.as_str(),
+            };
+            let cause = self
+                .names
+                .firing(&record.workflow, record.job.as_ref(), &record.firing);
+            lines.push(format!("{cause} {action}: {}", outcome(record.outcome)));
+        }
+        for letter in &decision.dead_letters {
+            lines.push(format!(
+                "dead letter: {}",
+                self.names.shorten(&letter.reason)
+            ));
+        }
+        for command in &decision.commands {
+            let (what, attempt) = match command {
+                Command::Launch { attempt } => ("launch", attempt),
+                Command::Stop { attempt, .. } => ("stop", attempt),
+            };
+            let name = &self.names.jobs[&attempt.job_execution];
+            lines.push(format!("{what} {name}-{}", attempt.attempt));
+        }
+        if lines.is_empty() {
+            return;
+        }
+        let label = self.labels.get(&event.offset).cloned();
+        let label = label.unwrap_or_else(|| self.names.own_event(event));
+        let _ = writeln!(self.trace, "{} {label}", event.offset);
+        for line in lines {
+            let _ = writeln!(self.trace, "  {line}");
+        }
+    }
+
+    fn details(&mut self, execution: &WorkflowExecution, is_new: bool) -> String {
+        if is_new {
+            let cause = self
+                .names
+                .firing(&execution.workflow, None, &execution.cause);
+            return format!(" v{} by {cause}", execution.version);
+        }
+        if !execution.status.is_terminal() {
+            return String::new();
+        }
+        let jobs: Vec<String> = execution
+            .jobs
+            .iter()
+            .map(|(job, slot)| {
+                let last = slot.last.map_or("none", JobStatus::as_str);
+                format!("{job} {last}")
+            })
+            .collect();
+        format!(": {}", jobs.join(", "))
+    }
+}
+
+impl Names {
+    fn learn_rules(&mut self, workflow: &Workflow) {
+        for rule in &workflow.rules {
+            self.rule(&format!("{}/", workflow.name), "wf", &rule.name);
+        }
+        for edge in &workflow.control_edges {
+            let of = format!("{}/{}", workflow.name, edge.job);
+            self.rule(&of, edge.job.as_str(), &edge.rule.name);
+        }
+    }
+
+    /// `train.1` for the first rule of job train; a rule with a name of its own keeps it.
+    fn rule(&mut self, of: &str, subject: &str, name: &RuleName) {
+        let derived = name
+            .as_str()
+            .rsplit_once('-')
+            .is_some_and(|(_, hash)| hash.len() == 12);
+        let key = (of.to_owned(), name.clone());
+        if !self.rules.contains_key(&key) {
+            let count = self.counts.entry(format!("rules of {of}")).or_default();
+            *count += 1;
+            let short = if derived {
+                format!("{subject}.{count}")
+            } else {
+                name.to_string()
+            };
+            self.rules.insert(key, short);
+        }
+    }
+
+    fn execution(&mut self, id: WorkflowExecutionId, workflow: &WorkflowName) -> String {
+        let counts = &mut self.counts;
+        let name = self.executions.entry(id).or_insert_with(|| {
+            let count = counts.entry(workflow.to_string()).or_default();
+            *count += 1;
+            format!("{workflow}#{count}")
+        });
+        name.clone()
+    }
+
+    fn job(&mut self, id: JobExecutionId, job: &JobName) -> String {
+        let counts = &mut self.counts;
+        let name = self.jobs.entry(id).or_insert_with(|| {
+            let count = counts.entry(format!("job {job}")).or_default();
+            *count += 1;
+            format!("{job}#{count}")
+        });
+        name.clone()
+    }
+
+    fn firing(&self, workflow: &WorkflowName, job: Option<&JobName>, firing: &Firing) -> String {
+        let of = format!("{workflow}/{}", job.map_or("", |job| job.as_str()));
+        let rule = match &firing.rule {
+            Some(name) => self
+                .rules
+                .get(&(of, name.clone()))
+                .map_or("?", String::as_str),
+            None => "start",
+        };
+        let events: Vec<String> = firing.events.iter().map(Offset::to_string).collect();
+        format!("{rule} [{}]", events.join(" "))
+    }
+
+    fn own_event(&self, event: &Event) -> String {
+        let value = event.value.as_str().unwrap_or_default();
+        let of_job = event.context.attempt.map(|attempt| attempt.job_execution);
+        let job = of_job.and_then(|id| self.jobs.get(&id));
+        let of_execution = event.context.workflow_execution;
+        let execution = of_execution.and_then(|id| self.executions.get(&id));
+        let name = job.or(execution).map_or(event.key.as_str(), String::as_str);
+        format!("{name} {value}")
+    }
+
+    /// Writes ids of workflow executions as their short names.
+    fn shorten(&self, reason: &str) -> String {
+        let mut text = reason.to_owned();
+        for (id, name) in &self.executions {
+            text = text.replace(&id.to_string(), name);
+        }
+        text
+    }
+}
+
+fn project() -> ProjectName {
+    ProjectName::parse(PROJECT).expect("a project name")
+}
+
+/// The report of this name.
+pub(crate) fn report_kind(text: &str) -> Option<ReportKind> {
+    Some(match text {
+        "started" => ReportKind::Started,
+        "ready" => ReportKind::Ready,
+        "ok" => ReportKind::Ended(Ending::Succeeded {
+            output: Value::Null,
+        }),
+        "failed" => ReportKind::Ended(Ending::failed("boom")),
+        "fatal" => ReportKind::Ended(Ending::Failed {
+            message: "no such function".to_owned(),
+            exit_code: None,
+            retryable: false,
+        }),
+        "lost" => ReportKind::Ended(Ending::Lost {
+            message: "host died".to_owned(),
+        }),
+        "stopped" => ReportKind::Ended(Ending::Stopped),
+        "timedout" => ReportKind::Ended(Ending::TimedOut),
+        _ => return None,
+    })
+}
+
+fn outcome(outcome: FiringOutcome) -> String {
+    let json = serde_json::to_value(outcome).expect("an outcome is plain data");
+    json.as_str().expect("written as text").to_owned()
+}
+
+/// A snapshot as JSON: each struct as the store keeps it.
+pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
+    let Snapshot {
+        workflows,
+        definitions,
+        executions,
+        jobs,
+    } = snapshot;
+    serde_json::to_string_pretty(&(workflows, definitions, executions, jobs))
+        .expect("a snapshot is plain data")
+}
+
+/// The snapshot that [`snapshot_json`] wrote.
+pub(crate) fn snapshot_from_json(text: &str) -> Snapshot {
+    let (workflows, definitions, executions, jobs) =
+        serde_json::from_str(text).expect("a snapshot reads back");
+    Snapshot {
+        workflows,
+        definitions,
+        executions,
+        jobs,
+    }
+}
