@@ -1,6 +1,7 @@
 //! Commits: does a batch take effect wholly or not at all, and is it seen so?
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aiflow_core::ErrorKind;
 use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, EventFilter, NewEvent};
@@ -195,18 +196,25 @@ pub async fn a_read_after_a_commit_sees_it(fixture: &dyn StoreFixture) {
 
 /// No read sees a part of a batch.
 pub async fn no_read_sees_a_part_of_a_batch(fixture: &dyn StoreFixture) {
-    const ROUNDS: u64 = 100;
+    const READS_MIN: u32 = 200;
+    const STATES_MIN: u32 = 10;
     let backend = fixture.open().await;
     let ids = ["a", "b", "c"];
-    let store = Arc::clone(&backend.store);
-    let writer = tokio::spawn(async move {
-        for n in 1..=ROUNDS {
-            let batch = Batch::at(AT);
-            let batch = ids.iter().fold(batch, |batch, id| batch.put(put(id, n)));
-            commit(&store, batch).await;
-        }
-    });
-    loop {
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (store, is_enough) = (Arc::clone(&backend.store), Arc::clone(&is_enough));
+        tokio::spawn(async move {
+            let mut n = 0;
+            while !is_enough.load(Ordering::Relaxed) {
+                n += 1;
+                let batch = Batch::at(AT);
+                let batch = ids.iter().fold(batch, |batch, id| batch.put(put(id, n)));
+                commit(&store, batch).await;
+            }
+        })
+    };
+    let (mut reads, mut states, mut known) = (0, 0, None);
+    while reads < READS_MIN || states < STATES_MIN {
         let found = revisions(&backend.store, &ids).await;
         assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
         let page = backend.store.query(&Query::kind("thing")).await.unwrap();
@@ -215,11 +223,12 @@ pub async fn no_read_sees_a_part_of_a_batch(fixture: &dyn StoreFixture) {
             seen.is_empty() || seen.len() == ids.len() && seen.iter().all(|one| *one == seen[0]),
             "{seen:?}"
         );
-        if found[0] == Some(ROUNDS) {
-            break;
-        }
+        reads += 1;
+        states += u32::from(found[0] != known);
+        known = found[0];
         tokio::task::yield_now().await;
     }
+    is_enough.store(true, Ordering::Relaxed);
     writer.await.unwrap();
 }
 

@@ -8,4 +8,5 @@
 mod clocks;
 mod executor;
 mod faults;
+mod flaws;
 mod lists;
