@@ -23,7 +23,9 @@ pub const STORE: &str = "aiflow.db";
 
 /// Where the quickstart keeps everything: `aiflow-data/quickstart`, or the folder given as its argument.
 pub fn folder() -> PathBuf {
-    std::env::args_os().nth(1).map_or_else(|| PathBuf::from("aiflow-data/quickstart"), PathBuf::from)
+    std::env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from("aiflow-data/quickstart"), PathBuf::from)
 }
 
 /// A decision tree that tells good wine (quality above 5) from the rest.
@@ -35,7 +37,11 @@ pub fn write_samples(n: usize) -> Result<PathBuf, Error> {
     let rows = (n - 1) * BATCH_ROWS..(n * BATCH_ROWS).min(HELD_OUT_FROM);
     let lines = rows.map(|row| {
         let features: Vec<String> = data.records.row(row).iter().map(f64::to_string).collect();
-        format!("{},{}\n", features.join(","), u8::from(data.targets[row] > 5))
+        format!(
+            "{},{}\n",
+            features.join(","),
+            u8::from(data.targets[row] > 5)
+        )
     });
     let path = folder().join(format!("samples-{n}.csv"));
     fs::write(&path, lines.collect::<String>())?;
@@ -46,7 +52,10 @@ fn read_samples(paths: &[PathBuf]) -> Result<Dataset<f64, bool, ndarray::Ix1>, E
     let (mut features, mut good) = (Vec::new(), Vec::new());
     for path in paths {
         for line in fs::read_to_string(path)?.lines() {
-            let mut row = line.split(',').map(str::parse::<f64>).collect::<Result<Vec<f64>, _>>()?;
+            let mut row = line
+                .split(',')
+                .map(str::parse::<f64>)
+                .collect::<Result<Vec<f64>, _>>()?;
             good.push(row.pop() == Some(1.0));
             features.extend(row);
         }
@@ -59,7 +68,9 @@ impl Model {
     /// Trains on all samples in these files.
     pub fn train(paths: &[PathBuf]) -> Result<Self, Error> {
         let samples = read_samples(paths)?;
-        Ok(Self(DecisionTree::params().max_depth(Some(4)).fit(&samples)?))
+        Ok(Self(
+            DecisionTree::params().max_depth(Some(4)).fit(&samples)?,
+        ))
     }
 
     /// Writes the model to a file and then puts it in place, so that nobody reads half of it.
@@ -78,9 +89,17 @@ impl Model {
     pub fn accuracy(&self) -> Result<f64, Error> {
         let data = linfa_datasets::winequality();
         let features = data.records.slice(s![HELD_OUT_FROM.., ..]).to_owned();
-        let good = data.targets.slice(s![HELD_OUT_FROM..]).mapv(|quality| quality > 5);
+        let good = data
+            .targets
+            .slice(s![HELD_OUT_FROM..])
+            .mapv(|quality| quality > 5);
         let held_out = Dataset::new(features, good);
-        Ok(f64::from(self.0.predict(&held_out).confusion_matrix(&held_out)?.accuracy()))
+        Ok(f64::from(
+            self.0
+                .predict(&held_out)
+                .confusion_matrix(&held_out)?
+                .accuracy(),
+        ))
     }
 
     /// How many of the wines in a file it finds good, and how many there are.
@@ -93,12 +112,20 @@ impl Model {
 
 /// Prints a line whenever a job begins or ends, until it is dropped.
 pub async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Result<()> {
-    let mut changes = aiflow.listen(EventFilter::all().event_type(aiflow::event::JOB_STATUS_CHANGED), after);
+    let mut changes = aiflow.listen(
+        EventFilter::all().event_type(aiflow::event::JOB_STATUS_CHANGED),
+        after,
+    );
     loop {
         let change = changes.next().await?;
         let status = change.value.as_str().unwrap_or_default();
         if status != JobStatus::Ready.as_str() {
-            println!("{:>6}  {:<20} {}", change.offset, change.sender, status.to_lowercase());
+            println!(
+                "{:>6}  {:<20} {}",
+                change.offset,
+                change.sender,
+                status.to_lowercase()
+            );
         }
     }
 }
@@ -108,14 +135,26 @@ pub async fn print_reasons(aiflow: &AiFlow, execution: WorkflowExecutionId) -> a
     println!("\nwhy each job ran:");
     for job in aiflow.job_executions(execution).await? {
         let events = aiflow.explain(job.id).await?;
-        let events: Vec<String> = events.iter().map(|event| format!("event {} {} {}", event.offset, event.key, short(event))).collect();
-        println!("  {:<20} {:<10} because of {}", job.job, job.status.to_string().to_lowercase(), events.join(" and "));
+        let events: Vec<String> = events
+            .iter()
+            .map(|event| format!("event {} {} {}", event.offset, event.key, short(event)))
+            .collect();
+        println!(
+            "  {:<20} {:<10} because of {}",
+            job.job,
+            job.status.to_string().to_lowercase(),
+            events.join(" and ")
+        );
     }
     Ok(())
 }
 
 fn short(event: &Event) -> String {
-    if event.event_type == aiflow::event::UNDEFINED_EVENT_TYPE { event.value.to_string() } else { event.event_type.clone() }
+    if event.event_type == aiflow::event::UNDEFINED_EVENT_TYPE {
+        event.value.to_string()
+    } else {
+        event.event_type.clone()
+    }
 }
 
 /// Prints every version of the model with its stage and accuracy.
@@ -123,8 +162,15 @@ pub async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
     println!("\nmodel  version  stage       accuracy");
     for version in aiflow.models().versions("wine").await? {
         let subject = aiflow::meta::Subject::model_version("wine", version.version)?;
-        let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.map_or(f64::NAN, |metric| metric.value);
-        println!("wine   {:>7}  {:<10}  {accuracy:.3}", version.version, version.stage);
+        let accuracy = aiflow
+            .metrics()
+            .latest(&subject, "accuracy")
+            .await?
+            .map_or(f64::NAN, |metric| metric.value);
+        println!(
+            "wine   {:>7}  {:<10}  {accuracy:.3}",
+            version.version, version.stage
+        );
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ pub use recover::LIVE_ROWS_MAX;
 pub use settings::Settings;
 
 use crate::bus::EventBus;
+use crate::client::AiFlow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::id::{ExecutorName, Offset, random_id};
@@ -52,6 +53,14 @@ pub(crate) struct Parts {
 pub struct SchedulerBuilder {
     parts: Parts,
     problems: Vec<String>,
+}
+
+impl AiFlow {
+    /// A scheduler over the same store, log and clock: add executors, then start it.
+    pub fn scheduler(&self) -> SchedulerBuilder {
+        Scheduler::builder(Arc::clone(self.store()), Arc::clone(self.bus()))
+            .clock(Arc::clone(self.clock()))
+    }
 }
 
 impl SchedulerBuilder {
