@@ -129,7 +129,7 @@ fn next_division(
     found: &mut Vec<Diagnostic>,
 ) -> Option<(BTreeSet<usize>, BTreeSet<usize>)> {
     let flow = draft.flow();
-    let leaving = draft.leaving(clusters);
+    let routes = draft.routes(clusters);
     for control in &draft.controls {
         for &source in &control.sources {
             let home = clusters.of[source];
@@ -137,7 +137,7 @@ fn next_division(
             if cluster.is_explicit || cluster.nodes.len() == 1 {
                 continue;
             }
-            for target in draft.arrivals(home, control.target, clusters, &leaving) {
+            for target in Draft::arrivals(home, control.target, clusters, &routes) {
                 if !settled.insert((source, target)) {
                     continue;
                 }
