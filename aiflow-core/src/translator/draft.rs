@@ -249,8 +249,8 @@ impl<'g> Draft<'g> {
 
     /// The copies made of a node.
     pub(super) fn copies_of(&self, origin: usize) -> impl Iterator<Item = usize> {
-        (0..self.nodes.len())
-            .filter(move |node| *node != origin && self.nodes[*node].origin == origin)
+        (self.by_name.len()..self.nodes.len())
+            .filter(move |copy| self.nodes[*copy].origin == origin)
     }
 
     /// How many copies were made of all nodes.

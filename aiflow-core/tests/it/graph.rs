@@ -185,6 +185,30 @@ fn a_node_that_two_jobs_need_is_copied() {
 }
 
 #[test]
+fn a_stop_reaches_copies_once() {
+    let mut graph = graph(&["read", "train", "evaluate", "report"]);
+    for name in ["train", "evaluate", "report"] {
+        graph.data("read", name);
+    }
+    graph.after("evaluate", "train").after("report", "train");
+    graph.control("read", stop(on("halt")));
+    graph.control("report", stop(on("halt")));
+    check(
+        &graph,
+        &expect![[r#"
+        read: read train(read)
+        evaluate: read.copy1 evaluate(read.copy1)
+        report: read.copy2 report(read.copy2)
+        evaluate START when read SUCCEEDED
+        report START when read SUCCEEDED
+        read STOP when halt
+        evaluate STOP when halt
+        report STOP when halt
+    "#]],
+    );
+}
+
+#[test]
 fn control_that_comes_back_through_other_jobs_divides_too() {
     let mut graph = graph(&[
         "read", "clean", "train", "push", "report", "approve", "sign",
