@@ -65,6 +65,15 @@ pub(super) struct Clusters {
     pub(super) of: Vec<usize>,
 }
 
+/// The control edges between clusters.
+#[derive(Debug)]
+pub(super) struct Routes {
+    /// For each cluster, the nodes that control edges from it act on.
+    targets: BTreeMap<usize, BTreeSet<usize>>,
+    /// For each cluster, the set of clusters from which control comes back to it, by number: a walk that leaves it need not be followed.
+    round: Vec<usize>,
+}
+
 impl<'g> Draft<'g> {
     /// Takes over what is well formed; of nodes with the same name, the first.
     pub(super) fn new(graph: &'g AiGraph) -> Self {
@@ -194,27 +203,35 @@ impl<'g> Draft<'g> {
         flow
     }
 
-    /// For each cluster, the nodes that control edges from it act on.
-    pub(super) fn leaving(&self, clusters: &Clusters) -> BTreeMap<usize, BTreeSet<usize>> {
-        let mut leaving: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    /// What control edges lead from cluster to cluster.
+    pub(super) fn routes(&self, clusters: &Clusters) -> Routes {
+        let mut targets: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut graph: DiGraphMap<usize, ()> = DiGraphMap::new();
+        for cluster in 0..clusters.all.len() {
+            graph.add_node(cluster);
+        }
         for control in &self.controls {
             for source in &control.sources {
-                leaving
-                    .entry(clusters.of[*source])
-                    .or_default()
-                    .insert(control.target);
+                let from = clusters.of[*source];
+                targets.entry(from).or_default().insert(control.target);
+                graph.add_edge(from, clusters.of[control.target], ());
             }
         }
-        leaving
+        let mut round = vec![0; clusters.all.len()];
+        for (i, part) in kosaraju_scc(&graph).iter().enumerate() {
+            for cluster in part {
+                round[*cluster] = i;
+            }
+        }
+        Routes { targets, round }
     }
 
     /// Where control that starts at `first` comes back into cluster `home`, walking control edges through other clusters.
     pub(super) fn arrivals(
-        &self,
         home: usize,
         first: usize,
         clusters: &Clusters,
-        leaving: &BTreeMap<usize, BTreeSet<usize>>,
+        routes: &Routes,
     ) -> BTreeSet<usize> {
         let mut arrived = BTreeSet::new();
         let mut seen = BTreeSet::new();
@@ -223,8 +240,8 @@ impl<'g> Draft<'g> {
             let cluster = clusters.of[node];
             if cluster == home {
                 arrived.insert(node);
-            } else if seen.insert(cluster) {
-                queue.extend(leaving.get(&cluster).into_iter().flatten());
+            } else if routes.round[cluster] == routes.round[home] && seen.insert(cluster) {
+                queue.extend(routes.targets.get(&cluster).into_iter().flatten());
             }
         }
         arrived
@@ -232,8 +249,8 @@ impl<'g> Draft<'g> {
 
     /// The copies made of a node.
     pub(super) fn copies_of(&self, origin: usize) -> impl Iterator<Item = usize> {
-        (0..self.nodes.len())
-            .filter(move |node| *node != origin && self.nodes[*node].origin == origin)
+        (self.by_name.len()..self.nodes.len())
+            .filter(move |copy| self.nodes[*copy].origin == origin)
     }
 
     /// How many copies were made of all nodes.

@@ -21,7 +21,7 @@ use super::draft::{Clusters, Division, Draft, Link};
 use super::jobs::like;
 use super::{SharedNodes, TranslateOptions, Translator};
 use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
-use crate::id::{JobName, ProjectName, WorkflowName};
+use crate::id::{JobName, ProjectName, RuleName, WorkflowName};
 use crate::workflow::{
     Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow,
     WorkflowRule,
@@ -129,7 +129,7 @@ fn next_division(
     found: &mut Vec<Diagnostic>,
 ) -> Option<(BTreeSet<usize>, BTreeSet<usize>)> {
     let flow = draft.flow();
-    let leaving = draft.leaving(clusters);
+    let routes = draft.routes(clusters);
     for control in &draft.controls {
         for &source in &control.sources {
             let home = clusters.of[source];
@@ -137,7 +137,7 @@ fn next_division(
             if cluster.is_explicit || cluster.nodes.len() == 1 {
                 continue;
             }
-            for target in draft.arrivals(home, control.target, clusters, &leaving) {
+            for target in Draft::arrivals(home, control.target, clusters, &routes) {
                 if !settled.insert((source, target)) {
                     continue;
                 }
@@ -208,23 +208,7 @@ fn assemble(
     workflow.completion = graph.completion;
     let names = build_jobs(draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();
-    for control in &draft.controls {
-        let Some(rule) = graph.control_edges[control.edge].rule() else {
-            continue;
-        };
-        let (Some(target), Some(rule)) = (job(control.target), renamed_rule(draft, rule, &job))
-        else {
-            continue;
-        };
-        let mut edges = vec![ControlEdge {
-            job: target.clone(),
-            rule,
-        }];
-        if edges[0].rule.action == JobAction::Stop {
-            stop_copies(draft, control.target, &job, &mut edges);
-        }
-        workflow.control_edges.extend(edges);
-    }
+    workflow.control_edges = control_edges(draft, graph, &job);
     for rule in &graph.rules {
         if let Some(condition) = renamed(draft, &rule.condition, &job) {
             let is_derived = *rule == WorkflowRule::new(rule.condition.clone(), rule.action);
@@ -268,24 +252,47 @@ fn build_jobs(
     names
 }
 
-/// Stopping a node stops its copies.
-fn stop_copies<'a>(
+/// The control edges between jobs; stopping a node stops the jobs of its copies too.
+fn control_edges<'a>(
     draft: &Draft<'_>,
-    target: usize,
+    graph: &AiGraph,
     job: &impl Fn(usize) -> Option<&'a JobName>,
-    edges: &mut Vec<ControlEdge>,
-) {
-    let rule = edges[0].rule.clone();
-    for copy in draft.copies_of(target) {
-        if let Some(job) = job(copy)
-            && edges.iter().all(|edge| edge.job != *job)
-        {
-            edges.push(ControlEdge {
-                job: job.clone(),
-                rule: rule.clone(),
-            });
+) -> Vec<ControlEdge> {
+    let edges: Vec<(usize, ControlEdge)> = draft
+        .controls
+        .iter()
+        .filter_map(|control| {
+            let rule = graph.control_edges[control.edge].rule()?;
+            let edge = ControlEdge {
+                job: job(control.target)?.clone(),
+                rule: renamed_rule(draft, rule, job)?,
+            };
+            Some((control.target, edge))
+        })
+        .collect();
+    // A job that is told the same already is not told twice.
+    let mut told: BTreeSet<(JobName, RuleName)> = edges
+        .iter()
+        .map(|(_, edge)| (edge.job.clone(), edge.rule.name.clone()))
+        .collect();
+    let mut all = Vec::with_capacity(edges.len());
+    for (target, edge) in edges {
+        let copies = match edge.rule.action {
+            JobAction::Stop => draft.copies_of(target).filter_map(job).collect(),
+            JobAction::Start | JobAction::Restart | JobAction::None => Vec::new(),
+        };
+        let rule = edge.rule.clone();
+        all.push(edge);
+        for job in copies {
+            if told.insert((job.clone(), rule.name.clone())) {
+                all.push(ControlEdge {
+                    job: job.clone(),
+                    rule: rule.clone(),
+                });
+            }
         }
     }
+    all
 }
 
 /// The rule with jobs in place of nodes; a name that was derived from its content is derived anew.
