@@ -109,15 +109,23 @@ impl Draft<'_> {
         {
             return;
         }
-        // A rule that stays keeps what it has seen; a rule that went takes it along.
-        let operands = |name: &RuleName| {
+        // A rule that waits for the same as before keeps what it has seen; one that changed or went takes it along.
+        let operands = |definition: &Workflow, name: &RuleName| {
             let rule = definition.rules.iter().find(|rule| rule.name == *name)?;
-            Some(rule.condition.operands(&definition.name).len())
+            Some(rule.condition.operands(&definition.name))
         };
+        let previous = before
+            .as_ref()
+            .and_then(|state| self.state.definition(key, state.version).cloned());
         let (enabled, mut rules) = before.map_or((true, Default::default()), |state| {
             (state.enabled, state.rules)
         });
-        rules.retain(|name, state| operands(name) == Some(state.operands.len()));
+        rules.retain(|name, _| {
+            previous.as_ref().is_some_and(|previous| {
+                let operands_now = operands(definition, name);
+                operands_now.is_some() && operands_now == operands(&previous.workflow, name)
+            })
+        });
         let (project, name) = (definition.project.clone(), definition.name.clone());
         self.out.workflows.insert(
             Arc::clone(key),
@@ -199,13 +207,9 @@ impl Draft<'_> {
         let Some(state) = self.workflow(key) else {
             return;
         };
-        let (project, workflow, enabled) =
-            (state.project.clone(), state.name.clone(), state.enabled);
+        let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
-            WorkflowAction::Start if enabled => {
-                return self.start_execution(key, firing, &Value::Null);
-            }
-            WorkflowAction::Start => FiringOutcome::Disabled,
+            WorkflowAction::Start => return self.start_execution(key, firing, &Value::Null),
             WorkflowAction::Stop => {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);
