@@ -10,7 +10,7 @@ use aiflow_core::{Error, ErrorKind, Result};
 use crate::environment;
 use crate::options::ProcessOptions;
 use crate::process::Group;
-use crate::rundir::{Made, Record, RunDir, is_executable};
+use crate::rundir::{Claim, Made, Record, RunDir, is_executable};
 use crate::spec::ProcessSpec;
 use crate::wrapper;
 
@@ -36,14 +36,15 @@ struct Plan {
 /// Starts the attempt unless it was started before. Blocks.
 pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions) -> Result<Accepted> {
     let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
-    let made_before = dir.path().is_dir();
-    if made_before && let Some(accepted) = accepted_before(dir, launch)? {
+    if dir.path().is_dir()
+        && let Some(accepted) = accepted_before(dir, launch)?
+    {
         return Ok(accepted);
     }
     let plan = match Plan::of(dir, launch, options) {
         Ok(plan) => plan,
         Err(error) => {
-            if made_before {
+            if dir.path().is_dir() {
                 // The refusal is final: a wrapper of an earlier submission must not start after it.
                 dir.bar().map_err(failed)?;
             }
@@ -85,8 +86,14 @@ fn accepted_before(dir: &RunDir, launch: &Launch) -> Result<Option<Accepted>> {
     if let Some(record) = &record {
         check_epoch(record.epoch, launch)?;
     }
-    if dir.is_unclaimed().map_err(failed)? {
-        return Ok(None);
+    match dir.claim_state().map_err(failed)? {
+        Claim::Open => return Ok(None),
+        Claim::Barred => {
+            // No wrapper of before can start it: it begins anew.
+            dir.remove().map_err(failed)?;
+            return Ok(None);
+        }
+        Claim::Taken => {}
     }
     match record {
         Some(record) => Ok(Some(Accepted::Before(record))),
@@ -125,6 +132,7 @@ impl Plan {
             program: resolve_program(program, cwd.as_deref(), path)?,
             args: args.into_iter().map(str::to_owned).collect(),
             timeout: launch.timeout,
+            heartbeat_timeout: launch.heartbeat_timeout,
             stop_grace: launch.stop_grace,
         };
         Ok(Self {

@@ -166,11 +166,11 @@ impl Life {
                     });
                 }
                 Ok((Standing::Absent, _)) => {
+                    // It was accepted, and its ending is final: it must not begin anew.
+                    self.mark(StopReason::NeverStarted).await;
                     *is_over = true;
                     return Some(Over {
-                        ending: Ending::Lost {
-                            message: "its run directory was removed".to_owned(),
-                        },
+                        ending: StopReason::NeverStarted.ending(),
                         has_unpublished_events: false,
                     });
                 }
@@ -218,6 +218,8 @@ impl Life {
             kill_at = now.checked_add(self.record.stop_grace.saturating_sub(spent));
             time_out_at = None;
         }
+        let after = |duration| Instant::now().checked_add(duration);
+        let mut silence_ends_at = self.record.heartbeat_timeout.and_then(after);
         stops.mark_changed();
         let mut gone = pin!(group.gone());
         loop {
@@ -229,7 +231,7 @@ impl Life {
                     match mode {
                         Some(StopMode::Graceful) if kill_at.is_none() => {
                             ask_to_end(group);
-                            kill_at = Instant::now().checked_add(self.record.stop_grace);
+                            kill_at = after(self.record.stop_grace);
                         }
                         Some(StopMode::Kill) => group.signal(Signal::KILL),
                         Some(StopMode::Graceful) | None => {}
@@ -240,9 +242,17 @@ impl Life {
                 }
                 () = until(time_out_at) => {
                     time_out_at = None;
-                    self.mark_timeout().await;
+                    self.mark(StopReason::TimedOut).await;
                     ask_to_end(group);
-                    kill_at = Instant::now().checked_add(self.record.stop_grace);
+                    kill_at = after(self.record.stop_grace);
+                }
+                () = until(silence_ends_at) => {
+                    let left = self.silence_left().filter(|left| !left.is_zero());
+                    silence_ends_at = left.and_then(after);
+                    if left.is_none() {
+                        self.mark(StopReason::Silent).await;
+                        group.signal(Signal::KILL);
+                    }
                 }
                 () = until(kill_at) => {
                     group.signal(Signal::KILL);
@@ -254,12 +264,19 @@ impl Life {
         }
     }
 
-    async fn mark_timeout(&self) {
+    async fn mark(&self, reason: StopReason) {
         let dir = self.attempt.dir.clone();
-        let marked = blocking_io("time out", move || dir.mark_stop(StopReason::TimedOut)).await;
+        let marked = blocking_io("end attempt", move || dir.mark_stop(reason)).await;
         if let Err(error) = marked {
-            tracing::warn!(attempt = %self.attempt.id, %error, "cannot record that the attempt exceeded its time; ending it all the same");
+            tracing::warn!(attempt = %self.attempt.id, ?reason, %error, "cannot record why the attempt is ended; ending it all the same");
         }
+    }
+
+    /// How long the attempt may still be silent; `None` if it need not give signs of life.
+    fn silence_left(&self) -> Option<Duration> {
+        let timeout = self.record.heartbeat_timeout?;
+        let silent = self.attempt.dir.silent_for().unwrap_or_default();
+        Some(timeout.saturating_sub(silent))
     }
 
     /// Publishes what the job says until it is gone; the rest is left for [`Life::publish_rest`].

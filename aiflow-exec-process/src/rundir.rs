@@ -6,7 +6,7 @@
 //!     trigger.json    the events that made the job run
 //!     pid             the claim: created by the wrapper, or by an executor that makes sure no wrapper starts any more
 //!     start           the second half of the claim
-//!     stop            created before the first signal: `stop` or `timeout`
+//!     stop            why the attempt does not end by itself; created before the first signal
 //!     exit            blanks, then the exit code and a newline over them
 //!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
 //!     events          what the job says; events.done: all of it was published
@@ -48,14 +48,60 @@ pub(crate) struct Record {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) stop_grace: Duration,
 }
 
-/// Why an attempt is made to end.
+/// Why an attempt does not end by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
     Requested,
     TimedOut,
+    /// It gave no sign of life.
+    Silent,
+    /// Its wrapper died before it could start anything, and that was reported.
+    NeverStarted,
+}
+
+impl StopReason {
+    const ALL: [Self; 4] = [
+        Self::Requested,
+        Self::TimedOut,
+        Self::Silent,
+        Self::NeverStarted,
+    ];
+
+    /// As written to `stop`.
+    fn line(self) -> &'static [u8] {
+        match self {
+            Self::Requested => b"stop\n",
+            Self::TimedOut => b"timeout\n",
+            Self::Silent => b"silent\n",
+            Self::NeverStarted => b"lost\n",
+        }
+    }
+
+    pub(crate) fn ending(self) -> Ending {
+        match self {
+            Self::Requested => Ending::Stopped,
+            Self::TimedOut => Ending::TimedOut,
+            Self::Silent => Ending::failed("it gave no sign of life for too long and was killed"),
+            Self::NeverStarted => Ending::Lost {
+                message: "its wrapper died before it could start the program".to_owned(),
+            },
+        }
+    }
+}
+
+/// Who may start the program of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The first wrapper that comes.
+    Open,
+    /// No wrapper started so far ever will.
+    Barred,
+    /// It was started, or ended without.
+    Taken,
 }
 
 /// How an attempt stands, after every doubt was settled.
@@ -159,36 +205,40 @@ impl RunDir {
         }
     }
 
-    /// Whether a wrapper may still claim it: nobody has yet.
-    pub(crate) fn is_unclaimed(&self) -> Result<bool> {
-        Ok(matches!(self.look()?, Look::Unclaimed))
+    /// Who may start the program.
+    pub(crate) fn claim_state(&self) -> Result<Claim> {
+        Ok(match self.look()? {
+            Look::Absent | Look::Unclaimed => Claim::Open,
+            Look::Barred if self.stopped()?.is_none() => Claim::Barred,
+            _ => Claim::Taken,
+        })
     }
 
-    /// How the attempt stands. An attempt that nobody claimed is barred: its wrapper died before it could, or will find the claim taken.
+    /// How the attempt stands. One that nobody claimed is barred, so that it certainly never starts, and then counts as never accepted:
+    /// its host died while submitting it.
     pub(crate) fn settle(&self) -> Result<Standing> {
         // Each doubt is settled by one exclusive creation; whoever lost it finds more to read the next time.
         for _ in 0..4 {
-            let ending = match self.look()? {
-                Look::Absent => return Ok(Standing::Absent),
-                Look::Unclaimed if self.create("pid", BARRED)? => self.never_started()?,
-                Look::Claiming if self.create("start", b"")? => self.never_started()?,
+            return match self.look()? {
+                Look::Absent => Ok(Standing::Absent),
+                Look::Unclaimed if self.create("pid", BARRED)? => self.never_started(),
+                Look::Claiming if self.create("start", b"")? => self.never_started(),
                 Look::Unclaimed => continue,
-                // The claim was taken from a wrapper before it was written, and stays as it is.
+                // Somebody made `start`: the claim is written by now, or never will be.
                 Look::Claiming if !matches!(self.look()?, Look::Claiming) => continue,
-                Look::Claiming | Look::Barred => self.never_started()?,
-                Look::Exited(code) => self.exited(code)?,
-                Look::TornExit => match self.claim()?.and_then(|pid| self.group(pid)) {
-                    Some(group) => Standing::Running(group),
-                    None => self.vanished("its exit code was only partly written")?,
+                Look::Claiming | Look::Barred => self.never_started(),
+                Look::Exited(code) => self.exited(code),
+                Look::TornExit => match self.claimed_by()?.and_then(|pid| self.group(pid)) {
+                    Some(group) => Ok(Standing::Running(group)),
+                    None => self.vanished("its exit code was only partly written"),
                 },
                 Look::Claimed(pid) => match self.find(pid)? {
-                    Some(standing) => standing,
+                    Some(standing) => Ok(standing),
                     None => continue,
                 },
             };
-            return Ok(ending);
         }
-        self.vanished("its run directory keeps changing")
+        Err(std::io::Error::other("the run directory keeps changing"))
     }
 
     fn look(&self) -> Result<Look> {
@@ -218,7 +268,7 @@ impl RunDir {
             .map(Some)
     }
 
-    fn claim(&self) -> Result<Option<i32>> {
+    fn claimed_by(&self) -> Result<Option<i32>> {
         Ok(self.small("pid")?.and_then(|bytes| parse_line(&bytes)))
     }
 
@@ -262,7 +312,7 @@ impl RunDir {
     }
 
     fn never_started(&self) -> Result<Standing> {
-        self.vanished("it never started: its host died while submitting it")
+        Ok(self.stopped()?.map_or(Standing::Absent, Standing::Ended))
     }
 
     fn vanished(&self, message: &str) -> Result<Standing> {
@@ -273,31 +323,30 @@ impl RunDir {
         })))
     }
 
-    /// The ending of an attempt that was made to end.
+    /// The ending of an attempt that did not end by itself.
     fn stopped(&self) -> Result<Option<Ending>> {
-        Ok(self.small("stop")?.map(|reason| match &*reason {
-            b"timeout\n" => Ending::TimedOut,
-            _ => Ending::Stopped,
+        Ok(self.small("stop")?.map(|line| {
+            StopReason::ALL
+                .into_iter()
+                .find(|reason| reason.line() == line)
+                .unwrap_or(StopReason::Requested)
+                .ending()
         }))
     }
 
     /// Records that the attempt is to end, and makes sure that it does not start if it has not yet. The first reason stays.
     /// An attempt that has ended keeps its ending.
     pub(crate) fn mark_stop(&self, reason: StopReason) -> Result<()> {
-        if matches!(self.look()?, Look::Exited(_) | Look::Barred) {
+        if matches!(self.look()?, Look::Exited(_)) {
             return Ok(());
         }
-        let reason: &[u8] = match reason {
-            StopReason::Requested => b"stop\n",
-            StopReason::TimedOut => b"timeout\n",
-        };
         // On a full disk the file is made but stays empty, and that is enough.
-        if let Err(error) = self.create("stop", reason)
+        if let Err(error) = self.create("stop", reason.line())
             && !self.0.join("stop").try_exists()?
         {
             return Err(error);
         }
-        self.create("pid", BARRED).map(drop)
+        self.bar()
     }
 
     /// How long ago the attempt was told to stop, if it was.
@@ -308,6 +357,14 @@ impl RunDir {
     /// How long ago the attempt was claimed.
     pub(crate) fn running_for(&self) -> Option<Duration> {
         self.age("pid")
+    }
+
+    /// How long ago the attempt last wrote anything, or was claimed.
+    pub(crate) fn silent_for(&self) -> Option<Duration> {
+        ["events", "stdout", "stderr", "pid"]
+            .into_iter()
+            .filter_map(|name| self.age(name))
+            .min()
     }
 
     fn age(&self, name: &str) -> Option<Duration> {

@@ -1,1 +1,3 @@
 //! Attempts as real processes.
+
+mod conformance;
