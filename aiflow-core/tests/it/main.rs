@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod client;
 mod graph;
 mod memory;
+mod meta;
