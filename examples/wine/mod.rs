@@ -9,7 +9,7 @@ use aiflow::prelude::*;
 use linfa::Dataset;
 use linfa::prelude::*;
 use linfa_trees::DecisionTree;
-use ndarray::{Array1, Array2, s};
+use ndarray::{Array1, Array2, Axis, Slice};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -88,10 +88,8 @@ impl Model {
     /// Share of the held-out wines that it judges right.
     pub fn accuracy(&self) -> Result<f64, Error> {
         let data = linfa_datasets::winequality();
-        let features = data.records.slice(s![HELD_OUT_FROM.., ..]).to_owned();
-        let good = data
-            .targets
-            .slice(s![HELD_OUT_FROM..])
+        let features = data.records.slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..)).to_owned();
+        let good = data.targets.slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..))
             .mapv(|quality| quality > 5);
         let held_out = Dataset::new(features, good);
         Ok(f64::from(

@@ -44,6 +44,14 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// A version of a model.
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed.
+    pub fn model_version(model: impl AsRef<str>, version: u32) -> Result<Self> {
+        Ok(Self::ModelVersion { model: EntityName::parse(model)?, version })
+    }
+
     fn key(&self, project: &ProjectName) -> RecordKey {
         match self {
             Self::ModelVersion { model, version } => {
