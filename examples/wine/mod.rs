@@ -16,23 +16,23 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Rows of the UCI wine-quality data that arrive together. 1279 of its 1599 rows arrive; the rest is held out for evaluation.
 const BATCH_ROWS: usize = 160;
 /// Batches that there are.
-pub const BATCHES: usize = 8;
+pub(crate) const BATCHES: usize = 8;
 const HELD_OUT_FROM: usize = 1279;
 /// Name of the store file in the quickstart's folder.
-pub const STORE: &str = "aiflow.db";
+pub(crate) const STORE: &str = "aiflow.db";
 
 /// Where the quickstart keeps everything: `aiflow-data/quickstart`, or the folder given as its argument.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     std::env::args_os()
         .nth(1)
         .map_or_else(|| PathBuf::from("aiflow-data/quickstart"), PathBuf::from)
 }
 
 /// A decision tree that tells good wine (quality above 5) from the rest.
-pub struct Model(DecisionTree<f64, bool>);
+pub(crate) struct Model(DecisionTree<f64, bool>);
 
 /// Writes batch `n` (from 1) of the samples as CSV: eleven features, then whether the wine is good.
-pub fn write_samples(n: usize) -> Result<PathBuf, Error> {
+pub(crate) fn write_samples(n: usize) -> Result<PathBuf, Error> {
     let data = linfa_datasets::winequality();
     let rows = (n - 1) * BATCH_ROWS..(n * BATCH_ROWS).min(HELD_OUT_FROM);
     let lines = rows.map(|row| {
@@ -66,7 +66,7 @@ fn read_samples(paths: &[PathBuf]) -> Result<Dataset<f64, bool, ndarray::Ix1>, E
 
 impl Model {
     /// Trains on all samples in these files.
-    pub fn train(paths: &[PathBuf]) -> Result<Self, Error> {
+    pub(crate) fn train(paths: &[PathBuf]) -> Result<Self, Error> {
         let samples = read_samples(paths)?;
         Ok(Self(
             DecisionTree::params().max_depth(Some(4)).fit(&samples)?,
@@ -74,22 +74,27 @@ impl Model {
     }
 
     /// Writes the model to a file and then puts it in place, so that nobody reads half of it.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(), Error> {
         let partial = path.with_extension("partial");
         fs::write(&partial, serde_json::to_vec(&self.0)?)?;
         Ok(fs::rename(partial, path)?)
     }
 
     /// Reads a model back.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub(crate) fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self(serde_json::from_slice(&fs::read(path)?)?))
     }
 
     /// Share of the held-out wines that it judges right.
-    pub fn accuracy(&self) -> Result<f64, Error> {
+    pub(crate) fn accuracy(&self) -> Result<f64, Error> {
         let data = linfa_datasets::winequality();
-        let features = data.records.slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..)).to_owned();
-        let good = data.targets.slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..))
+        let features = data
+            .records
+            .slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..))
+            .to_owned();
+        let good = data
+            .targets
+            .slice_axis(Axis(0), Slice::from(HELD_OUT_FROM..))
             .mapv(|quality| quality > 5);
         let held_out = Dataset::new(features, good);
         Ok(f64::from(
@@ -101,7 +106,7 @@ impl Model {
     }
 
     /// How many of the wines in a file it finds good, and how many there are.
-    pub fn count_good(&self, path: &Path) -> Result<(usize, usize), Error> {
+    pub(crate) fn count_good(&self, path: &Path) -> Result<(usize, usize), Error> {
         let samples = read_samples(&[path.to_owned()])?;
         let good = self.0.predict(&samples);
         Ok((good.iter().filter(|good| **good).count(), good.len()))
@@ -109,7 +114,7 @@ impl Model {
 }
 
 /// Prints a line whenever a job begins or ends, until it is dropped.
-pub async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Result<()> {
+pub(crate) async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Result<()> {
     let mut changes = aiflow.listen(
         EventFilter::all().event_type(aiflow::event::JOB_STATUS_CHANGED),
         after,
@@ -129,7 +134,10 @@ pub async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Result<()>
 }
 
 /// Prints why each job of an execution ran: the events that fired it.
-pub async fn print_reasons(aiflow: &AiFlow, execution: WorkflowExecutionId) -> aiflow::Result<()> {
+pub(crate) async fn print_reasons(
+    aiflow: &AiFlow,
+    execution: WorkflowExecutionId,
+) -> aiflow::Result<()> {
     println!("\nwhy each job ran:");
     for job in aiflow.job_executions(execution).await? {
         let events = aiflow.explain(job.id).await?;
@@ -156,7 +164,7 @@ fn short(event: &Event) -> String {
 }
 
 /// Prints every version of the model with its stage and accuracy.
-pub async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
+pub(crate) async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
     println!("\nmodel  version  stage       accuracy");
     for version in aiflow.models().versions("wine").await? {
         let subject = aiflow::meta::Subject::model_version("wine", version.version)?;

@@ -173,8 +173,9 @@ impl AiFlow {
         &self,
         workflow: impl AsRef<str>,
         params: Value,
-        key: &str,
+        key: impl AsRef<str>,
     ) -> Result<WorkflowExecutionId> {
+        let key = key.as_ref();
         let id = format!("start:{}/{key}", self.project_name());
         if key.is_empty() || id.len() > EVENT_FIELD_BYTES_MAX {
             return Err(Error::invalid(

@@ -49,7 +49,10 @@ impl Subject {
     /// # Errors
     /// `Invalid` if the name is not well formed.
     pub fn model_version(model: impl AsRef<str>, version: u32) -> Result<Self> {
-        Ok(Self::ModelVersion { model: EntityName::parse(model)?, version })
+        Ok(Self::ModelVersion {
+            model: EntityName::parse(model)?,
+            version,
+        })
     }
 
     fn key(&self, project: &ProjectName) -> RecordKey {
