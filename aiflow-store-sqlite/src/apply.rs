@@ -5,18 +5,20 @@ use std::collections::{HashMap, HashSet};
 use aiflow_core::id::Offset;
 use aiflow_core::time::Timestamp;
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use crate::connect::Conn;
-use crate::error::Fault;
+use crate::error::{Fault, Phase};
 use crate::lease::LeaseRow;
 use crate::plan::{Facts, Key, LogEnds, Plan, Put, RelationRow, StoredRecord, Work};
 use crate::row::{EventRow, StoredEvent, signed, unsigned};
-use crate::sql::{Args, Bulk, CHUNK_ROWS, EVENT_ARGS, shape};
+use crate::sql::{Args, Bulk, CHUNK_ROWS, End, columns, shape};
 
-/// Begins and looks at the log in one round trip.
+/// Begins, looks at the log and at one lease, in one round trip.
 const BEGIN: &str = "BEGIN IMMEDIATE; \
     SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0), trimmed, \
-    max(trimmed_recorded, coalesce((SELECT recorded FROM event ORDER BY offset DESC LIMIT 1),0)) FROM meta";
+    max(trimmed_recorded, coalesce((SELECT recorded FROM event ORDER BY offset DESC LIMIT 1),0)) FROM meta; \
+    SELECT holder,epoch,expires,locked FROM lease WHERE name=?1";
 
 const GET_LEASE: &str = "SELECT holder,epoch,expires,locked FROM lease WHERE name=?1";
 
@@ -26,26 +28,46 @@ const PUT_LEASE: &str = "INSERT INTO lease(name,holder,epoch,expires,locked) VAL
 const TRIM_META: &str = "UPDATE meta SET trimmed=?1, trimmed_recorded=coalesce(\
     (SELECT recorded FROM event WHERE offset<=?1 ORDER BY offset DESC LIMIT 1),trimmed_recorded) WHERE trimmed<?1";
 
-/// Begins a transaction that can write, and reads the ends of the log.
-pub(crate) async fn begin(conn: &mut Conn) -> Result<LogEnds, Fault> {
-    let rows = conn.rows(BEGIN, Args::default()).await?;
+/// What every transaction begins with.
+pub(crate) struct Begun {
+    pub(crate) ends: LogEnds,
+    /// The first lease that the group is about, if it was ever taken.
+    lease: Option<LeaseRow>,
+}
+
+/// Begins a transaction that can write, and reads the ends of the log and the first lease.
+pub(crate) async fn begin(conn: &mut Conn, works: &[Work]) -> Result<Begun, Fault> {
+    let mut args = Args::default();
+    match works.iter().find_map(Work::lease) {
+        Some(name) => args.str(name),
+        None => args.null(),
+    }
+    let rows = conn.rows(BEGIN, args).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(LogEnds {
-        last: Offset(unsigned(row.try_get_unchecked(0)?)),
-        trimmed: Offset(unsigned(row.try_get_unchecked(1)?)),
-        recorded: row.try_get_unchecked(2)?,
+    Ok(Begun {
+        ends: LogEnds {
+            last: Offset(unsigned(row.try_get_unchecked(0)?)),
+            trimmed: Offset(unsigned(row.try_get_unchecked(1)?)),
+            recorded: row.try_get_unchecked(2)?,
+        },
+        lease: rows.get(1).map(lease_row).transpose()?,
     })
 }
 
-/// Reads everything that the requests depend on.
+/// Reads everything else that the requests depend on.
 pub(crate) async fn look<'a>(
     conn: &mut Conn,
     works: &'a [Work],
-    ends: LogEnds,
+    begun: Begun,
     look_up_ids: bool,
 ) -> Result<Facts<'a>, Fault> {
+    let mut names = works.iter().filter_map(Work::lease);
     let mut leases = HashMap::new();
-    for name in works.iter().filter_map(Work::lease) {
+    if let (Some(name), Some(row)) = (names.next(), begun.lease) {
+        leases.insert(name.to_owned(), row);
+    }
+    let first = works.iter().find_map(Work::lease);
+    for name in names.filter(|name| Some(*name) != first) {
         if !leases.contains_key(name)
             && let Some(row) = find_lease(conn, name).await?
         {
@@ -53,7 +75,7 @@ pub(crate) async fn look<'a>(
         }
     }
     Ok(Facts {
-        ends,
+        ends: begun.ends,
         records: find_records(conn, works).await?,
         leases,
         events: if look_up_ids {
@@ -77,15 +99,16 @@ async fn find_lease(conn: &mut Conn, name: &str) -> Result<Option<LeaseRow>, Fau
     let mut args = Args::default();
     args.str(name);
     let rows = conn.rows(GET_LEASE, args).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    Ok(Some(LeaseRow {
+    rows.first().map(lease_row).transpose()
+}
+
+fn lease_row(row: &SqliteRow) -> Result<LeaseRow, Fault> {
+    Ok(LeaseRow {
         holder: row.try_get_unchecked(0)?,
         epoch: row.try_get_unchecked(1)?,
         expires: row.try_get_unchecked(2)?,
         locked: row.try_get_unchecked::<i64, _>(3)? != 0,
-    }))
+    })
 }
 
 async fn find_records<'a>(
@@ -146,104 +169,179 @@ async fn find_events(
     Ok(found)
 }
 
-/// Writes a plan into the open transaction.
-pub(crate) async fn write(conn: &mut Conn, plan: &Plan<'_>, now: Timestamp) -> Result<(), Fault> {
-    // Events first: they are the only statement that may be refused, and then nothing was done in vain.
-    let recorded = now.as_millis().max(plan.ends().recorded);
-    let mut first = signed(plan.first().0);
-    for chunk in plan.events.chunks(CHUNK_ROWS) {
-        let args = event_args(chunk, recorded, first);
-        conn.bulk(Bulk::InsertEvents, chunk.len(), args).await?;
-        first += i64::try_from(chunk.len()).unwrap_or(0);
-    }
-    write_records(conn, plan).await?;
-    write_relations(conn, plan).await?;
-    for (name, row) in &plan.leases {
-        let mut args = Args::default();
-        args.str(name);
-        args.str(&row.holder);
-        args.int(row.epoch);
-        args.int(row.expires);
-        args.int(i64::from(row.locked));
-        conn.run(PUT_LEASE, args).await?;
-    }
-    if let Some(through) = plan.trim {
-        for statement in [TRIM_META, "DELETE FROM event WHERE offset<=?1"] {
-            let mut args = Args::default();
-            args.int(signed(through.0));
-            conn.run(statement, args).await?;
-        }
-    }
-    Ok(())
+/// One statement of a plan.
+struct Step {
+    bulk: Bulk,
+    rows: usize,
+    args: Args,
 }
 
-fn event_args(chunk: &[&EventRow], recorded: i64, first: i64) -> Args {
+/// Writes a plan into the open transaction and commits it.
+///
+/// # Errors
+/// With the phase in which the fault happened.
+pub(crate) async fn write(
+    conn: &mut Conn,
+    plan: &Plan<'_>,
+    now: Timestamp,
+) -> Result<(), (Fault, Phase)> {
+    let written = |fault| (fault, Phase::Write);
+    // Events come first: they alone may be refused, and then nothing was done in vain. But no trimming may precede them.
+    let mut steps = event_steps(plan, now);
+    record_steps(plan, &mut steps);
+    relation_steps(plan, &mut steps);
+    let others = !plan.leases.is_empty() || plan.trim.is_some();
+    let last = if others { None } else { steps.pop() };
+    for step in steps {
+        conn.bulk(step.bulk, step.rows, step.args, End::Nothing)
+            .await
+            .map_err(written)?;
+    }
+    write_leases(conn, plan).await.map_err(written)?;
+    trim(conn, plan).await.map_err(written)?;
+    let committed = match last {
+        Some(step) => {
+            conn.bulk(step.bulk, step.rows, step.args, End::Commit)
+                .await
+        }
+        None => conn.run("COMMIT", Args::default()).await,
+    };
+    committed.map(|_| ()).map_err(|fault| {
+        // In a round trip of two statements only the first can break a constraint.
+        let phase = if fault.is_constraint() {
+            Phase::Write
+        } else {
+            Phase::Commit
+        };
+        (fault, phase)
+    })
+}
+
+/// Appends events in one statement that is a transaction of its own, if the log still ends where it is thought to end.
+pub(crate) async fn append(
+    conn: &mut Conn,
+    events: &[&EventRow],
+    recorded: i64,
+    last: Offset,
+) -> Result<bool, Fault> {
+    let bulk = if events.iter().any(|event| event.has_extra()) {
+        Bulk::AppendEvents
+    } else {
+        Bulk::AppendPlainEvents
+    };
     let mut args = Args::default();
-    args.int(recorded);
-    args.int(first);
-    for event in chunk {
+    event_args(&mut args, bulk, events, recorded, last.next());
+    let unused = (shape(events.len()) - events.len()) * columns(bulk);
+    (0..unused).for_each(|_| args.null());
+    args.int(signed(last.0));
+    let changed = conn.bulk(bulk, events.len(), args, End::Nothing).await?;
+    Ok(changed > 0)
+}
+
+fn event_steps(plan: &Plan<'_>, now: Timestamp) -> Vec<Step> {
+    let recorded = now.as_millis().max(plan.ends().recorded);
+    let mut next = plan.first();
+    let mut steps = Vec::new();
+    for chunk in plan.events.chunks(CHUNK_ROWS) {
+        let bulk = if chunk.iter().any(|event| event.has_extra()) {
+            Bulk::InsertEvents
+        } else {
+            Bulk::InsertPlainEvents
+        };
+        let mut args = Args::default();
+        next = event_args(&mut args, bulk, chunk, recorded, next);
+        steps.push(Step {
+            bulk,
+            rows: chunk.len(),
+            args,
+        });
+    }
+    steps
+}
+
+/// Adds the rows of `events`, the first at `next`; returns the offset after them.
+fn event_args(
+    args: &mut Args,
+    bulk: Bulk,
+    events: &[&EventRow],
+    recorded: i64,
+    mut next: Offset,
+) -> Offset {
+    let whole = matches!(bulk, Bulk::InsertEvents | Bulk::AppendEvents);
+    for event in events {
+        args.int(signed(next.0));
+        args.int(recorded);
         args.text(&event.id);
         args.text(&event.namespace);
         args.text(&event.key);
         args.text(&event.event_type);
         args.text(&event.sender);
         args.optional_text(event.value.as_ref());
-    }
-    // Parameters that are not bound are NULL.
-    if chunk.iter().any(|event| event.has_extra()) {
-        let unused = (shape(chunk.len()) - chunk.len()) * EVENT_ARGS;
-        (0..unused).for_each(|_| args.null());
-        for event in chunk {
+        if whole {
             args.optional_text(event.context.as_ref());
             args.optional_int(event.time);
             args.optional_int(event.cause);
             args.optional_int(event.hops);
         }
+        next = next.next();
     }
-    args
+    next
 }
 
-async fn write_records(conn: &mut Conn, plan: &Plan<'_>) -> Result<(), Fault> {
+fn record_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
     let changes = plan.record_changes();
-    for chunk in changes.deletes.chunks(CHUNK_ROWS) {
-        let mut args = Args::default();
-        chunk.iter().for_each(|seq| args.int(*seq));
-        conn.bulk(Bulk::DeleteRecords, chunk.len(), args).await?;
+    bulk_steps(steps, Bulk::DeleteRecords, &changes.deletes, |args, seq| {
+        args.int(*seq);
+    });
+    let updates = &changes.updates;
+    bulk_steps(steps, Bulk::UpdateRecords, updates, |args, (seq, put)| {
+        update_args(args, *seq, put);
+    });
+    let moves = &changes.moves;
+    bulk_steps(steps, Bulk::MoveRecords, moves, |args, (seq, put)| {
+        update_args(args, *seq, put);
+        args.text(&put.row.project);
+        args.text(&put.row.parent);
+        args.text(&put.row.name);
+    });
+    bulk_steps(steps, Bulk::InsertRecords, &changes.inserts, |args, put| {
+        args.text(&put.row.kind);
+        args.text(&put.row.id);
+        args.text(&put.row.project);
+        args.text(&put.row.parent);
+        args.text(&put.row.name);
+        args.text(&put.row.state);
+        args.int(signed(put.revision));
+        args.int(put.created);
+        args.int(put.updated);
+        args.text(&put.row.body);
+    });
+}
+
+fn relation_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
+    for (add, bulk) in [
+        (true, Bulk::InsertRelations),
+        (false, Bulk::DeleteRelations),
+    ] {
+        let chosen = plan.relations.iter().filter(|(_, adds)| **adds == add);
+        let chosen: Vec<&RelationRow> = chosen.map(|(relation, _)| *relation).collect();
+        bulk_steps(steps, bulk, &chosen, |args, relation| {
+            relation.iter().for_each(|column| args.text(column));
+        });
     }
-    for chunk in changes.updates.chunks(CHUNK_ROWS) {
+}
+
+/// One step per chunk of `rows`.
+fn bulk_steps<T>(steps: &mut Vec<Step>, bulk: Bulk, rows: &[T], bind: impl Fn(&mut Args, &T)) {
+    for chunk in rows.chunks(CHUNK_ROWS) {
         let mut args = Args::default();
-        for (seq, put) in chunk {
-            update_args(&mut args, *seq, put);
-        }
-        conn.bulk(Bulk::UpdateRecords, chunk.len(), args).await?;
+        chunk.iter().for_each(|row| bind(&mut args, row));
+        steps.push(Step {
+            bulk,
+            rows: chunk.len(),
+            args,
+        });
     }
-    for chunk in changes.moves.chunks(CHUNK_ROWS) {
-        let mut args = Args::default();
-        for (seq, put) in chunk {
-            update_args(&mut args, *seq, put);
-            args.text(&put.row.project);
-            args.text(&put.row.parent);
-            args.text(&put.row.name);
-        }
-        conn.bulk(Bulk::MoveRecords, chunk.len(), args).await?;
-    }
-    for chunk in changes.inserts.chunks(CHUNK_ROWS) {
-        let mut args = Args::default();
-        for put in chunk {
-            args.text(&put.row.kind);
-            args.text(&put.row.id);
-            args.text(&put.row.project);
-            args.text(&put.row.parent);
-            args.text(&put.row.name);
-            args.text(&put.row.state);
-            args.int(signed(put.revision));
-            args.int(put.created);
-            args.int(put.updated);
-            args.text(&put.row.body);
-        }
-        conn.bulk(Bulk::InsertRecords, chunk.len(), args).await?;
-    }
-    Ok(())
 }
 
 fn update_args(args: &mut Args, seq: i64, put: &Put<'_>) {
@@ -254,20 +352,27 @@ fn update_args(args: &mut Args, seq: i64, put: &Put<'_>) {
     args.text(&put.row.body);
 }
 
-async fn write_relations(conn: &mut Conn, plan: &Plan<'_>) -> Result<(), Fault> {
-    for (add, bulk) in [
-        (true, Bulk::InsertRelations),
-        (false, Bulk::DeleteRelations),
-    ] {
-        let chosen = plan.relations.iter().filter(|(_, adds)| **adds == add);
-        let chosen: Vec<&RelationRow> = chosen.map(|(relation, _)| *relation).collect();
-        for chunk in chosen.chunks(CHUNK_ROWS) {
-            let mut args = Args::default();
-            for column in chunk.iter().flat_map(|relation| relation.iter()) {
-                args.text(column);
-            }
-            conn.bulk(bulk, chunk.len(), args).await?;
-        }
+async fn write_leases(conn: &mut Conn, plan: &Plan<'_>) -> Result<(), Fault> {
+    for (name, row) in &plan.leases {
+        let mut args = Args::default();
+        args.str(name);
+        args.str(&row.holder);
+        args.int(row.epoch);
+        args.int(row.expires);
+        args.int(i64::from(row.locked));
+        conn.run(PUT_LEASE, args).await?;
+    }
+    Ok(())
+}
+
+async fn trim(conn: &mut Conn, plan: &Plan<'_>) -> Result<(), Fault> {
+    let Some(through) = plan.trim else {
+        return Ok(());
+    };
+    for statement in [TRIM_META, "DELETE FROM event WHERE offset<=?1"] {
+        let mut args = Args::default();
+        args.int(signed(through.0));
+        conn.run(statement, args).await?;
     }
     Ok(())
 }

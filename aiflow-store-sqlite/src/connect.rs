@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use crate::error::{Fault, Phase};
 use crate::options::SqliteOptions;
 use crate::schema;
-use crate::sql::{Args, Bulk, Shapes};
+use crate::sql::{Args, Bulk, End, Shapes};
 
 /// The oldest SQLite that is safe: it repairs a race between checkpoints that could damage a file in WAL mode.
 const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
@@ -53,8 +53,14 @@ impl Conn {
     }
 
     /// Runs a statement over `rows` rows, and returns the number of rows changed.
-    pub(crate) async fn bulk(&mut self, bulk: Bulk, rows: usize, args: Args) -> Result<u64, Fault> {
-        let sql = self.shapes.get(bulk, rows);
+    pub(crate) async fn bulk(
+        &mut self,
+        bulk: Bulk,
+        rows: usize,
+        args: Args,
+        end: End,
+    ) -> Result<u64, Fault> {
+        let sql = self.shapes.get(bulk, rows, end);
         let done = sqlx::query_with(AssertSqlSafe(sql), args.into_inner())
             .execute(&mut self.sql)
             .await?;
@@ -68,7 +74,7 @@ impl Conn {
         rows: usize,
         args: Args,
     ) -> Result<Vec<SqliteRow>, Fault> {
-        let sql = self.shapes.get(bulk, rows);
+        let sql = self.shapes.get(bulk, rows, End::Nothing);
         self.rows(sql, args).await
     }
 

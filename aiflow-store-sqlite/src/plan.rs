@@ -235,6 +235,20 @@ impl<'a> Plan<'a> {
         self.facts.ends
     }
 
+    /// The ends of the log after the plan was written at `now`.
+    pub(crate) fn ends_after(&self, now: Timestamp) -> LogEnds {
+        let before = self.facts.ends;
+        LogEnds {
+            last: self.last(),
+            trimmed: self.trim.unwrap_or(before.trimmed),
+            recorded: if self.events.is_empty() {
+                before.recorded
+            } else {
+                before.recorded.max(now.as_millis())
+            },
+        }
+    }
+
     /// Offset of the first event to append.
     pub(crate) fn first(&self) -> Offset {
         self.facts.ends.last.next()

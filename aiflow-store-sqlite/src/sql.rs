@@ -4,7 +4,6 @@
 //! power of two and the rest stays NULL, which the statement ignores: few shapes, so that all of them stay prepared.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sqlx::Arguments as _;
@@ -16,8 +15,14 @@ pub(crate) const CHUNK_ROWS: usize = 256;
 /// Statements that take a list of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Bulk {
-    /// ?1 recorded, ?2 first offset; rows of id, namespace, key, type, sender, value; then rows of context, time, cause, hops.
+    /// Rows of the first eight of [`EVENT_COLUMNS`]: nearly all events need no more.
+    InsertPlainEvents,
+    /// Rows of all [`EVENT_COLUMNS`].
     InsertEvents,
+    /// As [`Bulk::InsertPlainEvents`], then the offset at which the log must still end for anything to be inserted.
+    AppendPlainEvents,
+    /// As [`Bulk::InsertEvents`], then the offset at which the log must still end for anything to be inserted.
+    AppendEvents,
     /// Rows of id.
     FindEvents,
     /// Rows of kind, id: everything about each.
@@ -41,6 +46,11 @@ pub(crate) enum Bulk {
 /// Columns of an event, in the order in which [`crate::row`] reads them.
 pub(crate) const EVENT_COLUMNS: &str =
     "offset,recorded,id,namespace,key,event_type,sender,value,context,time,cause,hops";
+/// The columns that every event needs: the first of [`EVENT_COLUMNS`].
+const PLAIN_EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value";
+/// Holds while no other process has appended since the offsets were chosen.
+const UNLESS_OTHERS_APPENDED: &str =
+    " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)=?";
 /// Columns of a record, in the order in which [`crate::row`] reads them.
 pub(crate) const RECORD_COLUMNS: &str =
     "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body";
@@ -52,118 +62,113 @@ pub(crate) fn shape(rows: usize) -> usize {
 
 /// The text for exactly `rows` rows.
 pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
+    let width = columns(bulk);
+    let list = values(rows, width);
     match bulk {
-        Bulk::InsertEvents => format!(
-            "INSERT INTO event({EVENT_COLUMNS}) SELECT ?2+column11,?1,column1,column2,column3,column4,column5,column6,\
-             column7,column8,column9,column10 FROM ({}) WHERE column1 IS NOT NULL",
-            event_values(rows)
-        ),
+        Bulk::InsertPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list),
+        Bulk::InsertEvents => insert_events(EVENT_COLUMNS, &list),
+        Bulk::AppendPlainEvents => {
+            insert_events(PLAIN_EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED
+        }
+        Bulk::AppendEvents => insert_events(EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
         Bulk::FindEvents => format!(
             "SELECT id,offset,namespace,key,event_type,sender,value FROM event WHERE id IN ({})",
-            values(rows, 1)
+            list
         ),
         Bulk::GetRecords => format!(
             "SELECT {RECORD_COLUMNS},v.column3 FROM ({}) v CROSS JOIN record r WHERE r.kind=v.column1 AND r.id=v.column2",
-            numbered_values(rows, 2)
+            numbered_values(rows, width)
         ),
         Bulk::FindRecords => format!(
             "SELECT v.column3,r.seq,r.revision,r.project,r.parent,r.name FROM ({}) v CROSS JOIN record r \
              WHERE r.kind=v.column1 AND r.id=v.column2",
-            numbered_values(rows, 2)
+            numbered_values(rows, width)
         ),
         Bulk::InsertRecords => format!(
             "INSERT INTO record(kind,id,project,parent,name,state,revision,created,updated,body) \
              SELECT * FROM ({}) WHERE column1 IS NOT NULL",
-            values(rows, 10)
+            list
         ),
         Bulk::UpdateRecords => format!(
             "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5 \
              FROM ({}) v WHERE record.seq=v.column1",
-            values(rows, 5)
+            list
         ),
         Bulk::MoveRecords => format!(
             "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,project=v.column6,\
              parent=v.column7,name=v.column8 FROM ({}) v WHERE record.seq=v.column1",
-            values(rows, 8)
+            list
         ),
-        Bulk::DeleteRecords => format!("DELETE FROM record WHERE seq IN ({})", values(rows, 1)),
+        Bulk::DeleteRecords => format!("DELETE FROM record WHERE seq IN ({list})"),
         Bulk::InsertRelations => format!(
             "INSERT INTO relation(kind,from_kind,from_id,to_kind,to_id) SELECT * FROM ({}) WHERE column1 IS NOT NULL \
              ON CONFLICT DO NOTHING",
-            values(rows, 5)
+            list
         ),
         Bulk::DeleteRelations => format!(
             "DELETE FROM relation WHERE (kind,from_kind,from_id,to_kind,to_id) IN ({})",
-            values(rows, 5)
+            list
         ),
     }
 }
 
-fn list(rows: usize, mut row: impl FnMut(&mut String, usize)) -> String {
-    let mut text = String::from("VALUES");
-    for index in 0..rows {
-        text.push_str(if index == 0 { "(" } else { ",(" });
-        row(&mut text, index);
-        text.push(')');
+/// Parameters of one row.
+pub(crate) fn columns(bulk: Bulk) -> usize {
+    match bulk {
+        Bulk::FindEvents | Bulk::DeleteRecords => 1,
+        Bulk::GetRecords | Bulk::FindRecords => 2,
+        Bulk::UpdateRecords | Bulk::InsertRelations | Bulk::DeleteRelations => 5,
+        Bulk::MoveRecords | Bulk::InsertPlainEvents | Bulk::AppendPlainEvents => 8,
+        Bulk::InsertRecords => 10,
+        Bulk::InsertEvents | Bulk::AppendEvents => 12,
     }
-    text
 }
 
-fn parameters(text: &mut String, first: usize, count: usize) {
-    for number in first..first + count {
-        // Writing into a `String` cannot fail.
-        let _ = write!(text, "{}?{number}", if number == first { "" } else { "," });
-    }
+fn insert_events(columns: &str, values: &str) -> String {
+    format!("INSERT INTO event({columns}) SELECT * FROM ({values}) WHERE column1 IS NOT NULL")
+}
+
+/// Parameters have no numbers: SQLite searches numbered ones one by one, so that binding a batch would take quadratic time.
+fn list(rows: usize, row: impl Fn(usize) -> String) -> String {
+    let rows: Vec<String> = (0..rows).map(|index| format!("({})", row(index))).collect();
+    format!("VALUES{}", rows.join(","))
 }
 
 fn values(rows: usize, columns: usize) -> String {
-    list(rows, |text, index| {
-        parameters(text, 1 + index * columns, columns);
-    })
+    let row = vec!["?"; columns].join(",");
+    list(rows, |_| row.clone())
 }
 
 /// With the number of the row as last column, so that an answer names the question.
 fn numbered_values(rows: usize, columns: usize) -> String {
-    list(rows, |text, index| {
-        parameters(text, 1 + index * columns, columns);
-        let _ = write!(text, ",{index}");
-    })
+    let row = vec!["?"; columns].join(",");
+    list(rows, |index| format!("{row},{index}"))
 }
-
-/// The rarely used columns come last: where no event has them, they are not bound at all.
-fn event_values(rows: usize) -> String {
-    list(rows, |text, index| {
-        parameters(text, 3 + index * EVENT_ARGS, EVENT_ARGS);
-        text.push(',');
-        parameters(
-            text,
-            3 + rows * EVENT_ARGS + index * EVENT_EXTRA_ARGS,
-            EVENT_EXTRA_ARGS,
-        );
-        let _ = write!(text, ",{index}");
-    })
-}
-
-/// Parameters that every event has.
-pub(crate) const EVENT_ARGS: usize = 6;
-/// Parameters that few events have.
-const EVENT_EXTRA_ARGS: usize = 4;
 
 /// The texts in use, so that each is built once per connection.
 #[derive(Debug, Default)]
-pub(crate) struct Shapes(HashMap<(Bulk, usize), Arc<str>>);
+pub(crate) struct Shapes(HashMap<(Bulk, usize, End), Arc<str>>);
+
+/// What follows a statement in the same round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    Nothing,
+    Commit,
+}
 
 impl Shapes {
     /// The text that carries `rows` rows.
-    pub(crate) fn get(&mut self, bulk: Bulk, rows: usize) -> Arc<str> {
+    pub(crate) fn get(&mut self, bulk: Bulk, rows: usize, end: End) -> Arc<str> {
         let rows = shape(rows);
-        let text = self.0.entry((bulk, rows));
-        Arc::clone(text.or_insert_with(|| text_of(bulk, rows)))
+        let text = self.0.entry((bulk, rows, end)).or_insert_with(|| {
+            let text = text(bulk, rows);
+            match end {
+                End::Nothing => text.into(),
+                End::Commit => (text + "; COMMIT").into(),
+            }
+        });
+        Arc::clone(text)
     }
-}
-
-fn text_of(bulk: Bulk, rows: usize) -> Arc<str> {
-    text(bulk, rows).into()
 }
 
 /// Values for the parameters of a statement, in order.
@@ -223,10 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn rare_columns_of_events_are_numbered_last() {
-        assert_eq!(
-            event_values(2),
-            "VALUES(?3,?4,?5,?6,?7,?8,?15,?16,?17,?18,0),(?9,?10,?11,?12,?13,?14,?19,?20,?21,?22,1)"
-        );
+    fn rows_have_parameters_without_numbers() {
+        assert_eq!(values(2, 3), "VALUES(?,?,?),(?,?,?)");
+        assert_eq!(numbered_values(2, 2), "VALUES(?,?,0),(?,?,1)");
     }
 }

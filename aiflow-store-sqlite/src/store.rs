@@ -104,6 +104,7 @@ impl SqliteStore {
         let writer = Writer {
             inbox,
             conn: Some(conn),
+            ends: None,
             path: path.to_owned(),
             options: options.clone(),
             locks: Locks::new(path),
