@@ -40,6 +40,23 @@ impl Group {
         (!group.is_gone() && is_wrapper_of(pid, run_dir)).then_some(group)
     }
 
+    /// The group of a live wrapper of `run_dir` that has not claimed it yet.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_unclaimed(run_dir: &Path) -> Option<Self> {
+        let processes = std::fs::read_dir("/proc").ok()?;
+        processes
+            .flatten()
+            .filter_map(|process| process.file_name().to_str()?.parse().ok())
+            .filter(|pid| is_wrapper_of(*pid, run_dir))
+            .find_map(|pid| Self::of_claim(pid, run_dir))
+    }
+
+    /// Without `/proc` such a wrapper cannot be found; it will be barred.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn of_unclaimed(_run_dir: &Path) -> Option<Self> {
+        None
+    }
+
     fn hold(leader: Pid, own: bool) -> Self {
         Self {
             leader,
@@ -147,13 +164,14 @@ fn group_of(process: &Path) -> Option<i32> {
         .ok()
 }
 
-/// Whether process `pid` has `run_dir` among its arguments. A zombie has none.
+/// Whether process `pid` is a wrapper of `run_dir`. A zombie is none.
 #[cfg(target_os = "linux")]
 fn is_wrapper_of(pid: i32, run_dir: &Path) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|cmdline| {
-        cmdline
-            .split(|byte| *byte == 0)
-            .any(|argument| argument == run_dir.as_os_str().as_encoded_bytes())
+        let mut args = cmdline.split(|byte| *byte == 0);
+        // `sh -Cc <script> <run dir> …`
+        args.nth(1) == Some(crate::wrapper::FLAGS.as_bytes())
+            && args.nth(1) == Some(run_dir.as_os_str().as_encoded_bytes())
     })
 }
 

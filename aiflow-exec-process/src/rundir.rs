@@ -214,12 +214,18 @@ impl RunDir {
         })
     }
 
-    /// How the attempt stands. One that nobody claimed is barred, so that it certainly never starts, and then counts as never accepted:
-    /// its host died while submitting it.
+    /// How the attempt stands. One that nobody claimed and that no wrapper is about to claim is barred, so that it certainly never
+    /// starts, and then counts as never accepted: its host died while submitting it.
     pub(crate) fn settle(&self) -> Result<Standing> {
         // Each doubt is settled by one exclusive creation; whoever lost it finds more to read the next time.
         for _ in 0..4 {
-            return match self.look()? {
+            let look = self.look()?;
+            if let Look::Unclaimed | Look::Claiming = look
+                && let Some(group) = Group::of_unclaimed(&self.named()?)
+            {
+                return Ok(Standing::Running(group));
+            }
+            return match look {
                 Look::Absent => Ok(Standing::Absent),
                 Look::Unclaimed if self.create("pid", BARRED)? => self.never_started(),
                 Look::Claiming if self.create("start", b"")? => self.never_started(),

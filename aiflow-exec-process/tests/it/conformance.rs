@@ -52,7 +52,7 @@ impl ExecutorFixture for Processes {
             Behaviour::PrintThenSucceed(n) => format!(
                 "i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done; echo error >&2"
             ),
-            other => unimplemented!("{other:?}"),
+            other => panic!("no job does {other:?}"),
         };
         let starts = self.dir.path().join("starts");
         let prepare = match behaviour {
