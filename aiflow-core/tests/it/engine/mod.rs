@@ -1,6 +1,8 @@
 //! Tests of the engine: a few lines of rules and events in, what it decides out.
 
+mod conditions;
 mod invariants;
+mod lifecycle;
 mod text;
 mod traps;
 mod world;

@@ -1,8 +1,922 @@
-//! Every trap of the original's rules that this engine covers, and what is right instead.
+//! Rules at work: every trap of the original's rules and executions that this engine covers, each done right.
 
 use expect_test::expect;
 
 use super::text::check;
+
+/// Master: later rules were not evaluated, so their state missed the event. Original: they were consumed silently.
+#[test]
+fn losers_keep_what_they_have_seen() {
+    check(
+        "
+        train: NONE when a
+        train: NONE when all(a, b)
+        ",
+        "start | a | b",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 a
+              train.1 [4] NONE: none
+            5 b
+              train.2 [4 5] NONE: none
+        "#]],
+    );
+}
+
+/// Original: later rules were consumed silently.
+#[test]
+fn a_loser_that_was_satisfied_is_recorded_as_superseded() {
+    check(
+        "
+        train: START when a
+        train: STOP when all(a, b)
+        ",
+        "start | b | a | a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            5 a
+              train#1 QUEUED by train.1 [5]
+              train.2 [4 5] STOP: superseded
+              launch train#1-1
+            6 a
+              train.1 [6] START: already_live
+        "#]],
+    );
+}
+
+#[test]
+fn none_hides_the_rules_after_it() {
+    check(
+        "
+        train: NONE when a=skip
+        train: START when a
+        ",
+        "start | a=skip | a=go",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a=skip
+              train.1 [4] NONE: none
+              train.2 [4] START: superseded
+            5 a=go
+              train#1 QUEUED by train.2 [5]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn priority_is_among_the_rules_of_one_job_only() {
+    check(
+        "
+        one: NONE when a
+        two: START when a
+        ",
+        "start | a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              one#1 QUEUED by start [2]
+              launch one#1-1
+            4 a
+              two#1 QUEUED by two.1 [4]
+              one.1 [4] NONE: none
+              launch two#1-1
+        "#]],
+    );
+}
+
+/// Master: two conditions of the same state name shared it.
+#[test]
+fn rules_never_share_state() {
+    check(
+        "
+        one: NONE when all(a, b)
+        two: NONE when all(a, b)
+        two: NONE [twin] when all(a, b)
+        ",
+        "start | a | b",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              one#1 QUEUED by start [2]
+              two#1 QUEUED by start [2]
+              launch one#1-1
+              launch two#1-1
+            5 b
+              one.1 [4 5] NONE: none
+              two.1 [4 5] NONE: none
+              twin [4 5] NONE: superseded
+        "#]],
+    );
+}
+
+#[test]
+fn start_of_a_live_job_does_nothing_and_is_recorded() {
+    check(
+        "train: START when a",
+        "start | a | a | train started | a | train ok | a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 a
+              train.1 [5] START: already_live
+            6 train started
+              train#1 RUNNING
+            8 a
+              train.1 [8] START: already_live
+            9 train ok
+              train#1 SUCCEEDED
+            11 a
+              train#2 QUEUED by train.1 [11]
+              launch train#2-1
+        "#]],
+    );
+}
+
+/// Master: a stopping job did not count as alive, so two ran at once.
+#[test]
+fn start_while_stopping_waits_for_the_end() {
+    check(
+        "
+        train: START when a
+        train: STOP when kill
+        ",
+        "start | a | train started | kill | a | a | train#1 stopped | train#2 started",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 train started
+              train#1 RUNNING
+            7 kill
+              train#1 STOPPING
+              train.2 [7] STOP: stopped
+              stop train#1-1
+            8 a
+              train#2 INIT by train.1 [8]
+            9 a
+              train.1 [9] START: merged
+            10 train#1 stopped
+              train#1 STOPPED
+              train#2 QUEUED
+              launch train#2-1
+            12 train#2 started
+              train#2 RUNNING
+        "#]],
+    );
+}
+
+/// Original: the new one was started at once.
+#[test]
+fn restart_waits_for_the_old_one() {
+    check(
+        "
+        train: START when a
+        train: RESTART when again
+        ",
+        "start | again | train started | again | again | a | train#1 ok | train#2 started",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 again
+              train#1 QUEUED by train.2 [4]
+              launch train#1-1
+            5 train started
+              train#1 RUNNING
+            7 again
+              train#1 STOPPING
+              train#2 INIT by train.2 [7]
+              stop train#1-1
+            8 again
+              train.2 [8] RESTART: merged
+            9 a
+              train.1 [9] START: merged
+            10 train#1 ok
+              train#1 STOPPED
+              train#2 QUEUED
+              launch train#2-1
+            12 train#2 started
+              train#2 RUNNING
+        "#]],
+    );
+}
+
+/// Master: an error, and the event was lost.
+#[test]
+fn stop_of_a_job_that_never_ran_is_recorded() {
+    check(
+        "train: STOP when kill; train: START when go",
+        "start | kill | go",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 kill
+              train.1 [4] STOP: not_live
+            5 go
+              train#1 QUEUED by train.2 [5]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn stop_cancels_a_start_that_waits() {
+    check(
+        "
+        train: RESTART when a
+        train: STOP when kill
+        ",
+        "start | a | train started | a | kill | train#1 stopped",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 train started
+              train#1 RUNNING
+            7 a
+              train#1 STOPPING
+              train#2 INIT by train.1 [7]
+              stop train#1-1
+            8 kill
+              train#2 STOPPED
+              train.2 [8] STOP: stopped
+            10 train#1 stopped
+              train#1 STOPPED
+        "#]],
+    );
+}
+
+/// Issue A 357.
+#[test]
+fn a_queued_job_can_be_stopped() {
+    check(
+        "train: START when a; train: STOP when kill",
+        "start | a | kill | train stopped",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 kill
+              train#1 STOPPING
+              train.2 [5] STOP: stopped
+              stop train#1-1
+            6 train stopped
+              train#1 STOPPED
+        "#]],
+    );
+}
+
+/// Issues D 466 and D 137: finished became killed.
+#[test]
+fn stop_of_a_finished_job_is_ignored() {
+    check(
+        "train: START when a; train: STOP when kill",
+        "start | a | train started | train ok | kill",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 a
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 train started
+              train#1 RUNNING
+            7 train ok
+              train#1 SUCCEEDED
+            9 kill
+              train.2 [9] STOP: not_live
+        "#]],
+    );
+}
+
+/// Issue D 130: status events out of order started the downstream job twice.
+#[test]
+fn a_repeated_report_starts_nothing_twice() {
+    check(
+        "
+        a: START when go
+        b: START when status(a SUCCEEDED)
+        ",
+        "start | go | a started | a started | a ok | a ok | a#1-1 started | a#1-1 failed | b started | b ok | b#1-1 ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 go
+              a#1 QUEUED by a.1 [4]
+              launch a#1-1
+            5 a started
+              a#1 RUNNING
+            8 a ok
+              a#1 SUCCEEDED
+            9 a#1 SUCCEEDED
+              b#1 QUEUED by b.1 [9]
+              launch b#1-1
+            13 b started
+              b#1 RUNNING
+            15 b ok
+              b#1 SUCCEEDED
+        "#]],
+    );
+}
+
+#[test]
+fn a_job_with_only_stop_rules_starts_with_its_execution() {
+    check(
+        "train: STOP when kill; other: NONE when x",
+        "start",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              other#1 QUEUED by start [2]
+              launch train#1-1
+              launch other#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn jobs_without_rules_all_start_at_once() {
+    check(
+        "a: function; b: function; c: START when status(a SUCCEEDED)",
+        "start",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn each_execution_has_its_own_rule_state() {
+    check(
+        "train: NONE when all(a, b)",
+        "start | start | @1 a | @2 b | b | @2 a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 start
+              wf#2 RUNNING v1 by start [4]
+              train#2 QUEUED by start [4]
+              launch train#2-1
+            8 b
+              train.1 [6 8] NONE: none
+            9 @2 a
+              train.1 [7 9] NONE: none
+        "#]],
+    );
+}
+
+/// Issue A 358.
+#[test]
+fn events_are_isolated_by_execution() {
+    check(
+        "
+        train: NONE when a
+        spy: NONE when a any_execution
+        ",
+        "start | start | @1 a | a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              spy#1 QUEUED by start [2]
+              launch train#1-1
+              launch spy#1-1
+            4 start
+              wf#2 RUNNING v1 by start [4]
+              train#2 QUEUED by start [4]
+              spy#2 QUEUED by start [4]
+              launch train#2-1
+              launch spy#2-1
+            6 @1 a
+              train.1 [6] NONE: none
+              spy.1 [6] NONE: none
+              spy.1 [6] NONE: none
+            7 a
+              train.1 [7] NONE: none
+              train.1 [7] NONE: none
+              spy.1 [7] NONE: none
+              spy.1 [7] NONE: none
+        "#]],
+    );
+}
+
+#[test]
+fn job_rules_see_status_of_their_own_execution_only() {
+    check(
+        "
+        a: function
+        b: START when status(a SUCCEEDED)
+        ",
+        "start | start | a#1 started | a#1 ok | a#2 started | a#2 ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              launch a#1-1
+            4 start
+              wf#2 RUNNING v1 by start [4]
+              a#2 QUEUED by start [4]
+              launch a#2-1
+            6 a#1 started
+              a#1 RUNNING
+            8 a#1 ok
+              a#1 SUCCEEDED
+            9 a#1 SUCCEEDED
+              b#1 QUEUED by b.1 [9]
+              launch b#1-1
+            10 a#2 started
+              a#2 RUNNING
+            12 a#2 ok
+              a#2 SUCCEEDED
+            13 a#2 SUCCEEDED
+              b#2 QUEUED by b.1 [13]
+              launch b#2-1
+        "#]],
+    );
+}
+
+/// Master: the namespace of such events was not looked at.
+#[test]
+fn an_event_for_an_execution_is_still_matched_by_namespace() {
+    check(
+        "train: NONE when a",
+        "start | @1 a ns:other | @1 a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            5 @1 a
+              train.1 [5] NONE: none
+        "#]],
+    );
+}
+
+#[test]
+fn workflow_rules_see_events_of_every_execution() {
+    check(
+        "
+        train: NONE when x
+        wf: START when a
+        ",
+        "start | @1 a | a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 @1 a
+              wf#2 RUNNING v1 by wf.1 [4]
+              train#2 QUEUED by start [4]
+              launch train#2-1
+            6 a
+              wf#3 RUNNING v1 by wf.1 [6]
+              train#3 QUEUED by start [6]
+              launch train#3-1
+        "#]],
+    );
+}
+
+#[test]
+fn several_executions_run_at_once() {
+    check(
+        "wf: START when raw; train: function",
+        "raw | raw | train#1 started | train#2 started | train#2 ok | train#1 ok",
+        expect![[r#"
+            2 raw
+              wf#1 RUNNING v1 by wf.1 [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 raw
+              wf#2 RUNNING v1 by wf.1 [4]
+              train#2 QUEUED by start [4]
+              launch train#2-1
+            6 train#1 started
+              train#1 RUNNING
+            8 train#2 started
+              train#2 RUNNING
+            10 train#2 ok
+              train#2 SUCCEEDED
+            11 train#2 SUCCEEDED
+              wf#2 SUCCEEDED: train SUCCEEDED
+            13 train#1 ok
+              train#1 SUCCEEDED
+            14 train#1 SUCCEEDED
+              wf#1 SUCCEEDED: train SUCCEEDED
+        "#]],
+    );
+}
+
+#[test]
+fn a_new_execution_does_not_see_the_event_that_created_it() {
+    check(
+        "wf: START when raw; train: NONE when raw",
+        "raw | raw",
+        expect![[r#"
+            2 raw
+              wf#1 RUNNING v1 by wf.1 [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 raw
+              wf#2 RUNNING v1 by wf.1 [4]
+              train#2 QUEUED by start [4]
+              train.1 [4] NONE: none
+              launch train#2-1
+        "#]],
+    );
+}
+
+/// Master: rules fired for an ended execution if the event carried its id.
+#[test]
+fn a_finished_execution_never_fires() {
+    check(
+        "
+        a: function
+        b: START when x
+        ",
+        "start | a ok | @1 x | x | act START a @1 | stop @1",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              launch a#1-1
+            4 a ok
+              a#1 SUCCEEDED
+            5 a#1 SUCCEEDED
+              wf#1 SUCCEEDED: a SUCCEEDED, b SKIPPED
+            9 act START a @1
+              dead letter: workflow execution wf#1 is not running
+            11 stop @1
+              dead letter: workflow execution wf#1 is not running
+        "#]],
+    );
+}
+
+/// Master: there was none.
+#[test]
+fn a_workflow_stop_rule_stops_the_named_execution_or_all() {
+    check(
+        "
+        train: START when go
+        wf: STOP when halt
+        ",
+        "start | start | go | @1 halt | train#1 stopped | halt | train#2 stopped | halt",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            4 start
+              wf#2 RUNNING v1 by start [4]
+            6 go
+              train#1 QUEUED by train.1 [6]
+              train#2 QUEUED by train.1 [6]
+              launch train#1-1
+              launch train#2-1
+            7 @1 halt
+              wf#1 STOPPING
+              train#1 STOPPING
+              wf.1 [7] STOP: stopped
+              stop train#1-1
+            8 train#1 stopped
+              wf#1 STOPPED: train STOPPED
+              train#1 STOPPED
+            11 halt
+              wf#2 STOPPING
+              train#2 STOPPING
+              wf.1 [11] STOP: stopped
+              stop train#2-1
+            12 train#2 stopped
+              wf#2 STOPPED: train STOPPED
+              train#2 STOPPED
+            15 halt
+              wf.1 [15] STOP: not_live
+        "#]],
+    );
+}
+
+/// Master: schedules and manual starts still worked, and running executions hung.
+#[test]
+fn a_disabled_workflow_starts_nothing_and_lets_running_ones_go_on() {
+    check(
+        "
+        wf: START when raw
+        train: START when go
+        ",
+        "start | disable wf | raw | start | go | train started | train ok | enable wf | raw",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+            5 raw
+              wf.1 [5] START: disabled
+            6 start
+              dead letter: workflow p/wf is disabled
+            8 go
+              train#1 QUEUED by train.1 [8]
+              launch train#1-1
+            9 train started
+              train#1 RUNNING
+            11 train ok
+              train#1 SUCCEEDED
+            14 raw
+              wf#2 RUNNING v1 by wf.1 [14]
+        "#]],
+    );
+}
+
+/// Master: rules came from the latest workflow, so submitting changed running executions.
+#[test]
+fn an_execution_stays_pinned_to_its_version() {
+    check(
+        "train: START when a; late: NONE when b",
+        "
+        start
+        submit { train: START when b; train: STOP when a; extra: NONE when a }
+        a | b | start | @2 a & @2 b
+        ",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              late#1 QUEUED by start [2]
+              launch late#1-1
+            5 a
+              train#1 QUEUED by train.1 [5]
+              launch train#1-1
+            6 b
+              late.1 [6] NONE: none
+            7 start
+              wf#2 RUNNING v2 by start [7]
+              extra#1 QUEUED by start [7]
+              launch extra#1-1
+            9 @2 a
+              train.3 [9] STOP: not_live
+              extra.1 [9] NONE: none
+            10 @2 b
+              train#2 QUEUED by train.2 [10]
+              launch train#2-1
+        "#]],
+    );
+}
+
+/// Original: rule state was kept by place, so removing or reordering rules mixed it up.
+#[test]
+fn submitting_the_same_rules_again_keeps_what_they_have_seen() {
+    check(
+        "wf: START when all(a, b); wf: STOP when kill; train: NONE when x",
+        "
+        a
+        submit { wf: STOP when kill; wf: START when all(c, d); wf: START when all(a, b); train: NONE when x }
+        b | c | d
+        ",
+        expect![[r#"
+            4 b
+              wf#1 RUNNING v2 by wf.1 [2 4]
+              train#1 QUEUED by start [4]
+              launch train#1-1
+            7 d
+              wf#2 RUNNING v2 by wf.3 [6 7]
+              train#2 QUEUED by start [7]
+              launch train#2-1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_that_went_takes_its_state_along() {
+    check(
+        "wf: START when all(a, b); train: NONE when x",
+        "
+        a
+        submit { wf: START when c; train: NONE when x }
+        submit { wf: START when all(a, b); train: NONE when x }
+        b | a
+        ",
+        expect![[r#"
+            6 a
+              wf#1 RUNNING v3 by wf.1 [5 6]
+              train#1 QUEUED by start [6]
+              launch train#1-1
+        "#]],
+    );
+}
+
+/// Master: it was marked stopped at once, and late results overwrote that.
+#[test]
+fn an_execution_is_stopping_until_its_jobs_have_ended() {
+    check(
+        "a: function; b: function",
+        "start | a started | b started | stop @1 | a ok | b failed",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 a started
+              a#1 RUNNING
+            6 b started
+              b#1 RUNNING
+            8 stop @1
+              wf#1 STOPPING
+              a#1 STOPPING
+              b#1 STOPPING
+              stop a#1-1
+              stop b#1-1
+            9 a ok
+              a#1 STOPPED
+            11 b failed
+              wf#1 STOPPED: a STOPPED, b STOPPED
+              b#1 STOPPED
+        "#]],
+    );
+}
+
+#[test]
+fn late_results_do_not_change_an_ended_execution() {
+    check(
+        "a: function",
+        "start | a started | stop @1 | a stopped | a#1-1 ok | a#1-1 failed | stop @1",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              launch a#1-1
+            4 a started
+              a#1 RUNNING
+            6 stop @1
+              wf#1 STOPPING
+              a#1 STOPPING
+              stop a#1-1
+            7 a stopped
+              wf#1 STOPPED: a STOPPED
+              a#1 STOPPED
+            12 stop @1
+              dead letter: workflow execution wf#1 is not running
+        "#]],
+    );
+}
+
+/// Master: a failed job before a running one ended the execution, after it not.
+#[test]
+fn a_failure_listed_first_does_not_end_the_execution_early() {
+    check(
+        "a: function; b: function",
+        "start | a failed | b ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 a failed
+              a#1 FAILED
+            6 b ok
+              b#1 SUCCEEDED
+            7 b#1 SUCCEEDED
+              wf#1 FAILED: a FAILED, b SUCCEEDED
+        "#]],
+    );
+}
+
+#[test]
+fn a_failure_listed_last_gives_the_same_result() {
+    check(
+        "a: function; b: function",
+        "start | b failed | a ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 b failed
+              b#1 FAILED
+            6 a ok
+              a#1 SUCCEEDED
+            7 a#1 SUCCEEDED
+              wf#1 FAILED: a SUCCEEDED, b FAILED
+        "#]],
+    );
+}
+
+#[test]
+fn stopped_jobs_make_a_stopped_execution_and_failures_win() {
+    check(
+        "a: function; b: function",
+        "start | act STOP a | a stopped | b ok | start | act STOP a | a stopped | b failed",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 act STOP a
+              a#1 STOPPING
+              start [4] STOP: stopped
+              stop a#1-1
+            5 a stopped
+              a#1 STOPPED
+            7 b ok
+              b#1 SUCCEEDED
+            8 b#1 SUCCEEDED
+              wf#1 STOPPED: a STOPPED, b SUCCEEDED
+            10 start
+              wf#2 RUNNING v1 by start [10]
+              a#2 QUEUED by start [10]
+              b#2 QUEUED by start [10]
+              launch a#2-1
+              launch b#2-1
+            12 act STOP a
+              a#2 STOPPING
+              start [12] STOP: stopped
+              stop a#2-1
+            13 a stopped
+              a#2 STOPPED
+            15 b failed
+              b#2 FAILED
+            16 b#2 FAILED
+              wf#2 FAILED: a STOPPED, b FAILED
+        "#]],
+    );
+}
+
+/// Issue A 367, open: it stayed running for ever.
+#[test]
+fn an_execution_whose_upstream_failed_ends_and_skips_the_rest() {
+    check(
+        "
+        a: function
+        b: START when status(a SUCCEEDED)
+        c: START when status(b SUCCEEDED)
+        ",
+        "start | a started | a failed",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              launch a#1-1
+            4 a started
+              a#1 RUNNING
+            6 a failed
+              a#1 FAILED
+            7 a#1 FAILED
+              wf#1 FAILED: a FAILED, b SKIPPED, c SKIPPED
+        "#]],
+    );
+}
+
+#[test]
+fn the_last_execution_of_a_job_counts_for_the_result() {
+    check(
+        "
+        a: function
+        b: function
+        ",
+        "start | a failed | act START a | a ok | b ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 a failed
+              a#1 FAILED
+            6 act START a
+              a#2 QUEUED by start [6]
+              launch a#2-1
+            7 a ok
+              a#2 SUCCEEDED
+            9 b ok
+              b#1 SUCCEEDED
+            10 b#1 SUCCEEDED
+              wf#1 SUCCEEDED: a SUCCEEDED, b SUCCEEDED
+        "#]],
+    );
+}
 
 #[test]
 fn a_job_without_start_rule_starts_with_its_execution() {

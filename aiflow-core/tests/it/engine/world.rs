@@ -104,7 +104,8 @@ impl World {
         &self.trace
     }
 
-    fn step(&mut self, step: &str) {
+    /// Puts one step into the log, or lets time pass.
+    pub(crate) fn step(&mut self, step: &str) {
         let words: Vec<&str> = step.split_whitespace().collect();
         if let Some(rules) = step.strip_prefix("submit") {
             let rules = rules
@@ -249,10 +250,12 @@ impl World {
 
     /// Restores the engine from its snapshot, through JSON, and checks that nothing was lost.
     pub(crate) fn restore(&mut self) {
-        let before = self.engine.snapshot();
-        let text = snapshot_json(&before);
-        self.engine = Engine::restore(snapshot_from_json(&text));
-        assert_eq!(snapshot_json(&self.engine.snapshot()), text);
+        self.engine = through_json(&self.engine);
+    }
+
+    /// The short name of a job execution.
+    pub(crate) fn name_of(&self, job: JobExecutionId) -> &str {
+        &self.names.jobs[&job]
     }
 
     fn fresh_id(&self) -> String {
@@ -277,7 +280,7 @@ impl World {
     }
 
     /// Lets the engine see the log to its end, one event at a time.
-    fn decide(&mut self) {
+    pub(crate) fn decide(&mut self) {
         while let Some(input) = self.log.get(self.applied).cloned() {
             let decision = self.engine.decide(std::slice::from_ref(&input));
             assert_eq!(decision.consumed, 1);
@@ -549,14 +552,17 @@ pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
         .expect("a snapshot is plain data")
 }
 
-/// The snapshot that [`snapshot_json`] wrote.
-pub(crate) fn snapshot_from_json(text: &str) -> Snapshot {
+/// The engine that is restored from the snapshot of `engine`, written as JSON and read back.
+pub(crate) fn through_json(engine: &Engine) -> Engine {
+    let text = snapshot_json(&engine.snapshot());
     let (workflows, definitions, executions, jobs) =
-        serde_json::from_str(text).expect("a snapshot reads back");
-    Snapshot {
+        serde_json::from_str(&text).expect("a snapshot reads back");
+    let restored = Engine::restore(Snapshot {
         workflows,
         definitions,
         executions,
         jobs,
-    }
+    });
+    assert_eq!(snapshot_json(&restored.snapshot()), text);
+    restored
 }
