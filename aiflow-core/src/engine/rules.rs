@@ -195,11 +195,11 @@ impl Node {
         match self {
             Self::Operand(index) => {
                 let operand = state.operands.get(*index)?;
-                let oldest = operand
+                let used = operand
                     .pending
                     .front()
-                    .or_else(|| operand.standing.values().min())?;
-                Some(vec![*oldest])
+                    .or_else(|| operand.standing.values().max())?;
+                Some(vec![*used])
             }
             // An empty `all` is refused at submit; here it is never met.
             Self::All(nodes) if nodes.is_empty() => None,

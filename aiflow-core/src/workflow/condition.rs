@@ -13,7 +13,7 @@ use crate::id::{JobName, WorkflowName};
 /// What must have happened for a rule to fire.
 ///
 /// # Consumption
-/// A firing uses the oldest pending event of each operand it needs. An event serves at most one firing of a rule as a `once` operand, and
+/// A firing uses the oldest pending event of each `once` operand it needs, and the newest event that stands of each `repeated` one. An event serves at most one firing of a rule as a `once` operand, and
 /// rules never influence one another. `any` uses one branch and the others keep what they have: the branch that uses the event just
 /// arrived, otherwise that whose oldest used event is oldest, otherwise the first in definition order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

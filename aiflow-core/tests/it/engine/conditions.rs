@@ -219,6 +219,44 @@ fn a_repeated_match_counts_until_its_key_changes() {
     );
 }
 
+#[test]
+fn every_further_match_of_a_repeated_operand_is_a_firing_of_its_own() {
+    check(
+        "train: NONE when model.* repeated",
+        "start | model.a | model.b | model.a",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 model.a
+              train.1 [4] NONE: none
+            5 model.b
+              train.1 [5] NONE: none
+            6 model.a
+              train.1 [6] NONE: none
+        "#]],
+    );
+}
+
+#[test]
+fn a_repeated_operand_says_what_stands_now() {
+    check(
+        "train: NONE when all(model.* repeated, go)",
+        "start | model.a | model.b | go | model.a | go",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            6 go
+              train.1 [5 6] NONE: none
+            8 go
+              train.1 [7 8] NONE: none
+        "#]],
+    );
+}
+
 /// Master: the flags stayed set, so every further event fired.
 #[test]
 fn meet_all_is_used_up_by_the_firing() {
