@@ -93,8 +93,12 @@ impl CompiledRule {
             let Some(used) = self.tree.choose(state, event.offset) else {
                 break;
             };
-            evaluation.firings.push(used.clone());
+            // What stood already has fired when it came; without anything new or anything used up it would fire again without end.
+            let is_new = evaluation.firings.is_empty() && used.contains(&event.offset);
             has_match = consume(state, &used);
+            if is_new || has_match {
+                evaluation.firings.push(used);
+            }
         }
         evaluation
     }
@@ -148,8 +152,7 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
     }
 }
 
-/// Removes the used events from every `once` operand, so that an event serves one firing of the rule. False if there was nothing to remove:
-/// then the same condition would be met again without end.
+/// Removes the used events from every `once` operand, so that an event serves one firing of the rule. False if there was nothing to remove.
 fn consume(state: &mut RuleState, used: &[Offset]) -> bool {
     let mut consumed = false;
     for operand in &mut state.operands {

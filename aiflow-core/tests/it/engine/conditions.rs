@@ -339,6 +339,44 @@ fn sufficient_and_necessary_conditions_do_not_depend_on_their_order() {
 }
 
 #[test]
+fn a_standing_match_is_not_fired_again_by_an_event_it_does_not_need() {
+    check(
+        "train: NONE when any(a repeated, b)",
+        "start | a | b | b",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 a
+              train.1 [4] NONE: none
+            5 b
+              train.1 [5] NONE: none
+            6 b
+              train.1 [6] NONE: none
+        "#]],
+    );
+}
+
+#[test]
+fn a_standing_branch_is_not_fired_again_by_half_of_another_branch() {
+    check(
+        "train: NONE when any(a repeated, all(b, c))",
+        "start | a | b | c",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 a
+              train.1 [4] NONE: none
+            6 c
+              train.1 [5 6] NONE: none
+        "#]],
+    );
+}
+
+#[test]
 fn one_event_may_serve_several_operands() {
     check(
         "train: NONE when all(a, a*)",
