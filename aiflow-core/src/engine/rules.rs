@@ -90,12 +90,13 @@ impl CompiledRule {
             }
         }
         while has_match {
-            let Some(used) = self.tree.choose(state, event.offset) else {
+            let Some(Choice { used, used_up }) = self.tree.choose(state, event.offset) else {
                 break;
             };
             // What stood already has fired when it came; without anything new or anything used up it would fire again without end.
             let is_new = evaluation.firings.is_empty() && used.contains(&event.offset);
-            has_match = consume(state, &used);
+            has_match = !used_up.is_empty();
+            consume(state, &used_up);
             if is_new || has_match {
                 evaluation.firings.push(used);
             }
@@ -152,17 +153,13 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
     }
 }
 
-/// Removes the used events from every `once` operand, so that an event serves one firing of the rule. False if there was nothing to remove.
-fn consume(state: &mut RuleState, used: &[Offset]) -> bool {
-    let mut consumed = false;
+/// Removes events from every `once` operand, so that an event serves one firing of the rule.
+fn consume(state: &mut RuleState, used_up: &[Offset]) {
     for operand in &mut state.operands {
-        let before = operand.pending.len();
         operand
             .pending
-            .retain(|offset| used.binary_search(offset).is_err());
-        consumed |= operand.pending.len() < before;
+            .retain(|offset| used_up.binary_search(offset).is_err());
     }
-    consumed
 }
 
 fn node(condition: &Condition, next: &mut usize) -> Node {
@@ -192,32 +189,58 @@ fn node(condition: &Condition, next: &mut usize) -> Node {
     }
 }
 
+/// The events that a firing would use, oldest first.
+#[derive(Debug, Default)]
+struct Choice {
+    used: Vec<Offset>,
+    /// Those among them that were pending at a `once` operand: the firing uses them up.
+    used_up: Vec<Offset>,
+}
+
+impl Choice {
+    fn join(&mut self, other: Self) {
+        for (mine, others) in [
+            (&mut self.used, other.used),
+            (&mut self.used_up, other.used_up),
+        ] {
+            mine.extend(others);
+            mine.sort_unstable();
+            mine.dedup();
+        }
+    }
+}
+
 impl Node {
-    /// The events that a firing would use now, oldest first; `None` if the condition is not met.
-    fn choose(&self, state: &RuleState, newest: Offset) -> Option<Vec<Offset>> {
+    /// The events that a firing would use now; `None` if the condition is not met.
+    fn choose(&self, state: &RuleState, newest: Offset) -> Option<Choice> {
         match self {
             Self::Operand(index) => {
                 let operand = state.operands.get(*index)?;
-                let used = operand
-                    .pending
-                    .front()
-                    .or_else(|| operand.standing.values().max())?;
-                Some(vec![*used])
+                if let Some(oldest) = operand.pending.front() {
+                    let (used, used_up) = (vec![*oldest], vec![*oldest]);
+                    return Some(Choice { used, used_up });
+                }
+                let standing = operand.standing.values().max()?;
+                let (used, used_up) = (vec![*standing], Vec::new());
+                Some(Choice { used, used_up })
             }
             // An empty `all` is refused at submit; here it is never met.
             Self::All(nodes) if nodes.is_empty() => None,
             Self::All(nodes) => {
-                let mut used = Vec::new();
+                let mut all = Choice::default();
                 for node in nodes {
-                    used.extend(node.choose(state, newest)?);
+                    all.join(node.choose(state, newest)?);
                 }
-                used.sort_unstable();
-                used.dedup();
-                Some(used)
+                Some(all)
             }
             Self::Any(nodes) => {
                 let satisfied = nodes.iter().filter_map(|node| node.choose(state, newest));
-                satisfied.min_by_key(|used| (!used.contains(&newest), used.first().copied()))
+                satisfied.min_by_key(|choice| {
+                    (
+                        !choice.used.contains(&newest),
+                        choice.used.first().copied(),
+                    )
+                })
             }
         }
     }

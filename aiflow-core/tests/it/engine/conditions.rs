@@ -377,6 +377,24 @@ fn a_standing_branch_is_not_fired_again_by_half_of_another_branch() {
 }
 
 #[test]
+fn an_event_used_as_repeated_is_not_used_up_for_a_once_operand() {
+    check(
+        "train: NONE when all(m.* repeated, m.a, go)",
+        "start | m.a | m.a | go | go | go",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            6 go
+              train.1 [4 5 6] NONE: none
+            7 go
+              train.1 [5 7] NONE: none
+        "#]],
+    );
+}
+
+#[test]
 fn one_event_may_serve_several_operands() {
     check(
         "train: NONE when all(a, a*)",
