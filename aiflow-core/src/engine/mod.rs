@@ -129,6 +129,13 @@ impl Engine {
 
     /// Adopts a decision that was committed and returns its commands. Takes the decisions in the order in which they were made.
     pub fn apply(&mut self, decision: Decision) -> Vec<Command> {
+        // Executions first: a version that a new execution is pinned to must not be forgotten when a newer one follows.
+        for (id, execution) in decision.executions {
+            self.state.set_execution(id, execution);
+        }
+        for (id, job) in decision.jobs {
+            self.state.set_job(id, job);
+        }
         for (key, workflow) in decision.workflows {
             self.state.set_workflow(key, workflow);
         }
@@ -136,12 +143,6 @@ impl Engine {
             if let Some(version) = self.state.workflows.get(&key).map(|state| state.version) {
                 self.state.define(&key, version, definition);
             }
-        }
-        for (id, execution) in decision.executions {
-            self.state.set_execution(id, execution);
-        }
-        for (id, job) in decision.jobs {
-            self.state.set_job(id, job);
         }
         decision.commands
     }
