@@ -47,8 +47,9 @@ impl Draft<'_> {
             Control::StopExecution { execution } => {
                 match self.execution(execution).map(|execution| execution.status) {
                     Some(WorkflowStatus::Running) => self.stop_execution(execution),
-                    Some(_) => {}
-                    None => self.refuse(format!("workflow execution {execution} is not running")),
+                    Some(WorkflowStatus::Stopping) => {}
+                    // One that ended earlier in the same decision is as unknown as one that ended before.
+                    _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
             Control::ActOnJob {
