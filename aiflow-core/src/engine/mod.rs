@@ -23,7 +23,7 @@ pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey}
 pub use job::LOSSES_MAX;
 pub use rules::OPERAND_PENDING_MAX;
 use rules::Target;
-use state::{Draft, State, workflow_key};
+use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
 use crate::event::{EVENT_HOPS_MAX, JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
@@ -215,7 +215,8 @@ impl Draft<'_> {
         self.match_rules();
         let is_status =
             event.event_type == JOB_STATUS_CHANGED || event.event_type == WORKFLOW_STATUS_CHANGED;
-        if let Some(execution) = event.context.workflow_execution.filter(|_| is_status) {
+        let is_own = is_status && event.id.starts_with(OWN_EVENT_ID);
+        if let Some(execution) = event.context.workflow_execution.filter(|_| is_own) {
             self.on_announced(execution);
         }
     }

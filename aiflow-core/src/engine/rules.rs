@@ -236,10 +236,7 @@ impl Node {
             Self::Any(nodes) => {
                 let satisfied = nodes.iter().filter_map(|node| node.choose(state, newest));
                 satisfied.min_by_key(|choice| {
-                    (
-                        !choice.used.contains(&newest),
-                        choice.used.first().copied(),
-                    )
+                    (!choice.used.contains(&newest), choice.used.first().copied())
                 })
             }
         }

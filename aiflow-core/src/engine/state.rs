@@ -15,6 +15,9 @@ use crate::id::{JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
+/// With what the ids of the engine's own events begin.
+pub(super) const OWN_EVENT_ID: &str = "aiflow:";
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) workflows: BTreeMap<WorkflowKey, WorkflowState>,
@@ -327,7 +330,11 @@ impl<'a> Draft<'a> {
 
     /// Appends an event of the scheduler's own, caused by the current one.
     pub(super) fn emit(&mut self, mut event: NewEvent) {
-        event.id = format!("aiflow:{}.{}", self.event.offset, count(&mut self.n_events));
+        event.id = format!(
+            "{OWN_EVENT_ID}{}.{}",
+            self.event.offset,
+            count(&mut self.n_events)
+        );
         event.cause = Some(Cause {
             offset: self.event.offset,
             hops: self.event.hops().saturating_add(1),

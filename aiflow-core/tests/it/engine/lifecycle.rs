@@ -418,6 +418,32 @@ fn an_execution_ends_only_after_its_last_status_was_applied() {
     );
 }
 
+/// Only the scheduler's own announcements are counted.
+#[test]
+fn a_status_that_a_user_claims_does_not_end_an_execution() {
+    check(
+        "a: function; b: START when status(a SUCCEEDED)",
+        "start | a started | a ok & @1 wf/a=RUNNING type:JOB_STATUS_CHANGED | b ok",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              launch a#1-1
+            4 a started
+              a#1 RUNNING
+            6 a ok
+              a#1 SUCCEEDED
+            8 a#1 SUCCEEDED
+              b#1 QUEUED by b.1 [8]
+              launch b#1-1
+            9 b ok
+              b#1 SUCCEEDED
+            10 b#1 SUCCEEDED
+              wf#1 SUCCEEDED: a SUCCEEDED, b SUCCEEDED
+        "#]],
+    );
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_with_its_reason() {
     check(
