@@ -379,7 +379,7 @@ pub enum FiringOutcome {
     NotLive,
     /// START or RESTART while another one waits already.
     Merged,
-    /// An earlier rule of the job acted on the same event.
+    /// An earlier rule of the job, or an earlier START rule of the workflow, acted on the same event.
     Superseded,
     /// The chain of causes is longer than its bound.
     TooManyHops,

@@ -14,7 +14,7 @@ mod rules;
 mod state;
 mod workflow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -228,7 +228,9 @@ impl Draft<'_> {
             hits.entry(rule).or_default().push(operand);
         }
         // The first rule of a job that fires on this event acts; the ones after it are superseded.
-        let mut acted: BTreeMap<(WorkflowExecutionId, JobName), ()> = BTreeMap::new();
+        let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
+        // Likewise the first START rule of a workflow.
+        let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
         for (rule_ref, operands) in hits {
             let state = self.state;
             let Some(rule) = state.rule(&rule_ref) else {
@@ -236,7 +238,18 @@ impl Draft<'_> {
             };
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
-                    self.match_workflow_rule(&rule_ref, rule, *action, &operands)
+                    let is_superseded =
+                        *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
+                    let fired = self.match_workflow_rule(
+                        &rule_ref,
+                        rule,
+                        *action,
+                        &operands,
+                        is_superseded,
+                    );
+                    if fired && *action == WorkflowAction::Start {
+                        started.insert(Arc::clone(&rule_ref.workflow));
+                    }
                 }
                 (Target::Job(job, action), Some(version)) => {
                     for execution in self.executions_concerned(&rule_ref.workflow, version) {
@@ -246,10 +259,10 @@ impl Draft<'_> {
                             job,
                             *action,
                             &operands,
-                            acted.contains_key(&(execution, job.clone())),
+                            acted.contains(&(execution, job.clone())),
                         );
                         if fired {
-                            acted.insert((execution, job.clone()), ());
+                            acted.insert((execution, job.clone()));
                         }
                     }
                 }
@@ -340,10 +353,11 @@ impl Draft<'_> {
         rule: &rules::CompiledRule,
         action: WorkflowAction,
         operands: &[usize],
-    ) {
+        is_superseded: bool,
+    ) -> bool {
         let event = self.event;
         let Some(workflow) = self.workflow(&rule_ref.workflow) else {
-            return;
+            return false;
         };
         let project = workflow.project.as_str();
         let matches = |operand: &&usize| {
@@ -353,7 +367,7 @@ impl Draft<'_> {
         };
         let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
         if hits.is_empty() {
-            return;
+            return false;
         }
         let before = workflow.rules.get(&rule.name);
         let mut state = before.cloned().unwrap_or_default();
@@ -367,26 +381,30 @@ impl Draft<'_> {
         if evaluation.is_full {
             self.dead_letter_full(&rule.name, &rule_ref.workflow);
         }
+        let fired = !evaluation.firings.is_empty();
         for events in evaluation.firings {
             let firing = self.firing(Some(rule.name.clone()), events);
-            if self.event.hops() >= EVENT_HOPS_MAX {
-                let outcome = FiringOutcome::TooManyHops;
-                let action = RuleAction::Workflow(action);
-                self.record_firing(
-                    project.clone(),
-                    FiringRecord {
-                        workflow_execution: None,
-                        workflow: name.clone(),
-                        job: None,
-                        firing,
-                        action,
-                        outcome,
-                    },
-                );
+            let outcome = if is_superseded {
+                FiringOutcome::Superseded
+            } else if self.event.hops() >= EVENT_HOPS_MAX {
+                FiringOutcome::TooManyHops
             } else {
                 self.act_on_workflow(&rule_ref.workflow, action, firing);
-            }
+                continue;
+            };
+            self.record_firing(
+                project.clone(),
+                FiringRecord {
+                    workflow_execution: None,
+                    workflow: name.clone(),
+                    job: None,
+                    firing,
+                    action: RuleAction::Workflow(action),
+                    outcome,
+                },
+            );
         }
+        fired
     }
 
     fn dead_letter_full(&mut self, rule: &crate::id::RuleName, of: &str) {

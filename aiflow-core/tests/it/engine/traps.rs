@@ -547,6 +547,29 @@ fn a_new_execution_does_not_see_the_event_that_created_it() {
     );
 }
 
+#[test]
+fn of_two_start_rules_of_a_workflow_the_first_acts() {
+    check(
+        "
+        wf: START when raw
+        wf: START when raw=1
+        train: NONE when x
+        ",
+        "raw=1 | raw=2",
+        expect![[r#"
+            2 raw=1
+              wf#1 RUNNING v1 by wf.1 [2]
+              train#1 QUEUED by start [2]
+              wf.2 [2] START: superseded
+              launch train#1-1
+            4 raw=2
+              wf#2 RUNNING v1 by wf.1 [4]
+              train#2 QUEUED by start [4]
+              launch train#2-1
+        "#]],
+    );
+}
+
 /// Master: rules fired for an ended execution if the event carried its id.
 #[test]
 fn a_finished_execution_never_fires() {
