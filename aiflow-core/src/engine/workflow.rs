@@ -206,7 +206,9 @@ impl Draft<'_> {
             }
             WorkflowAction::Start => FiringOutcome::Disabled,
             WorkflowAction::Stop => {
-                let running = self.running_any_version(key);
+                // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
+                let mut running = self.running_any_version(key);
+                running.retain(|id| id.cause != self.event.offset);
                 let named = self
                     .event
                     .context

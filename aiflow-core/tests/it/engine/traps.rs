@@ -570,6 +570,36 @@ fn of_two_start_rules_of_a_workflow_the_first_acts() {
     );
 }
 
+/// The execution that the event creates is not stopped by the same event.
+#[test]
+fn a_workflow_restarts_on_an_event_that_stops_the_old_and_starts_the_new() {
+    check(
+        "
+        wf: START when raw
+        wf: STOP when raw
+        train: START when go
+        ",
+        "raw | go | raw | train stopped",
+        expect![[r#"
+            2 raw
+              wf#1 RUNNING v1 by wf.1 [2]
+              wf.2 [2] STOP: not_live
+            4 go
+              train#1 QUEUED by train.1 [4]
+              launch train#1-1
+            5 raw
+              wf#1 STOPPING
+              wf#2 RUNNING v1 by wf.1 [5]
+              train#1 STOPPING
+              wf.2 [5] STOP: stopped
+              stop train#1-1
+            7 train stopped
+              wf#1 STOPPED: train STOPPED
+              train#1 STOPPED
+        "#]],
+    );
+}
+
 /// Master: rules fired for an ended execution if the event carried its id.
 #[test]
 fn a_finished_execution_never_fires() {
