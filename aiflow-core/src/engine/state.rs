@@ -328,8 +328,9 @@ impl<'a> Draft<'a> {
         JobExecutionId::new(self.event.offset, count(&mut self.n_jobs))
     }
 
-    /// Appends an event of the scheduler's own, caused by the current one.
-    pub(super) fn emit(&mut self, mut event: NewEvent) {
+    /// Appends an event of the scheduler's own, caused by the current one. At least `behind` causes lie behind it: a report comes from
+    /// outside, but the job that it is about was started by a chain that goes on.
+    pub(super) fn emit(&mut self, mut event: NewEvent, behind: u32) {
         event.id = format!(
             "{OWN_EVENT_ID}{}.{}",
             self.event.offset,
@@ -337,7 +338,7 @@ impl<'a> Draft<'a> {
         );
         event.cause = Some(Cause {
             offset: self.event.offset,
-            hops: self.event.hops().saturating_add(1),
+            hops: self.event.hops().saturating_add(1).max(behind),
         });
         event.time = Some(self.now());
         self.out.events.push(event);

@@ -96,6 +96,7 @@ impl Draft<'_> {
             NewEvent::identified("", SYSTEM_NAMESPACE, &offset)
                 .event_type(CONTROL_REFUSED)
                 .value(reason.as_str()),
+            0,
         );
         self.dead_letter(offset, reason);
     }
@@ -309,10 +310,11 @@ impl Draft<'_> {
                 .value(status.as_str())
                 .sender(execution.workflow.as_str())
                 .for_execution(id);
+        let behind = execution.cause.hops;
         if status.is_terminal() {
-            self.emit(event)
+            self.emit(event, behind)
         } else {
-            self.announce(id, event)
+            self.announce(id, event, behind)
         }
     }
 }

@@ -584,6 +584,25 @@ fn an_event_beyond_the_bound_acts_no_more() {
 }
 
 #[test]
+fn jobs_that_start_each_other_are_stopped_by_the_bound() {
+    let mut world = World::new(
+        "
+        a: START when any(go, status(b SUCCEEDED))
+        b: START when status(a SUCCEEDED)
+        ",
+    );
+    world.play("start | go");
+    for _ in 0..EVENT_HOPS_MAX {
+        world.play("a ok | b ok");
+    }
+    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize);
+    let last = world.decisions.iter().flat_map(|d| &d.firings).last();
+    assert_eq!(last.unwrap().record.outcome, FiringOutcome::TooManyHops);
+    world.play("go");
+    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize + 1);
+}
+
+#[test]
 fn a_restored_world_goes_on_as_before() {
     check(
         "
