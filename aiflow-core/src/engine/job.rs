@@ -174,9 +174,12 @@ impl Draft<'_> {
 
     /// Asks a live job to end; one that waits for its next attempt ends at once.
     pub(super) fn stop_job(&mut self, id: JobExecutionId) {
-        let Some(job) = self.job_mut(id) else { return };
-        match job.status {
+        let Some(status) = self.job(id).map(|job| job.status) else {
+            return;
+        };
+        match status {
             JobStatus::Queued | JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
+                let Some(job) = self.job_mut(id) else { return };
                 job.status = JobStatus::Stopping;
                 job.timer = None;
                 let (attempt, executor) = (job.attempt_id(), job.executor.clone());
@@ -197,6 +200,9 @@ impl Draft<'_> {
 
     /// Cancels the execution that waits for the live one to end.
     pub(super) fn cancel_waiting(&mut self, execution: WorkflowExecutionId, job: &JobName) {
+        if !self.has_waiting(execution, job) {
+            return;
+        }
         if let Some(waiting) = self
             .slot_mut(execution, job)
             .and_then(|slot| slot.waiting.take())

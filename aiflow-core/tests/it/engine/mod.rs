@@ -4,6 +4,7 @@ mod conditions;
 mod determinism;
 mod invariants;
 mod lifecycle;
+mod table;
 mod text;
 mod traps;
 mod world;
