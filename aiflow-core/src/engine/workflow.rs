@@ -12,7 +12,7 @@ use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState,
     WorkflowStatus,
 };
-use crate::id::{JobExecutionId, JobName, RuleName, WorkflowExecutionId};
+use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::workflow::{Completion, Workflow, WorkflowAction};
 
 impl Draft<'_> {
@@ -109,15 +109,23 @@ impl Draft<'_> {
         {
             return;
         }
-        // A rule that stays keeps what it has seen; a rule that went takes it along.
-        let operands = |name: &RuleName| {
-            let rule = definition.rules.iter().find(|rule| rule.name == *name)?;
-            Some(rule.condition.operands(&definition.name).len())
-        };
+        // A rule whose condition stays keeps what it has seen; one that changed or went takes it along.
+        let previous = before
+            .as_ref()
+            .and_then(|state| self.state.definition(key, state.version).cloned());
         let (enabled, mut rules) = before.map_or((true, Default::default()), |state| {
             (state.enabled, state.rules)
         });
-        rules.retain(|name, state| operands(name) == Some(state.operands.len()));
+        rules.retain(|name, _| {
+            let rule_of = |workflow: &Workflow| {
+                let mut rules = workflow.rules.iter();
+                rules.find(|rule| rule.name == *name).cloned()
+            };
+            let then = previous.as_ref().and_then(|then| rule_of(&then.workflow));
+            let now = rule_of(definition);
+            then.zip(now)
+                .is_some_and(|(then, now)| then.condition == now.condition)
+        });
         let (project, name) = (definition.project.clone(), definition.name.clone());
         self.out.workflows.insert(
             Arc::clone(key),

@@ -1000,3 +1000,36 @@ fn a_job_without_start_rule_starts_with_its_execution() {
         "#]],
     );
 }
+
+#[test]
+fn a_rule_of_the_same_name_that_waits_for_other_events_begins_anew() {
+    check(
+        "wf: START [r] when all(a, b); train: NONE when x",
+        "a | submit { wf: START [r] when any(all(c, b), all(a, d)); train: NONE when x } | b | d | c",
+        expect![[r#"
+            6 c
+              wf#1 RUNNING v2 by r [4 6]
+              train#1 QUEUED by start [6]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_of_the_same_name_with_another_action_keeps_what_it_has_seen() {
+    check(
+        "wf: START [r] when all(a, b); train: NONE when x",
+        "a | submit { wf: STOP [r] when all(a, b); train: NONE when x } | start | b",
+        expect![[r#"
+            4 start
+              wf#1 RUNNING v2 by start [4]
+              train#1 QUEUED by start [4]
+              launch train#1-1
+            6 b
+              wf#1 STOPPING
+              train#1 STOPPING
+              r [2 6] STOP: stopped
+              stop train#1-1
+        "#]],
+    );
+}
