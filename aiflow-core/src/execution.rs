@@ -383,6 +383,6 @@ pub enum FiringOutcome {
     Superseded,
     /// The chain of causes is longer than its bound.
     TooManyHops,
-    /// The workflow is disabled.
+    /// The workflow is disabled: the event would have counted for a START rule, and does not.
     Disabled,
 }

@@ -371,7 +371,20 @@ impl Draft<'_> {
         }
         let before = workflow.rules.get(&rule.name);
         let mut state = before.cloned().unwrap_or_default();
-        let evaluation = rule.evaluate(&mut state, &hits, event);
+        // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
+        let is_paused = action == WorkflowAction::Start && !workflow.enabled;
+        let evaluation = if is_paused {
+            let would_count = rule.pass_over(&mut state, &hits, event);
+            rules::Evaluation {
+                firings: would_count
+                    .then(|| vec![event.offset])
+                    .into_iter()
+                    .collect(),
+                is_full: false,
+            }
+        } else {
+            rule.evaluate(&mut state, &hits, event)
+        };
         let (project, name) = (workflow.project.clone(), workflow.name.clone());
         if before.map_or_else(|| has_seen(&state), |before| *before != state)
             && let Some(workflow) = self.workflow_mut(&rule_ref.workflow)
@@ -384,7 +397,9 @@ impl Draft<'_> {
         let fired = !evaluation.firings.is_empty();
         for events in evaluation.firings {
             let firing = self.firing(Some(rule.name.clone()), events);
-            let outcome = if is_superseded {
+            let outcome = if is_paused {
+                FiringOutcome::Disabled
+            } else if is_superseded {
                 FiringOutcome::Superseded
             } else if self.event.hops() >= EVENT_HOPS_MAX {
                 FiringOutcome::TooManyHops

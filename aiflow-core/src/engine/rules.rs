@@ -103,6 +103,22 @@ impl CompiledRule {
         }
         evaluation
     }
+
+    /// Shows `event` to a rule that is paused: no match counts, but what the event contradicts stands no longer. True if it would have counted.
+    pub(super) fn pass_over(&self, state: &mut RuleState, hits: &[usize], event: &Event) -> bool {
+        let mut would_count = false;
+        for &hit in hits {
+            let Some(pattern) = self.operands.get(hit) else {
+                continue;
+            };
+            if pattern.value.holds(&event.value) {
+                would_count = true;
+            } else if let Some(operand) = state.operands.get_mut(hit) {
+                operand.standing.remove(&subject(event));
+            }
+        }
+        would_count
+    }
 }
 
 /// What an event did to a rule.
@@ -130,14 +146,7 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
             Taken::Match
         }
         Life::Repeated => {
-            let subject = [
-                &event.namespace,
-                &event.event_type,
-                &event.sender,
-                &event.key,
-            ]
-            .map(String::as_str)
-            .join("\u{1f}");
+            let subject = subject(event);
             if !holds {
                 operand.standing.remove(&subject);
                 Taken::NoMatch
@@ -151,6 +160,18 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
             }
         }
     }
+}
+
+/// What a `repeated` operand tells apart: namespace, type, sender and key.
+fn subject(event: &Event) -> String {
+    [
+        &event.namespace,
+        &event.event_type,
+        &event.sender,
+        &event.key,
+    ]
+    .map(String::as_str)
+    .join("\u{1f}")
 }
 
 /// Removes events from every `once` operand, so that an event serves one firing of the rule.

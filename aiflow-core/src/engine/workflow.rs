@@ -207,13 +207,9 @@ impl Draft<'_> {
         let Some(state) = self.workflow(key) else {
             return;
         };
-        let (project, workflow, enabled) =
-            (state.project.clone(), state.name.clone(), state.enabled);
+        let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
-            WorkflowAction::Start if enabled => {
-                return self.start_execution(key, firing, &Value::Null);
-            }
-            WorkflowAction::Start => FiringOutcome::Disabled,
+            WorkflowAction::Start => return self.start_execution(key, firing, &Value::Null),
             WorkflowAction::Stop => {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);

@@ -1002,6 +1002,24 @@ fn a_job_without_start_rule_starts_with_its_execution() {
 }
 
 #[test]
+fn events_during_a_pause_do_not_count_and_are_recorded() {
+    check(
+        "wf: START when all(a, b=1 repeated); wf: STOP when kill; train: NONE when x",
+        "b=1 | disable wf | a | x | kill | b=2 | enable wf | a | b=1",
+        expect![[r#"
+            4 a
+              wf.1 [4] START: disabled
+            6 kill
+              wf.2 [6] STOP: not_live
+            10 b=1
+              wf#1 RUNNING v1 by wf.1 [9 10]
+              train#1 QUEUED by start [10]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
 fn a_rule_of_the_same_name_that_waits_for_other_events_begins_anew() {
     check(
         "wf: START [r] when all(a, b); train: NONE when x",
