@@ -4,6 +4,7 @@ mod conditions;
 mod determinism;
 mod invariants;
 mod lifecycle;
+mod model;
 mod table;
 mod text;
 mod traps;
