@@ -99,3 +99,73 @@ fn remove_from(map: &mut BTreeMap<String, Operands>, key: &str, place: &(RuleRef
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::on;
+
+    const RULES: usize = 100_000;
+
+    fn rule(place: usize) -> RuleRef {
+        RuleRef {
+            workflow: "p/wf".into(),
+            version: None,
+            place,
+        }
+    }
+
+    fn filled() -> RuleIndex {
+        let mut index = RuleIndex::default();
+        for place in 0..RULES {
+            index.insert(&rule(place), 0, &on(format!("key-{place}").as_str()));
+        }
+        index
+    }
+
+    #[test]
+    fn one_event_among_100_000_rules_concerns_the_one_it_hits() {
+        let index = filled();
+        let found = index.candidates(&NewEvent::identified("x", "p", "key-4711"));
+        assert_eq!(found, [(rule(4711), 0)]);
+        let none = index.candidates(&NewEvent::identified("x", "p", "key-"));
+        assert!(none.is_empty(), "{none:?}");
+    }
+
+    #[test]
+    fn each_kind_of_pattern_is_found_and_removed() {
+        let patterns = [
+            on("model.wine"),
+            on("model.*"),
+            on("mod*"),
+            on("*").event_type("DEPLOYED"),
+            on("*"),
+            on("other.*"),
+            on("*").event_type("OTHER"),
+        ];
+        let mut index = filled();
+        for (place, pattern) in patterns.iter().enumerate() {
+            index.insert(&rule(place), 1, pattern);
+        }
+        let event = NewEvent::identified("x", "p", "model.wine").event_type("DEPLOYED");
+        let places = |index: &RuleIndex| -> Vec<usize> {
+            let found = index.candidates(&event);
+            found.iter().map(|(rule, _)| rule.place).collect()
+        };
+        assert_eq!(places(&index), [0, 1, 2, 3, 4]);
+        for (place, pattern) in patterns.iter().enumerate() {
+            index.remove(&rule(place), 1, pattern);
+        }
+        assert!(places(&index).is_empty());
+        assert!(index.by_key_prefix.is_empty() && index.by_type.is_empty() && index.any.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_that_ends_within_a_character_of_the_key_is_no_hit() {
+        let mut index = RuleIndex::default();
+        index.insert(&rule(0), 0, &on("a*"));
+        index.insert(&rule(1), 0, &on("ab*"));
+        let found = index.candidates(&NewEvent::identified("x", "p", "a\u{e4}"));
+        assert_eq!(found, [(rule(0), 0)]);
+    }
+}

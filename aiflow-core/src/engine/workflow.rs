@@ -12,7 +12,7 @@ use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState,
     WorkflowStatus,
 };
-use crate::id::{JobExecutionId, JobName, RuleName, WorkflowExecutionId};
+use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::workflow::{Completion, Workflow, WorkflowAction};
 
 impl Draft<'_> {
@@ -109,11 +109,7 @@ impl Draft<'_> {
         {
             return;
         }
-        // A rule that waits for the same as before keeps what it has seen; one that changed or went takes it along.
-        let operands = |definition: &Workflow, name: &RuleName| {
-            let rule = definition.rules.iter().find(|rule| rule.name == *name)?;
-            Some(rule.condition.operands(&definition.name))
-        };
+        // A rule whose condition stays keeps what it has seen; one that changed or went takes it along.
         let previous = before
             .as_ref()
             .and_then(|state| self.state.definition(key, state.version).cloned());
@@ -121,10 +117,14 @@ impl Draft<'_> {
             (state.enabled, state.rules)
         });
         rules.retain(|name, _| {
-            previous.as_ref().is_some_and(|previous| {
-                let operands_now = operands(definition, name);
-                operands_now.is_some() && operands_now == operands(&previous.workflow, name)
-            })
+            let rule_of = |workflow: &Workflow| {
+                let mut rules = workflow.rules.iter();
+                rules.find(|rule| rule.name == *name).cloned()
+            };
+            let then = previous.as_ref().and_then(|then| rule_of(&then.workflow));
+            let now = rule_of(definition);
+            then.zip(now)
+                .is_some_and(|(then, now)| then.condition == now.condition)
         });
         let (project, name) = (definition.project.clone(), definition.name.clone());
         self.out.workflows.insert(

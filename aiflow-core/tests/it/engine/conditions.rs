@@ -1,8 +1,14 @@
 //! Conditions: which events satisfy a rule, and which does a firing use up? With the traps of the original's evaluation, each done right.
 
+use aiflow_core::engine::{Input, OPERAND_PENDING_MAX};
+use aiflow_core::event::{Event, NewEvent};
+use aiflow_core::id::Offset;
+use aiflow_core::time::Timestamp;
+use aiflow_core::workflow::{Condition, all, any, start};
 use expect_test::expect;
 
-use super::text::check;
+use super::text::{PROJECT, check, parse_rules};
+use super::world::World;
 
 /// Original: an event with the time of the last firing never counted.
 #[test]
@@ -544,4 +550,53 @@ fn upstreams_must_all_succeed_anew_for_another_firing() {
               c.1 [15 18] NONE: none
         "#]],
     );
+}
+
+/// Original: MEET_ALL of nothing was always met.
+#[test]
+fn an_empty_condition_is_refused() {
+    for condition in [all::<Condition>([]), any::<Condition>([])] {
+        let mut workflow = parse_rules("train: START when a").remove(0);
+        workflow.control_edges[0].rule = start(condition.clone());
+        let problems = workflow.check();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("empty all or any"));
+    }
+}
+
+#[test]
+fn an_event_that_finds_its_operand_full_is_a_dead_letter() {
+    let mut world = World::new("train: NONE when all(a, b)");
+    world.play("start");
+    let first = world.log.len() as u64 + 1;
+    let input = |offset: u64, key: &str| {
+        Input::from(Event {
+            offset: Offset(offset),
+            recorded: Timestamp::EPOCH,
+            body: NewEvent::identified(format!("n{offset}"), PROJECT, key),
+        })
+    };
+    let room = OPERAND_PENDING_MAX as u64;
+    let fill: Vec<Input> = (first..first + room)
+        .map(|offset| input(offset, "a"))
+        .collect();
+    let decision = world.engine.decide(&fill);
+    assert_eq!(decision.dead_letters, []);
+    world.engine.apply(decision);
+    let decision = world
+        .engine
+        .decide(&[input(first + room, "a"), input(first + room + 1, "b")]);
+    let reasons: Vec<&str> = decision
+        .dead_letters
+        .iter()
+        .map(|l| l.reason.as_str())
+        .collect();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(
+        reasons[0].ends_with("already holds 10000 events"),
+        "{reasons:?}"
+    );
+    assert_eq!(decision.dead_letters[0].offset, Offset(first + room));
+    let used = &decision.firings[0].record.firing.events;
+    assert_eq!(used, &[Offset(first), Offset(first + room + 1)]);
 }

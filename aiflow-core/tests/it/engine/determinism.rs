@@ -1,12 +1,13 @@
 //! The same log gives the same decisions: again, in batches of any size, and from a snapshot half-way.
 
+use std::collections::BTreeMap;
+
 use aiflow_core::engine::{Command, DeadLetter, Decision, Engine, Input, NewFiring};
 use aiflow_core::event::NewEvent;
 use aiflow_core::execution::{JobExecution, WorkflowExecution, WorkflowState};
 use aiflow_core::id::{JobExecutionId, WorkflowExecutionId};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::collections::BTreeMap;
 
 use super::world::{World, snapshot_json};
 
@@ -220,7 +221,7 @@ fn a_start_and_a_newer_version_in_one_batch_keep_both() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_history_gives_the_same_trace(history in a_history()) {

@@ -211,8 +211,8 @@ fn every_report_action_and_timer_in_every_status() {
     );
     expect![[r#"
         INIT
-          STOP: STOPPED, the old one STOPPING
-          stop execution: STOPPED, the old one STOPPING
+          STOP: STOPPED
+          stop execution: STOPPED
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, timer, START, RESTART, NONE
         QUEUED
           started: RUNNING
@@ -279,11 +279,10 @@ fn every_report_action_and_timer_in_every_status() {
           lost: STOPPED
           stopped: STOPPED
           timedout: STOPPED
-          START: STOPPING, a new one INIT
-          STOP: STOPPING
-          RESTART: STOPPING, a new one INIT
-          stop execution: STOPPING
-          nothing: started, ready, timer, NONE
+          START: unchanged, a new one INIT
+          RESTART: unchanged, a new one INIT
+          stop execution: unchanged
+          nothing: started, ready, timer, STOP, NONE
         SUCCEEDED
           START: unchanged, a new one QUEUED, launch 1
           RESTART: unchanged, a new one QUEUED, launch 1

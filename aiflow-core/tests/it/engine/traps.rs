@@ -1000,3 +1000,54 @@ fn a_job_without_start_rule_starts_with_its_execution() {
         "#]],
     );
 }
+
+#[test]
+fn events_during_a_pause_do_not_count_and_are_recorded() {
+    check(
+        "wf: START when all(a, b=1 repeated); wf: STOP when kill; train: NONE when x",
+        "b=1 | disable wf | a | x | kill | b=2 | enable wf | a | b=1",
+        expect![[r#"
+            4 a
+              wf.1 [4] START: disabled
+            6 kill
+              wf.2 [6] STOP: not_live
+            10 b=1
+              wf#1 RUNNING v1 by wf.1 [9 10]
+              train#1 QUEUED by start [10]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_of_the_same_name_that_waits_for_other_events_begins_anew() {
+    check(
+        "wf: START [r] when all(a, b); train: NONE when x",
+        "a | submit { wf: START [r] when any(all(c, b), all(a, d)); train: NONE when x } | b | d | c",
+        expect![[r#"
+            6 c
+              wf#1 RUNNING v2 by r [4 6]
+              train#1 QUEUED by start [6]
+              launch train#1-1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_of_the_same_name_with_another_action_keeps_what_it_has_seen() {
+    check(
+        "wf: START [r] when all(a, b); train: NONE when x",
+        "a | submit { wf: STOP [r] when all(a, b); train: NONE when x } | start | b",
+        expect![[r#"
+            4 start
+              wf#1 RUNNING v2 by start [4]
+              train#1 QUEUED by start [4]
+              launch train#1-1
+            6 b
+              wf#1 STOPPING
+              train#1 STOPPING
+              r [2 6] STOP: stopped
+              stop train#1-1
+        "#]],
+    );
+}
