@@ -20,10 +20,15 @@ pub(crate) fn memory() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(Arc::new(SystemClock)))
 }
 
+/// A handle on `memory`, in project `wine`.
+pub(crate) fn handle_of(memory: &Arc<MemoryStore>) -> AiFlow {
+    let store = Arc::<MemoryStore>::clone(memory);
+    let bus = Arc::<MemoryStore>::clone(memory);
+    AiFlow::new(store, bus).unwrap().project("wine").unwrap()
+}
+
 pub(crate) fn aiflow() -> AiFlow {
-    let memory = memory();
-    let flow = AiFlow::new(memory.clone(), memory).unwrap();
-    flow.project("wine").unwrap()
+    handle_of(&memory())
 }
 
 fn workflow(flow: &AiFlow, job: &str) -> Workflow {
@@ -311,6 +316,9 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
         error.to_string().contains("workflow quality is not known"),
         "{error}"
     );
-    assert_eq!(flow.dead_letters(10).await.unwrap(), [letter.clone()]);
+    assert_eq!(
+        flow.dead_letters(10).await.unwrap(),
+        std::slice::from_ref(&letter)
+    );
     assert_eq!(flow.dead_letter(id.cause).await.unwrap(), Some(letter));
 }

@@ -4,6 +4,7 @@
 
 mod client;
 mod engine;
+mod function;
 mod graph;
 mod memory;
 mod meta;
