@@ -20,4 +20,4 @@ pub use environment::{ENV_ALLOWED, PARAMS_BYTES_MAX};
 pub use events::{EVENT_LINE_BYTES_MAX, EVENT_LINES_BATCH_MAX, JOB_EVENT_REJECTED};
 pub use executor::ProcessExecutor;
 pub use options::ProcessOptions;
-pub use spec::{ARGS_MAX, Limits, ProcessSpec, process, shell};
+pub use spec::{ARGS_MAX, Limits, PROCESS_EXECUTOR, ProcessSpec, process, shell};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use aiflow_core::graph::{AiNode, operation};
 use aiflow_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +70,9 @@ impl Limits {
     }
 }
 
+/// Name under which jobs ask for this executor.
+pub const PROCESS_EXECUTOR: &str = "process";
+
 /// A job that runs a program with arguments, without a shell.
 pub fn process<I, S>(argv: I) -> ProcessSpec
 where
@@ -109,6 +113,12 @@ impl ProcessSpec {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// An AI node that runs this, by the executor registered as `process`: add it to a graph.
+    #[must_use]
+    pub fn node(&self) -> AiNode {
+        operation(PROCESS_EXECUTOR, self.to_spec())
     }
 
     /// The specification as JSON: the `spec` of a job. A path that is not UTF-8 is written with replacement characters.
@@ -165,6 +175,12 @@ impl ProcessSpec {
             (None, Some((program, args))) => (program, args.iter().map(String::as_str).collect()),
             (None, None) => ("", Vec::new()),
         }
+    }
+}
+
+impl From<ProcessSpec> for AiNode {
+    fn from(spec: ProcessSpec) -> Self {
+        spec.node()
     }
 }
 

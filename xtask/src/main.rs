@@ -85,7 +85,6 @@ fn test() -> Outcome {
         &docs,
     )?;
     sim(&["--seeds", "5000"])?;
-    kill_loop(&["--kills", "50"])?;
     cargo("tests", &["test", "--workspace", "--all-features"], &[])
 }
 
@@ -120,16 +119,7 @@ fn sim(arguments: &[&str]) -> Outcome {
 }
 
 fn kill_loop(arguments: &[&str]) -> Outcome {
-    let run = [
-        "run",
-        "--quiet",
-        "--package",
-        "aiflow-testkit",
-        "--bin",
-        "aiflow-kill-loop",
-        "--",
-    ];
-    cargo("kill loop", &[&run, arguments].concat(), &[])
+    cargo("kill loop", &[&["test", "--package", "aiflow", "--test", "kill_loop", "--"], arguments].concat(), &[])
 }
 
 fn bench(arguments: &[&str]) -> Outcome {
