@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::control::Control;
-use aiflow_core::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE};
+use aiflow_core::control::{CONTROL_REFUSED, Control};
+use aiflow_core::event::{
+    EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED,
+};
 use aiflow_core::execution::{Firing, WorkflowExecution, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
@@ -269,7 +271,11 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
 async fn set_status(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) {
     let batch = Batch::at(Timestamp::EPOCH)
         .put(workflow_execution_put(&execution(flow, id, status)))
-        .event(flow.event("quality").event_type("CHANGED"));
+        .event(
+            flow.event("quality")
+                .event_type(WORKFLOW_STATUS_CHANGED)
+                .for_execution(id),
+        );
     flow.store().commit(batch).await.unwrap();
 }
 
@@ -296,6 +302,22 @@ async fn a_wait_ends_with_the_execution() {
 }
 
 #[tokio::test]
+async fn a_wait_goes_on_though_the_log_was_trimmed() {
+    let flow = aiflow();
+    let id = flow.start("quality", Value::Null).await.unwrap();
+    let waiting = {
+        let flow = flow.clone();
+        tokio::spawn(async move { flow.wait(id).await.unwrap() })
+    };
+    tokio::task::yield_now().await;
+    set_status(&flow, id, WorkflowStatus::Running).await;
+    set_status(&flow, id, WorkflowStatus::Succeeded).await;
+    let end = flow.head().await.unwrap();
+    flow.bus().trim(end).await.unwrap();
+    assert_eq!(waiting.await.unwrap().status, WorkflowStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn a_wait_for_a_refused_start_tells_the_reason() {
     let flow = aiflow();
     let id = flow.start("quality", Value::Null).await.unwrap();
@@ -309,7 +331,7 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
     };
     let batch = Batch::at(Timestamp::EPOCH)
         .put(dead_letter_put(id.cause.to_string(), &letter))
-        .event(flow.event("refused"));
+        .event(NewEvent::new(SYSTEM_NAMESPACE, id.cause.to_string()).event_type(CONTROL_REFUSED));
     flow.store().commit(batch).await.unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
