@@ -73,11 +73,21 @@ impl AiFlow {
     /// # Errors
     /// `Invalid`, with the scheduler's reason, if the start was refused; others are those of the store and the log.
     pub async fn wait(&self, execution: WorkflowExecutionId) -> Result<WorkflowExecution> {
-        self.wait_until(execution, |execution| execution.status.is_terminal())
-            .await
+        let mut ticket = self.0.waits.ticket(execution, self.head().await?);
+        loop {
+            ticket.forget();
+            if let Some(now) = self.started(execution).await?
+                && now.status.is_terminal()
+            {
+                return Ok(now);
+            }
+            ticket.news(&**self.bus()).await?;
+        }
     }
 
     /// Waits until `predicate` holds for a workflow execution and returns it; it is looked at whenever the log has grown.
+    ///
+    /// For the end of an execution [`wait`](Self::wait) is cheaper.
     ///
     /// # Errors
     /// As [`wait`](Self::wait). `Invalid` also if it ends without the predicate having held.
@@ -86,16 +96,10 @@ impl AiFlow {
         execution: WorkflowExecutionId,
         mut predicate: impl FnMut(&WorkflowExecution) -> bool + Send,
     ) -> Result<WorkflowExecution> {
-        let keys = [
-            workflow_execution_key(execution),
-            dead_letter_key(execution.cause),
-        ];
         loop {
             // The head is taken before the records are read: whatever changes them afterwards also lies after the head.
             let head = self.head().await?;
-            let found = self.store().get(&keys).await?;
-            if let Some(Some(record)) = found.first() {
-                let now: WorkflowExecution = body_of(record)?;
+            if let Some(now) = self.started(execution).await? {
                 if predicate(&now) {
                     return Ok(now);
                 }
@@ -107,15 +111,28 @@ impl AiFlow {
                     .with("execution", execution)
                     .with("status", now.status));
                 }
-            } else if let Some(Some(record)) = found.get(1) {
-                let letter: DeadLetter = body_of(record)?;
-                return Err(Error::invalid(
-                    "start",
-                    format!("the scheduler refused: {}", letter.reason),
-                )
-                .with("execution", execution));
             }
             self.bus().wait(head).await?;
+        }
+    }
+
+    /// An execution; `None` if it was not started yet, an error if it never will be.
+    async fn started(&self, execution: WorkflowExecutionId) -> Result<Option<WorkflowExecution>> {
+        let keys = [
+            workflow_execution_key(execution),
+            dead_letter_key(execution.cause),
+        ];
+        let mut found = self.store().get(&keys).await?.into_iter();
+        if let Some(record) = found.next().flatten() {
+            return body_of(&record).map(Some);
+        }
+        match found.next().flatten() {
+            None => Ok(None),
+            Some(record) => {
+                let letter: DeadLetter = body_of(&record)?;
+                let message = format!("the scheduler refused: {}", letter.reason);
+                Err(Error::invalid("start", message).with("execution", execution))
+            }
         }
     }
 

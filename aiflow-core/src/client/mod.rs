@@ -6,6 +6,7 @@
 mod events;
 mod executions;
 mod listener;
+mod waits;
 mod workflows;
 
 use std::sync::Arc;
@@ -54,6 +55,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     project: ProjectName,
     origin: Option<Origin>,
+    /// Shared by all handles that come from one.
+    waits: Arc<waits::Waits>,
 }
 
 /// The job that speaks through a handle.
@@ -85,6 +88,7 @@ impl AiFlow {
             clock: Arc::new(SystemClock),
             project: ProjectName::parse(DEFAULT_PROJECT)?,
             origin: None,
+            waits: Arc::default(),
         })))
     }
 
@@ -101,6 +105,7 @@ impl AiFlow {
             clock,
             project: origin.identity.project.clone(),
             origin: Some(origin),
+            waits: Arc::default(),
         }))
     }
 

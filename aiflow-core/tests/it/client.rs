@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::control::Control;
-use aiflow_core::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE};
+use aiflow_core::control::{CONTROL_REFUSED, Control};
+use aiflow_core::event::{
+    EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED,
+};
 use aiflow_core::execution::{Firing, WorkflowExecution, WorkflowStatus};
-use aiflow_core::id::{ExecutorName, JobName, Offset, WorkflowExecutionId, WorkflowName};
+use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions};
+use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::records::{DeadLetter, dead_letter_put, workflow_execution_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::{SystemClock, Timestamp};
-use aiflow_core::workflow::{Completion, Job, Workflow};
+use aiflow_core::workflow::{Completion, ControlEdge, Job, Workflow, on, start};
 use aiflow_core::{ErrorKind, bus::EventBus};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -268,7 +271,11 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
 async fn set_status(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) {
     let batch = Batch::at(Timestamp::EPOCH)
         .put(workflow_execution_put(&execution(flow, id, status)))
-        .event(flow.event("quality").event_type("CHANGED"));
+        .event(
+            flow.event("quality")
+                .event_type(WORKFLOW_STATUS_CHANGED)
+                .for_execution(id),
+        );
     flow.store().commit(batch).await.unwrap();
 }
 
@@ -295,6 +302,22 @@ async fn a_wait_ends_with_the_execution() {
 }
 
 #[tokio::test]
+async fn a_wait_goes_on_though_the_log_was_trimmed() {
+    let flow = aiflow();
+    let id = flow.start("quality", Value::Null).await.unwrap();
+    let waiting = {
+        let flow = flow.clone();
+        tokio::spawn(async move { flow.wait(id).await.unwrap() })
+    };
+    tokio::task::yield_now().await;
+    set_status(&flow, id, WorkflowStatus::Running).await;
+    set_status(&flow, id, WorkflowStatus::Succeeded).await;
+    let end = flow.head().await.unwrap();
+    flow.bus().trim(end).await.unwrap();
+    assert_eq!(waiting.await.unwrap().status, WorkflowStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn a_wait_for_a_refused_start_tells_the_reason() {
     let flow = aiflow();
     let id = flow.start("quality", Value::Null).await.unwrap();
@@ -308,7 +331,7 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
     };
     let batch = Batch::at(Timestamp::EPOCH)
         .put(dead_letter_put(id.cause.to_string(), &letter))
-        .event(flow.event("refused"));
+        .event(NewEvent::new(SYSTEM_NAMESPACE, id.cause.to_string()).event_type(CONTROL_REFUSED));
     flow.store().commit(batch).await.unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -321,4 +344,110 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
         std::slice::from_ref(&letter)
     );
     assert_eq!(flow.dead_letter(id.cause).await.unwrap(), Some(letter));
+}
+
+/// `produce` starts with the execution and publishes; `consume` starts when both of its events were seen.
+fn two_jobs(flow: &AiFlow) -> Workflow {
+    let mut workflow = workflow(flow, "produce");
+    workflow.jobs.push(workflow.jobs[0].clone());
+    workflow.jobs[1].name = JobName::parse("consume").unwrap();
+    for job in &mut workflow.jobs {
+        let node = NodeName::parse(job.name.as_str()).unwrap();
+        let spec = FunctionSpec::single(node, job.name.as_str());
+        job.spec = serde_json::to_value(spec).unwrap();
+    }
+    workflow.control_edges.push(ControlEdge {
+        job: JobName::parse("consume").unwrap(),
+        rule: start(on("a").and(on("b"))),
+    });
+    workflow
+}
+
+fn two_functions() -> Functions {
+    Functions::new()
+        .register("produce", |ctx, _: Value| async move {
+            for key in ["a", "noise", "b"] {
+                ctx.publish(ctx.event(key)).await?;
+            }
+            Ok(())
+        })
+        .register(
+            "consume",
+            |ctx, _: Value| async move { Ok(ctx.events().len()) },
+        )
+}
+
+#[tokio::test]
+async fn a_job_is_explained_by_exactly_the_events_that_started_it() {
+    let flow = aiflow();
+    let scheduler = flow
+        .scheduler()
+        .executor("function", FunctionExecutor::new(two_functions()))
+        .start()
+        .unwrap();
+    flow.submit(&two_jobs(&flow)).await.unwrap();
+    let id = flow.start("quality", Value::Null).await.unwrap();
+    let ended = flow.wait(id).await.unwrap();
+    assert_eq!(ended.status, WorkflowStatus::Succeeded);
+
+    let jobs = flow.job_executions(id).await.unwrap();
+    let names: Vec<&str> = jobs.iter().map(|job| job.job.as_str()).collect();
+    assert_eq!(names, ["produce", "consume"]);
+    assert_eq!(jobs[1].output(), Some(&json!(2)));
+    let why = flow.explain(jobs[1].id).await.unwrap();
+    let keys: Vec<&str> = why.iter().map(|event| event.key.as_str()).collect();
+    assert_eq!(keys, ["a", "b"]);
+    assert!(
+        why.iter()
+            .all(|event| event.context.attempt == Some(jobs[0].attempt_id()))
+    );
+    let version = flow.workflow("quality").await.unwrap().unwrap().version;
+    assert_eq!(version, 1);
+    assert_eq!(flow.workflows().await.unwrap().len(), 1);
+    scheduler.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_of_an_unknown_workflow_is_refused_with_the_reason() {
+    let flow = aiflow();
+    let scheduler = flow.scheduler().start().unwrap();
+    let id = flow.start("nothing", Value::Null).await.unwrap();
+    let error = flow.wait(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("nothing"), "{error}");
+    assert_eq!(flow.dead_letters(10).await.unwrap().len(), 1);
+    scheduler.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_waits_at_once_all_end() {
+    const WAITS: usize = 200;
+    let flow = aiflow();
+    let scheduler = flow
+        .scheduler()
+        .executor("function", FunctionExecutor::new(two_functions()))
+        .start()
+        .unwrap();
+    flow.submit(&two_jobs(&flow)).await.unwrap();
+    let mut waits = JoinSet::new();
+    for n in 0..WAITS {
+        let flow = flow.clone();
+        waits.spawn(async move {
+            let id = flow.start("quality", Value::Null).await.unwrap();
+            if n % 3 == 0 {
+                // A wait that is given up leaves the others as they are.
+                let given_up = flow.wait(id);
+                tokio::select! {
+                    biased;
+                    ended = given_up => return ended.unwrap().status,
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            flow.wait(id).await.unwrap().status
+        });
+    }
+    for status in waits.join_all().await {
+        assert_eq!(status, WorkflowStatus::Succeeded);
+    }
+    scheduler.shutdown().await.unwrap();
 }
