@@ -166,12 +166,16 @@ pub(crate) async fn probe(path: &Path, options: &SqliteOptions) -> Result<Conn> 
 
 /// Opens the one write connection.
 pub(crate) async fn writer(path: &Path, options: &SqliteOptions) -> Result<Conn> {
-    let connect = common(path, options)
+    let mut connect = common(path, options)
         .pragma("journal_mode", "wal")
         .pragma("synchronous", options.synchronous.pragma().to_string())
         .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())
         .pragma("journal_size_limit", WAL_BYTES_KEPT.to_string())
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
+    if let Some(pages) = options.pages_max() {
+        // Not read back: a file that is larger already keeps its size as its limit.
+        connect = connect.pragma("max_page_count", pages.to_string());
+    }
     let mut conn = open(connect).await?;
     check_version(&mut conn).await?;
     let pages = i64::from(options.checkpoint_pages);

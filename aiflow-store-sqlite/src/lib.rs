@@ -14,6 +14,8 @@
 mod apply;
 mod connect;
 mod error;
+#[cfg(test)]
+mod explain;
 mod lease;
 mod options;
 mod plan;

@@ -13,6 +13,10 @@ pub const SCHEMES: &[&str] = &["sqlite"];
 /// The most readers, and the longest write queue, that can be asked for.
 const READERS_MAX: usize = 64;
 const QUEUE_MAX: usize = 65_536;
+/// The smallest limit of the file: the tables and some room.
+const FILE_BYTES_MIN: u64 = 1024 * 1024;
+/// Bytes of a page, the default of SQLite.
+const PAGE_BYTES: u64 = 4_096;
 /// SQLite counts the timeout in an `int` of milliseconds.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 
@@ -65,6 +69,8 @@ pub struct SqliteOptions {
     pub write_queue: usize,
     /// Pages of 4 KiB in the write-ahead log after which it is copied into the file, at least 100.
     pub checkpoint_pages: u32,
+    /// The most bytes of the file, at least 1 MiB; writes beyond it are refused as `Full`. The disk is the limit if `None`.
+    pub file_bytes_max: Option<u64>,
 }
 
 impl Default for SqliteOptions {
@@ -75,6 +81,7 @@ impl Default for SqliteOptions {
             readers: 4,
             write_queue: 1_024,
             checkpoint_pages: 4_000,
+            file_bytes_max: None,
         }
     }
 }
@@ -93,10 +100,20 @@ impl SqliteOptions {
             format!("write_queue must be 1 to {QUEUE_MAX}")
         } else if self.checkpoint_pages < 100 {
             "checkpoint_pages must be at least 100".to_owned()
+        } else if self
+            .file_bytes_max
+            .is_some_and(|bytes| bytes < FILE_BYTES_MIN)
+        {
+            format!("file_bytes_max must be at least {FILE_BYTES_MIN}")
         } else {
             return Ok(());
         };
         Err(Error::invalid("open", problem))
+    }
+
+    /// The value of `PRAGMA max_page_count`.
+    pub(crate) fn pages_max(&self) -> Option<u64> {
+        self.file_bytes_max.map(|bytes| bytes / PAGE_BYTES)
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
@@ -218,6 +235,7 @@ mod tests {
             "sqlite://a?synchronous=off",
             "sqlite://a?sync=full",
             "sqlite://a?readers=0",
+            "sqlite://a?file_bytes_max=4096",
             "sqlite://a?busy_timeout_ms=99999999",
             "sqlite://a%2",
             "sqlite://a%zz",

@@ -239,11 +239,14 @@ pub(crate) fn relations(query: &RelationQuery) -> Result<Statement> {
             conditions.push(format!("{column}={}", bind(&mut args, value)));
         }
     }
-    // The columns that are not given vary within the pages.
-    let varying: Vec<&str> = order
+    // The columns that are not given vary within the pages. If all are given there is one row, and nothing behind it.
+    let mut varying: Vec<&str> = order
         .into_iter()
         .filter(|column| equal(column).is_none())
         .collect();
+    if varying.is_empty() {
+        varying = order.to_vec();
+    }
     if let Some(token) = &query.after {
         let last: [String; 5] =
             serde_json::from_str(&token.0).map_err(|_| wrong_token("relations"))?;
@@ -253,16 +256,11 @@ pub(crate) fn relations(query: &RelationQuery) -> Result<Statement> {
                 .and_then(|position| last.get(position))
                 .map_or("", String::as_str)
         };
-        if varying.is_empty() {
-            // The one row was on the page before.
-            conditions.push("0".to_owned());
-        } else {
-            let places: Vec<String> = varying
-                .iter()
-                .map(|column| bind(&mut args, value(column)))
-                .collect();
-            conditions.push(format!("({})>({})", varying.join(","), places.join(",")));
-        }
+        let places: Vec<String> = varying
+            .iter()
+            .map(|column| bind(&mut args, value(column)))
+            .collect();
+        conditions.push(format!("({})>({})", varying.join(","), places.join(",")));
     }
     let condition = if conditions.is_empty() {
         "1".to_owned()

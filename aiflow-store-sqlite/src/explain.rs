@@ -1,0 +1,156 @@
+//! Query plans: is every question about the log and the records answered by an index?
+
+use aiflow_core::event::EventFilter;
+use aiflow_core::id::Offset;
+use aiflow_core::store::{PageToken, Query, RecordKey, RelationQuery};
+use sqlx::Row;
+
+use crate::connect::{self, Conn};
+use crate::options::SqliteOptions;
+use crate::sql::{self, Args, Bulk};
+use crate::{query, schema};
+
+async fn empty_store() -> (tempfile::TempDir, Conn) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    connect::prepare_path(&path).unwrap();
+    let options = SqliteOptions::default();
+    let mut conn = connect::writer(&path, &options).await.unwrap();
+    schema::migrate(&mut conn).await.unwrap();
+    (folder, conn)
+}
+
+async fn plan(conn: &mut Conn, sql: &str) -> Vec<String> {
+    let explain = format!("EXPLAIN QUERY PLAN {sql}");
+    let rows = conn.rows(explain, Args::default()).await.unwrap();
+    rows.iter()
+        .map(|row| row.get::<String, _>("detail"))
+        .collect()
+}
+
+/// Fails if the statement walks through a whole table of ours, or sorts more than one page.
+async fn assert_indexed(conn: &mut Conn, sql: &str) {
+    let plan = plan(conn, sql).await;
+    for table in ["event", "record", "relation", "r", "lease"] {
+        let walks = plan.iter().any(|step| {
+            let mut words = step.split(' ');
+            words.next() == Some("SCAN") && words.next() == Some(table)
+        });
+        assert!(!walks, "{sql}\n{plan:#?}");
+    }
+    assert!(!plan.is_empty(), "{sql}");
+}
+
+fn every_query() -> Vec<Query> {
+    let mut queries = Vec::new();
+    for bits in 0_u32..32 {
+        let mut query = Query::kind("job_execution");
+        if bits & 1 != 0 {
+            query = query.project("wine");
+        }
+        if bits & 2 != 0 {
+            query = query.parent("1.0");
+        }
+        if bits & 4 != 0 {
+            query = query.name("train");
+        }
+        if bits & 8 != 0 {
+            query = query.states(["RUNNING", "QUEUED"]);
+        }
+        if bits & 16 != 0 {
+            query = query.newest_first();
+        }
+        queries.push(query.clone().after(Some(PageToken("7".to_owned()))));
+        queries.push(query);
+    }
+    queries
+}
+
+#[tokio::test]
+async fn every_query_for_records_uses_an_index() {
+    let (_folder, mut conn) = empty_store().await;
+    for query in every_query() {
+        let statement = query::records(&query).unwrap();
+        assert_indexed(&mut conn, &statement.sql).await;
+        let inner = statement.sql.contains("INDEXED BY record_");
+        assert!(inner, "{}", statement.sql);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_one_state_is_not_sorted() {
+    let (_folder, mut conn) = empty_store().await;
+    let one = Query::kind("job_execution").states(["RUNNING"]);
+    let inner = "SELECT seq FROM record INDEXED BY record_state WHERE kind=?1 AND seq>?3 AND state=?4 ORDER BY seq LIMIT ?2";
+    let statement = query::records(&one).unwrap();
+    assert!(statement.sql.contains("record_state"));
+    let steps = plan(&mut conn, inner).await;
+    assert!(
+        !steps.iter().any(|step| step.contains("TEMP B-TREE")),
+        "{steps:#?}"
+    );
+}
+
+#[tokio::test]
+async fn reads_of_the_log_use_its_order() {
+    let (_folder, mut conn) = empty_store().await;
+    for filter in [
+        EventFilter::all(),
+        EventFilter::all().namespace("wine").key("model.*"),
+    ] {
+        let statement = query::events(Offset(9), &filter, 100);
+        assert_indexed(&mut conn, &statement.sql).await;
+        let steps = plan(&mut conn, &statement.sql).await;
+        assert!(
+            !steps.iter().any(|step| step.contains("TEMP B-TREE")),
+            "{steps:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_query_for_relations_uses_an_index() {
+    let (_folder, mut conn) = empty_store().await;
+    let key = || Some(RecordKey::new("job_execution", "1.0"));
+    for bits in 1_u32..8 {
+        let query = RelationQuery {
+            kind: (bits & 1 != 0).then(|| "read".to_owned()),
+            from: key().filter(|_| bits & 2 != 0),
+            to: key().filter(|_| bits & 4 != 0),
+            ..RelationQuery::default()
+        };
+        let statement = query::relations(&query).unwrap();
+        assert_indexed(&mut conn, &statement.sql).await;
+        let next = RelationQuery {
+            after: Some(PageToken("[\"a\",\"b\",\"c\",\"d\",\"e\"]".to_owned())),
+            ..query
+        };
+        let statement = query::relations(&next).unwrap();
+        assert_indexed(&mut conn, &statement.sql).await;
+    }
+}
+
+#[tokio::test]
+async fn every_statement_over_rows_uses_an_index() {
+    let (_folder, mut conn) = empty_store().await;
+    let all = [
+        Bulk::InsertPlainEvents,
+        Bulk::InsertEvents,
+        Bulk::AppendPlainEvents,
+        Bulk::AppendEvents,
+        Bulk::FindEvents,
+        Bulk::GetRecords,
+        Bulk::FindRecords,
+        Bulk::InsertRecords,
+        Bulk::UpdateRecords,
+        Bulk::MoveRecords,
+        Bulk::DeleteRecords,
+        Bulk::InsertRelations,
+        Bulk::DeleteRelations,
+    ];
+    for bulk in all {
+        for rows in [1, 64] {
+            assert_indexed(&mut conn, &sql::text(bulk, rows)).await;
+        }
+    }
+}

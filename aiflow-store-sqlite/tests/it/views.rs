@@ -1,0 +1,205 @@
+//! What people see with the sqlite3 shell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aiflow_core::client::AiFlow;
+use aiflow_core::execution::{
+    Firing, JobExecution, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus,
+};
+use aiflow_core::id::{
+    ExecutorName, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName,
+};
+use aiflow_core::meta::{
+    Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject,
+};
+use aiflow_core::records::{job_execution_put, workflow_execution_put, workflow_put};
+use aiflow_core::store::{Batch, MetaStore};
+use aiflow_core::time::Timestamp;
+use aiflow_core::workflow::Completion;
+use serde_json::Value;
+use sqlx::sqlite::SqliteConnection;
+use tempfile::tempdir;
+
+use super::{open, shell, text};
+
+const AT: Timestamp = Timestamp::from_millis(1_700_000_000_123);
+const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
+
+fn executions() -> Batch {
+    let project = ProjectName::parse("wine").unwrap();
+    let workflow = WorkflowName::parse("train").unwrap();
+    let cause = Firing {
+        rule: None,
+        events: vec![Offset(7)],
+        hops: 0,
+    };
+    let execution = WorkflowExecution {
+        id: WorkflowExecutionId::new(Offset(7), 0),
+        project: project.clone(),
+        workflow: workflow.clone(),
+        version: 3,
+        status: WorkflowStatus::Succeeded,
+        completion: Completion::Idle,
+        params: Value::Null,
+        cause: cause.clone(),
+        created_at: AT,
+        finished_at: Some(AT),
+        jobs: BTreeMap::new(),
+        rules: BTreeMap::new(),
+        unapplied: 0,
+    };
+    let job = JobExecution {
+        id: JobExecutionId::new(Offset(8), 1),
+        workflow_execution: execution.id,
+        project: project.clone(),
+        workflow: workflow.clone(),
+        job: JobName::parse("fit").unwrap(),
+        executor: ExecutorName::parse("process").unwrap(),
+        status: JobStatus::Running,
+        attempt: 2,
+        failures: 1,
+        losses: 0,
+        cause,
+        created_at: AT,
+        started_at: Some(AT),
+        finished_at: None,
+        timer: None,
+        timed_out: false,
+        ending: None,
+    };
+    let state = WorkflowState {
+        project,
+        name: workflow,
+        version: 3,
+        enabled: true,
+        rules: BTreeMap::new(),
+    };
+    Batch::at(AT)
+        .put(workflow_put(&state))
+        .put(workflow_execution_put(&execution))
+        .put(job_execution_put(&job))
+}
+
+async fn metadata(flow: &AiFlow) {
+    let dataset = Dataset::new("samples", "file:///samples").unwrap();
+    flow.datasets().register(dataset).await.unwrap();
+    let model = Model::new("classifier")
+        .unwrap()
+        .description("wine by taste");
+    flow.models().register(model).await.unwrap();
+    let version = NewModelVersion::new("file:///m1").metric("accuracy", 0.9);
+    let models = flow.models();
+    let version = models
+        .register_version("classifier", version)
+        .await
+        .unwrap();
+    models
+        .set_stage("classifier", version.version, ModelStage::Validated)
+        .await
+        .unwrap();
+    let subject = Subject::model_version("classifier", 1).unwrap();
+    let metric = NewMetric::new("loss", subject, 0.25).unwrap().step(5);
+    flow.metrics().record(metric).await.unwrap();
+    let artifact = Artifact::new("report", "file:///report")
+        .unwrap()
+        .artifact_type("html");
+    flow.artifacts().register(artifact).await.unwrap();
+}
+
+/// The named columns of the only row of a view, as JSON.
+async fn row(conn: &mut SqliteConnection, view: &str, columns: &str) -> Value {
+    let sql = format!("SELECT json_array({columns}) FROM {view}");
+    serde_json::from_str(&text(conn, &sql).await).unwrap()
+}
+
+#[tokio::test]
+async fn every_view_shows_what_was_stored() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let store = open(&path).await;
+    store.commit(executions()).await.unwrap();
+    let shared = Arc::new(store.clone());
+    let flow = AiFlow::new(
+        Arc::<aiflow_store_sqlite::SqliteStore>::clone(&shared),
+        shared,
+    );
+    metadata(&flow.unwrap().project("wine").unwrap()).await;
+
+    let mut conn = shell(&path).await;
+    let cases = [
+        (
+            "workflow",
+            "project,name,version,state",
+            r#"["wine","train",3,"ENABLED"]"#,
+        ),
+        (
+            "workflow_execution",
+            "id,project,workflow,version,status,events,created_at,finished_at",
+            r#"["7.0","wine","train",3,"SUCCEEDED","[7]","AT","AT"]"#,
+        ),
+        (
+            "job_execution",
+            "id,workflow_execution,workflow,job,status,attempt,executor,started_at,finished_at",
+            r#"["8.1","7.0","train","fit","RUNNING",2,"process","AT",null]"#,
+        ),
+        (
+            "dataset",
+            "project,name,uri",
+            r#"["wine","samples","file:///samples"]"#,
+        ),
+        (
+            "model",
+            "project,name,description",
+            r#"["wine","classifier","wine by taste"]"#,
+        ),
+        (
+            "model_version",
+            "project,model,version,stage,uri,json_extract(metrics,'$.accuracy')",
+            r#"["wine","classifier",1,"VALIDATED","file:///m1",0.9]"#,
+        ),
+        (
+            "metric",
+            "project,name,value,step,json(subject)",
+            r#"["wine","loss",0.25,5,{"model_version":{"model":"classifier","version":1}}]"#,
+        ),
+        (
+            "artifact",
+            "project,name,artifact_type,uri",
+            r#"["wine","report","html","file:///report"]"#,
+        ),
+    ];
+    for (view, columns, expected) in cases {
+        let expected = expected.replace("AT\"", &format!("{AT_TEXT}\""));
+        let expected: Value = serde_json::from_str(&expected).unwrap();
+        assert_eq!(row(&mut conn, view, columns).await, expected, "{view}");
+    }
+    let first = row(
+        &mut conn,
+        "event_log WHERE offset=1",
+        "namespace,event_type",
+    )
+    .await;
+    assert_eq!(first[0], "wine");
+    let when = text(&mut conn, "SELECT recorded FROM event_log LIMIT 1").await;
+    assert!(when.len() == AT_TEXT.len() && when.ends_with('Z'), "{when}");
+}
+
+#[tokio::test]
+async fn no_view_fails_on_an_empty_store() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let _store = open(&path).await;
+    let mut conn = shell(&path).await;
+    let views = text(
+        &mut conn,
+        "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'",
+    );
+    let views: Vec<String> = serde_json::from_str(&views.await).unwrap();
+    assert_eq!(views.len(), 9);
+    for view in views {
+        let sql = format!("SELECT count(*) || '' FROM {view}");
+        let count = text(&mut conn, &sql);
+        assert_eq!(count.await, "0", "{view}");
+    }
+}
