@@ -5,7 +5,6 @@
 //!     launch.json     who the attempt is and how it is to be ended; written before the wrapper starts
 //!     trigger.json    the events that made the job run
 //!     pid             the claim: created by the wrapper, or by an executor that makes sure no wrapper starts any more
-//!     start           the second half of the claim
 //!     stop            why the attempt does not end by itself; created before the first signal
 //!     exit            blanks, then the exit code and a newline over them
 //!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
@@ -32,6 +31,8 @@ const BARRED: &[u8] = b"lost\n";
 /// More than any of the small files holds.
 const SMALL_FILE_BYTES_MAX: u64 = 64;
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A wrapper writes two files: more looks than that find the same.
+const LOOKS_MAX: u32 = 4;
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
@@ -210,15 +211,20 @@ impl RunDir {
         Ok(match self.look()? {
             Look::Absent | Look::Unclaimed => Claim::Open,
             Look::Barred if self.stopped()?.is_none() => Claim::Barred,
-            _ => Claim::Taken,
+            // Its wrapper died in that moment, or is about to write.
+            Look::Claiming => match self.settle()? {
+                Standing::Absent => Claim::Barred,
+                Standing::Running(_) | Standing::Ended(_) => Claim::Taken,
+            },
+            Look::Barred | Look::Claimed(_) | Look::Exited(_) | Look::TornExit => Claim::Taken,
         })
     }
 
     /// How the attempt stands. One that nobody claimed and that no wrapper is about to claim is barred, so that it certainly never
     /// starts, and then counts as never accepted: its host died while submitting it.
     pub(crate) fn settle(&self) -> Result<Standing> {
-        // Each doubt is settled by one exclusive creation; whoever lost it finds more to read the next time.
-        for _ in 0..4 {
+        // Whatever changes between two looks was said by the wrapper, and then there is more to read.
+        for _ in 0..LOOKS_MAX {
             let look = self.look()?;
             if let Look::Unclaimed | Look::Claiming = look
                 && let Some(group) = Group::of_unclaimed(&self.named()?)
@@ -228,11 +234,11 @@ impl RunDir {
             return match look {
                 Look::Absent => Ok(Standing::Absent),
                 Look::Unclaimed if self.create("pid", BARRED)? => self.never_started(),
-                Look::Claiming if self.create("start", b"")? => self.never_started(),
                 Look::Unclaimed => continue,
-                // Somebody made `start`: the claim is written by now, or never will be.
-                Look::Claiming if !matches!(self.look()?, Look::Claiming) => continue,
-                Look::Claiming | Look::Barred => self.never_started(),
+                // Nobody was there to write the claim before this look, so nobody will.
+                Look::Claiming if matches!(self.look()?, Look::Claiming) => self.never_started(),
+                Look::Claiming => continue,
+                Look::Barred => self.never_started(),
                 Look::Exited(code) => self.exited(code),
                 Look::TornExit => match self.claimed_by()?.and_then(|pid| self.group(pid)) {
                     Some(group) => Ok(Standing::Running(group)),

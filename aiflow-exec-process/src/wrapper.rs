@@ -11,16 +11,17 @@ use std::process::{Child, Command, Stdio};
 
 use crate::spec::{Limits, SHELL};
 
-/// The script gets these flags. `$0` is the run directory, `$@` the program (an absolute path, so that no builtin shadows it) and its arguments.
+/// The script gets these flags: noclobber, command.
+pub(crate) const FLAGS: &str = "-Cc";
+
+/// `$0` is the run directory, `$@` the program (an absolute path, so that no builtin shadows it) and its arguments.
 ///
-/// - `-C` (noclobber) makes `>` create exclusively: whoever makes `pid` owns the attempt; `start` settles the moment between the
-///   creation of `pid` and its content.
+/// - Noclobber makes `>` create exclusively: whoever makes `pid` owns the attempt.
 /// - Trapped signals keep their default effect in the program, and the shell finishes waiting for a foreground command before it
 ///   looks at them. So a SIGTERM to the group ends the program, never the wrapper.
 /// - `exit` was filled with blanks beforehand and is overwritten in place, which works on a full disk too.
 /// - The last line ends what the job left behind in its process group, and the wrapper with it.
-pub(crate) const FLAGS: &str = "-Cc";
-const CLAIM: &str = r#"echo $$ >"$0/pid" && : >"$0/start" || exit
+const CLAIM: &str = r#"echo $$ >"$0/pid" || exit
 trap : HUP INT QUIT USR1 USR2 TERM
 [ -e "$0/stop" ] || { ulimit -c 0"#;
 const RUN: &str = r#" && "$@"; }

@@ -1,5 +1,7 @@
 //! Attempts as real processes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails loudly, in its helpers too")]
+
 mod claims;
 mod commands;
 mod conformance;
