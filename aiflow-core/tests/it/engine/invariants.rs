@@ -32,6 +32,10 @@ pub(crate) fn check(
         );
         if execution.status.is_terminal() {
             assert!(
+                execution.rules.is_empty() && execution.unapplied == 0,
+                "{id} ended and still waits for events"
+            );
+            assert!(
                 execution.jobs.values().all(|slot| slot.current.is_none()
                     && slot.waiting.is_none()
                     && slot.last.is_some()),
