@@ -23,6 +23,7 @@ mod fixture;
 pub mod retrying;
 pub mod rng;
 mod run;
+pub mod sim;
 pub mod store_suite;
 
 pub use fixture::{Backend, MemoryFixture, StoreFixture};

@@ -219,6 +219,14 @@ impl Scheduler {
             None => Ok(()),
         }
     }
+
+    /// Ends the scheduler as if its process had died: nothing is handed on, told to stop or given up, and every task it started is
+    /// dropped where it waits. For tests of recovery.
+    pub fn abort(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
 }
 
 impl Drop for Scheduler {
