@@ -12,6 +12,7 @@ use super::dispatch::{Dispatch, Dispatchers};
 use super::recover::definition;
 use super::report::{publish, report_event};
 use super::settings::Backoff;
+use super::volatile::Volatile;
 use crate::control::Control;
 use crate::engine::{Command, DeadLetter, Decision, Engine, Input};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -33,6 +34,7 @@ pub(super) struct Driver<'a> {
     pub(super) cursor: Cursor,
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
+    pub(super) volatile: &'a Volatile,
 }
 
 impl Driver<'_> {
@@ -211,6 +213,8 @@ impl Driver<'_> {
 
     /// Takes over a committed decision and hands its commands to the executors.
     async fn adopt(&mut self, decision: Decision, inputs: &[Input]) {
+        self.volatile
+            .note(&self.parts.executors, decision.jobs.values());
         let commands = self.engine.apply(decision);
         for command in commands {
             match command {

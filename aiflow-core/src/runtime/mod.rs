@@ -14,6 +14,7 @@ mod recover;
 mod report;
 mod session;
 mod settings;
+mod volatile;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
