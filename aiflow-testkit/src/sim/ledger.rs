@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::rng::Rng;
@@ -17,7 +18,7 @@ const TRACE_LINES_MAX: usize = 400;
 /// Violations that one world keeps: the first ones tell the story.
 const VIOLATIONS_MAX: usize = 8;
 /// Steps after which a world is taken for one that runs in circles.
-const STEPS_MAX: u64 = 400_000;
+const STEPS_MAX: u64 = 200_000;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) struct Ledger {
     started: Instant,
     is_verbose: bool,
     inner: Mutex<Inner>,
+    exhausted: Notify,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Ledger {
                 violations: Vec::new(),
                 counts: BTreeMap::new(),
             }),
+            exhausted: Notify::new(),
         }
     }
 
@@ -113,11 +116,20 @@ impl Ledger {
         }
     }
 
-    /// Counts a step that leaves no line. False when the world runs in circles and is to be ended.
+    /// Counts a step that leaves no line. False when the world runs in circles and is about to be ended.
     pub(super) fn step(&self) -> bool {
         let mut inner = self.lock();
         inner.steps += 1;
-        inner.steps < STEPS_MAX
+        let goes_on = inner.steps < STEPS_MAX;
+        if !goes_on {
+            self.exhausted.notify_one();
+        }
+        goes_on
+    }
+
+    /// Waits until the world has taken more steps than any world should.
+    pub(super) async fn exhaustion(&self) {
+        self.exhausted.notified().await;
     }
 
     pub(super) fn violate(&self, invariant: &'static str, message: impl Into<String>) {

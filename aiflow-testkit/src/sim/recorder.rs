@@ -58,6 +58,7 @@ pub(super) struct Recorder {
 
 #[derive(Debug, Default)]
 struct Seen {
+    commits: u64,
     cursor: Offset,
     cursor_epoch: u64,
     holders: BTreeMap<u64, String>,
@@ -87,6 +88,12 @@ impl Recorder {
 
     fn is(&self, mutation: Mutation, percent: u8) -> bool {
         self.mutation == Some(mutation) && self.ledger.strikes("mutation", percent)
+    }
+
+    /// Changes with every commit and with every event.
+    pub(super) async fn progress(&self) -> Result<(u64, Offset)> {
+        let commits = self.seen().commits;
+        Ok((commits, self.inner.head().await?.last))
     }
 
     /// The newest epoch of the scheduler's lease.
@@ -301,6 +308,7 @@ impl MetaStore for Recorder {
     }
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let receipt = self.commit_unchecked(batch.clone()).await?;
+        self.seen().commits += 1;
         self.check_commit(&batch);
         self.ledger.trace(
             "store",

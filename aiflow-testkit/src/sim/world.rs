@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::check::{Checker, State};
-use super::executor::{Behaviour, DURABLE, Effects, Platform, SimExecutor, VOLATILE};
+use super::executor::{DURABLE, Effects, Platform, SimExecutor, VOLATILE};
 use super::faults::{Mutation, Plan};
 use super::ledger::Ledger;
 use super::process::{Connection, Process, ProcessClock, Shared, SimClock};
@@ -21,8 +21,12 @@ use super::workload::{self, Acknowledged};
 
 /// How long a world may take to come to rest when the faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(600);
+/// No world lives longer.
+const WORLD_MAX: Duration = Duration::from_secs(10_000);
 /// How often it is looked whether a world has come to rest.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A world that was quiet for so long is at rest: its longest job takes two seconds, and a late report three.
+const QUIET: Duration = Duration::from_secs(6);
 /// Executions may start others when they are stopped; so often everything is stopped.
 const STOP_ROUNDS_MAX: u32 = 8;
 
@@ -241,15 +245,21 @@ impl World {
     /// Waits until the world is at rest and has been for a while: jobs that run and are no streams will report.
     async fn come_to_rest(&self, checker: &Checker<'_>) -> Result<State> {
         let started = self.ledger().elapsed();
-        let mut quiet_since = (Offset::START, self.ledger().elapsed());
+        let mut progress = self.shared.recorder.progress().await?;
+        let mut state = checker.state().await?;
+        let mut quiet_since = started;
         loop {
-            let state = checker.state().await?;
+            tokio::time::sleep(LOOK_EVERY).await;
             let now = self.ledger().elapsed();
-            if state.head() != quiet_since.0 || !Self::is_at_rest(&state) {
-                quiet_since = (state.head(), now);
+            let latest = self.shared.recorder.progress().await?;
+            if latest != progress {
+                progress = latest;
+                state = checker.state().await?;
+                quiet_since = now;
+            } else if !Self::is_at_rest(&state) {
+                quiet_since = now;
             }
-            // The longest job takes less than two seconds, and a late report three.
-            if now - quiet_since.1 > Duration::from_secs(8) {
+            if now - quiet_since > QUIET || self.ledger().is_broken() {
                 return Ok(state);
             }
             if now - started > CALM_MAX {
@@ -259,10 +269,6 @@ impl World {
                 self.ledger().violate("I22", message);
                 return Ok(state);
             }
-            if self.ledger().is_broken() {
-                return Ok(state);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -356,10 +362,15 @@ pub(super) async fn live(ledger: Arc<Ledger>, mutation: Option<Mutation>) {
     ledger.trace("plan", format_args!("{plan:?}"));
     let shared = Arc::new(Shared::new(Arc::clone(&ledger), plan, recorder, clock));
     let world = Arc::new(World::new(shared));
-    if let Err(error) = world.live_and_check(users, narrow(workflows), narrow(orders)).await {
-        ledger.violate("I8", format!("the world fell apart: {error}"));
+    let life = world.live_and_check(users, narrow(workflows), narrow(orders));
+    tokio::select! {
+        biased;
+        () = ledger.exhaustion() => ledger.violate("I22", "the world runs in circles"),
+        life = tokio::time::timeout(WORLD_MAX, life) => match life {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => ledger.violate("I8", format!("the world fell apart: {error}")),
+            Err(_) => ledger.violate("I22", format!("the world has not ended after {WORLD_MAX:?}")),
+        },
     }
 }
 
-#[allow(unused)]
-fn unused(_: Behaviour) {}
