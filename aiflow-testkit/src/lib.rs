@@ -24,6 +24,7 @@ mod fixture;
 pub mod retrying;
 pub mod rng;
 mod run;
+pub mod sim;
 pub mod store_suite;
 
 pub use executor_suite::{Behaviour, ExecutorFixture, Listener};

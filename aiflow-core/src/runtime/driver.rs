@@ -12,10 +12,12 @@ use super::dispatch::{Dispatch, Dispatchers};
 use super::recover::definition;
 use super::report::{publish, report_event};
 use super::settings::Backoff;
+use super::volatile::Volatile;
 use crate::control::Control;
-use crate::engine::{Command, DeadLetter, Decision, Engine, Input};
+use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
+use crate::execution::JobStatus;
 use crate::executor::{Ending, Launch, Report, ReportKind};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset};
 use crate::store::Lease;
@@ -33,6 +35,7 @@ pub(super) struct Driver<'a> {
     pub(super) cursor: Cursor,
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
+    pub(super) volatile: &'a Volatile,
 }
 
 impl Driver<'_> {
@@ -93,8 +96,16 @@ impl Driver<'_> {
 
     async fn publish_timers(&self, due: Vec<(Timestamp, JobExecutionId)>) -> Result<()> {
         let events = due.into_iter().map(|(due, job_execution)| {
+            // Two timers of one job execution may be due at the same moment: the id also says which of them is meant.
+            let timer = match self.engine.launch_plan(job_execution) {
+                Some(LaunchPlan { execution, .. }) if execution.status == JobStatus::Retrying => {
+                    format!("{}:retry", execution.attempt_id())
+                }
+                Some(LaunchPlan { execution, .. }) => format!("{}:limit", execution.attempt_id()),
+                None => job_execution.to_string(),
+            };
             Control::TimerFired { job_execution, due }
-                .into_event(format!("timer:{job_execution}:{}", due.as_millis()))
+                .into_event(format!("timer:{timer}:{}", due.as_millis()))
         });
         publish(&*self.parts.bus, events.collect(), &self.parts.settings)
             .await
@@ -211,6 +222,8 @@ impl Driver<'_> {
 
     /// Takes over a committed decision and hands its commands to the executors.
     async fn adopt(&mut self, decision: Decision, inputs: &[Input]) {
+        self.volatile
+            .note(&self.parts.executors, decision.jobs.values());
         let commands = self.engine.apply(decision);
         for command in commands {
             match command {

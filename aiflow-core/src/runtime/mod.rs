@@ -14,6 +14,7 @@ mod recover;
 mod report;
 mod session;
 mod settings;
+mod volatile;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -226,6 +227,14 @@ impl Scheduler {
                 .await
                 .map_err(|error| Error::new(ErrorKind::Internal, "shut down", error.to_string()))?,
             None => Ok(()),
+        }
+    }
+
+    /// Ends the scheduler as if its process had died: nothing is handed on, told to stop or given up, and every task it started is
+    /// dropped where it waits. For tests of recovery.
+    pub fn abort(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
         }
     }
 }

@@ -108,6 +108,13 @@ pub(super) async fn definition(
     }
 }
 
+/// The ending of an attempt that its executor does not know any more.
+pub(super) fn lost_with_host() -> Ending {
+    Ending::Lost {
+        message: "its host died or forgot it".to_owned(),
+    }
+}
+
 /// What is to be done about attempts that the last leader left behind.
 #[derive(Debug, Default)]
 pub(super) struct Reconciliation {
@@ -173,9 +180,7 @@ impl Reconciliation {
                 self.submit.push(job.id)
             }
             Observation::NotFound => {
-                report(ReportKind::Ended(Ending::Lost {
-                    message: "its host died or forgot it".to_owned(),
-                }));
+                report(ReportKind::Ended(lost_with_host()));
             }
             Observation::Running if job.status == JobStatus::Queued => report(ReportKind::Started),
             Observation::Running | Observation::Queued | Observation::Unknown => {}

@@ -64,7 +64,8 @@ pub(super) async fn publish_reports(
     }
 }
 
-async fn publish_alone(bus: &dyn EventBus, report: Report, settings: &Settings) {
+/// Publishes one report; if the log refuses it for good, that it was refused.
+pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: &Settings) {
     let attempt = report.attempt;
     let at = report.at;
     match publish(bus, vec![report_event(report.clone())], settings).await {

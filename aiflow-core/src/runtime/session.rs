@@ -7,13 +7,17 @@ use tokio::task::JoinSet;
 
 use super::dispatch::{Dispatch, Dispatchers};
 use super::driver::Driver;
-use super::recover::{load, reconcile};
-use super::report::publish_reports;
+use super::recover::{load, lost_with_host, reconcile};
+use super::report::{publish_alone, publish_reports};
+use super::volatile::Volatile;
 use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::executor::{ExecutorHost, Reporter, StopMode};
+use crate::executor::{
+    Ending, ExecutorHost, OBSERVE_MAX, Observation, Report, ReportKind, Reporter, StopMode,
+};
 use crate::id::{AttemptId, Offset};
 use crate::store::Lease;
+use crate::time::Timestamp;
 
 /// Stands by and leads, in turn, until told to stop or something fails for good.
 pub(super) async fn run(
@@ -89,11 +93,12 @@ async fn lead(
 ) -> Result<()> {
     let mut tasks = JoinSet::new();
     let (close, closing) = watch::channel(false);
+    let volatile = Volatile::default();
     let outcome = tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         error = keep_lease(parts, &lease) => Err(error),
-        error = decide(parts, &lease, &mut tasks, closing, status, applied) => Err(error),
+        error = decide(parts, &lease, &volatile, &mut tasks, closing, status, applied) => Err(error),
     };
     // The driver is gone: nothing new is decided under this epoch. What was decided and reported is still handed on.
     close.send_replace(true);
@@ -105,7 +110,12 @@ async fn lead(
         tasks.shutdown().await;
     }
     if outcome.is_err() {
-        stop_volatile(parts).await;
+        tokio::select! {
+            biased;
+            // Shutting down stops them too.
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = stop_volatile(parts, volatile) => {}
+        }
     }
     if let Err(error) = parts.store.release(&lease).await {
         tracing::debug!(%error, "lease not released; it runs out by itself");
@@ -135,12 +145,13 @@ async fn keep_lease(parts: &Parts, lease: &Lease) -> Error {
 async fn decide(
     parts: &Parts,
     lease: &Lease,
+    volatile: &Volatile,
     tasks: &mut JoinSet<()>,
     closing: watch::Receiver<bool>,
     status: &watch::Sender<SchedulerStatus>,
     applied: &watch::Sender<Offset>,
 ) -> Error {
-    match start(parts, lease, tasks, closing, applied).await {
+    match start(parts, lease, volatile, tasks, closing, applied).await {
         Ok(driver) => {
             status.send_replace(SchedulerStatus::Leading { epoch: lease.epoch });
             driver.run().await
@@ -153,11 +164,13 @@ async fn decide(
 async fn start<'a>(
     parts: &'a Parts,
     lease: &Lease,
+    volatile: &'a Volatile,
     tasks: &mut JoinSet<()>,
     closing: watch::Receiver<bool>,
     applied: &'a watch::Sender<Offset>,
 ) -> Result<Driver<'a>> {
     let (engine, cursor) = load(&*parts.store).await?;
+    volatile.note(&parts.executors, engine.live_attempts());
     let (reporter, reports) = Reporter::channel(parts.settings.report_queue);
     for executor in parts.executors.values() {
         let host = ExecutorHost {
@@ -191,6 +204,7 @@ async fn start<'a>(
         cursor,
         dispatchers,
         applied,
+        volatile,
     };
     driver.publish_reports(found.reports).await?;
     for id in found.submit {
@@ -221,26 +235,51 @@ async fn start<'a>(
     Ok(driver)
 }
 
-/// The next leader counts attempts that live in this process as lost and repeats them: they must not go on here.
-async fn stop_volatile(parts: &Parts) {
-    let Ok((engine, _)) = load(&*parts.store).await else {
-        return;
-    };
-    for job in engine.live_attempts() {
-        let Some(executor) = parts
-            .executors
-            .get(&job.executor)
-            .filter(|executor| !executor.capabilities().survives_host)
-        else {
+/// Ends the attempts that live in this process and says that they are lost: the next leader repeats them, even if it is this process again.
+async fn stop_volatile(parts: &Parts, volatile: Volatile) {
+    for (name, attempts) in volatile.into_attempts() {
+        let Some(executor) = parts.executors.get(&name) else {
             continue;
         };
-        for attempt in 1..=job.attempt {
-            if let Err(error) = executor
-                .stop(AttemptId::new(job.id, attempt), StopMode::Kill)
-                .await
-            {
-                tracing::warn!(%error, "an attempt of a lost lead could not be stopped");
+        for attempt in &attempts {
+            if let Err(error) = executor.stop(*attempt, StopMode::Kill).await {
+                tracing::warn!(%error, %attempt, "an attempt of a lost lead could not be stopped");
             }
         }
+        let mut reports = Vec::new();
+        for attempts in attempts.chunks(OBSERVE_MAX) {
+            match executor.observe(attempts).await {
+                Ok(observed) => reports.extend(
+                    attempts
+                        .iter()
+                        .zip(observed)
+                        .filter_map(|(attempt, observed)| {
+                            last_report(*attempt, observed, parts.clock.now())
+                        }),
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, executor = %name, "attempts of a lost lead could not be looked up")
+                }
+            }
+        }
+        for report in reports {
+            publish_alone(&*parts.bus, report, &parts.settings).await;
+        }
     }
+}
+
+/// What is said of an attempt that was told to end only because its scheduler no longer leads: it is lost, unless it has ended otherwise.
+fn last_report(attempt: AttemptId, observed: Observation, at: Timestamp) -> Option<Report> {
+    let ending = match observed {
+        Observation::NotFound | Observation::Unknown => return None,
+        Observation::Queued | Observation::Running | Observation::Ended(Ending::Stopped) => {
+            lost_with_host()
+        }
+        Observation::Ended(ending) => ending,
+    };
+    Some(Report {
+        attempt,
+        at,
+        kind: ReportKind::Ended(ending),
+    })
 }

@@ -1,0 +1,419 @@
+//! The recorder: a store and a log in memory that checks every commit as it happens.
+//!
+//! It stands below the faults, so it sees what really took effect. Mutations of the backend are made here too.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aiflow_core::bus::{EventBus, EventPage, Head};
+use aiflow_core::control::Control;
+use aiflow_core::event::{EventFilter, NewEvent, SYSTEM_NAMESPACE};
+use aiflow_core::execution::{
+    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
+    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
+};
+use aiflow_core::id::Offset;
+use aiflow_core::memory::MemoryStore;
+use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
+use aiflow_core::store::{
+    Batch, Capabilities, Lease, MetaStore, MetaStoreExt as _, Page, Query, Receipt, Record,
+    RecordKey, RecordPut, Relation, RelationQuery,
+};
+use aiflow_core::time::Clock;
+use aiflow_core::{Error, Result};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::faults::Mutation;
+use super::ledger::Ledger;
+
+/// Every kind of record that a scheduler and its clients write.
+pub(super) const KINDS: [&str; 7] = [
+    KIND_CURSOR,
+    KIND_WORKFLOW,
+    KIND_WORKFLOW_VERSION,
+    KIND_WORKFLOW_EXECUTION,
+    KIND_JOB_EXECUTION,
+    KIND_FIRING,
+    KIND_DEAD_LETTER,
+];
+
+/// The most records of one kind in a world.
+const ROWS_MAX: usize = 1_000_000;
+
+/// Label under which a user's event carries its number, whatever its id is.
+pub(super) const SEQUENCE_LABEL: &str = "sequence";
+
+#[derive(Debug)]
+pub(super) struct Recorder {
+    ledger: Arc<Ledger>,
+    mutation: Option<Mutation>,
+    inner: MemoryStore,
+    /// Wakes waiters in the order in which they came, which the channel inside the memory store does not.
+    appended: Notify,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    commits: u64,
+    cursor: Offset,
+    cursor_epoch: u64,
+    holders: BTreeMap<u64, String>,
+    epoch: u64,
+    jobs: BTreeMap<String, (JobStatus, u32)>,
+    executions: BTreeMap<String, WorkflowStatus>,
+}
+
+impl Recorder {
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        mutation: Option<Mutation>,
+    ) -> Self {
+        Self {
+            ledger,
+            mutation,
+            inner: MemoryStore::new(clock),
+            appended: Notify::new(),
+            seen: Mutex::default(),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is(&self, mutation: Mutation, percent: u8) -> bool {
+        self.mutation == Some(mutation) && self.ledger.strikes("mutation", percent)
+    }
+
+    /// Changes with every commit and with every event.
+    pub(super) async fn progress(&self) -> Result<(u64, Offset)> {
+        let commits = self.seen().commits;
+        Ok((commits, self.inner.head().await?.last))
+    }
+
+    /// The newest epoch of the scheduler's lease.
+    pub(super) fn epoch(&self) -> u64 {
+        self.seen().epoch
+    }
+
+    /// Every record there is.
+    pub(super) async fn dump(&self) -> Result<BTreeMap<RecordKey, Record>> {
+        let mut records = BTreeMap::new();
+        for kind in KINDS {
+            let rows = self.inner.query_all(Query::kind(kind), ROWS_MAX).await?;
+            records.extend(rows.into_iter().map(|record| (record.key.clone(), record)));
+        }
+        Ok(records)
+    }
+
+    /// Commits with the mutations of the world, and looks at nothing.
+    pub(super) async fn commit_unchecked(&self, mut batch: Batch) -> Result<Receipt> {
+        let is_decision = batch.fence.is_some();
+        if self.mutation == Some(Mutation::StoreIgnoresFence) {
+            batch.fence = None;
+        }
+        if self.mutation == Some(Mutation::StoreIgnoresExpectations) {
+            batch.expect.clear();
+        }
+        if is_decision && !batch.events.is_empty() && self.is(Mutation::StoreTearsBatches, 5) {
+            batch.events.clear();
+        }
+        self.inner.commit(batch).await
+    }
+
+    /// Checks a batch of a scheduler that took effect.
+    fn check_commit(&self, batch: &Batch) {
+        let Some(fence) = batch
+            .fence
+            .as_ref()
+            .filter(|fence| fence.lease == SCHEDULER_LEASE)
+        else {
+            return;
+        };
+        let seen = &mut *self.seen();
+        if fence.epoch != seen.epoch {
+            self.ledger.violate(
+                "I21",
+                format!(
+                    "epoch {} committed while epoch {} leads",
+                    fence.epoch, seen.epoch
+                ),
+            );
+        }
+        let cursor = batch.puts.iter().find(|put| put.key.kind == KIND_CURSOR);
+        let position = |name| {
+            cursor
+                .and_then(|cursor| cursor.body.get(name))
+                .and_then(Value::as_u64)
+        };
+        let (Some(offset), Some(epoch)) = (position("offset").map(Offset), position("epoch"))
+        else {
+            self.ledger
+                .violate("I2", "a decision was committed without its cursor");
+            return;
+        };
+        if offset <= seen.cursor {
+            self.ledger.violate(
+                "I2",
+                format!("the cursor moved from {} to {offset}", seen.cursor),
+            );
+        }
+        if epoch < seen.cursor_epoch {
+            self.ledger.violate(
+                "I12",
+                format!("epoch {epoch} committed after {}", seen.cursor_epoch),
+            );
+        }
+        (seen.cursor, seen.cursor_epoch) = (offset, epoch);
+        for put in &batch.puts {
+            self.check_put(seen, put, offset);
+        }
+        for event in &batch.events {
+            if event.cause.is_none_or(|cause| cause.offset > offset) {
+                self.ledger.violate(
+                    "I2",
+                    format!("event {} is not caused by what was applied", event.id),
+                );
+            }
+        }
+    }
+
+    fn check_put(&self, seen: &mut Seen, put: &RecordPut, cursor: Offset) {
+        let read = |what: &str, error: serde_json::Error| {
+            self.ledger
+                .violate("I3", format!("{what} {} is unreadable: {error}", put.key))
+        };
+        match put.key.kind.as_str() {
+            KIND_JOB_EXECUTION => match serde_json::from_value::<JobExecution>(put.body.clone()) {
+                Ok(job) => {
+                    self.check_job(seen, &job, cursor);
+                }
+                Err(error) => read("job execution", error),
+            },
+            KIND_WORKFLOW_EXECUTION => {
+                match serde_json::from_value::<WorkflowExecution>(put.body.clone()) {
+                    Ok(execution) => {
+                        if execution.id.cause > cursor {
+                            self.ledger.violate(
+                                "I4",
+                                format!("execution {} has a cause ahead of {cursor}", execution.id),
+                            );
+                        }
+                        let before = seen
+                            .executions
+                            .insert(execution.id.to_string(), execution.status);
+                        if before.is_some_and(|before| before.is_terminal()) {
+                            self.ledger.violate(
+                                "I15",
+                                format!("execution {} changed after its end", execution.id),
+                            );
+                        }
+                    }
+                    Err(error) => read("workflow execution", error),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_job(&self, seen: &mut Seen, job: &JobExecution, cursor: Offset) {
+        let id = job.id.to_string();
+        if job.id.cause > cursor {
+            self.ledger.violate(
+                "I4",
+                format!("job execution {id} has a cause ahead of {cursor}"),
+            );
+        }
+        let (before, attempt) = seen.jobs.get(&id).copied().unwrap_or((JobStatus::Init, 0));
+        let is_allowed = before == job.status && !before.is_terminal()
+            || reachable(before).contains(&job.status);
+        if !is_allowed {
+            self.ledger.violate(
+                "I15",
+                format!("job execution {id} went from {before} to {}", job.status),
+            );
+        }
+        if job.attempt < attempt {
+            self.ledger.violate(
+                "I15",
+                format!(
+                    "job execution {id} went from attempt {attempt} to {}",
+                    job.attempt
+                ),
+            );
+        }
+        seen.jobs.insert(id, (job.status, job.attempt));
+    }
+
+    /// Where the events of a batch stand after the mutations of the log.
+    fn mutate(&self, events: &mut Vec<NewEvent>) -> bool {
+        let is_users = events
+            .iter()
+            .any(|event| event.context.labels.contains_key(SEQUENCE_LABEL));
+        if !is_users {
+            return false;
+        }
+        if self.is(Mutation::BusDropsAcknowledged, 20) {
+            return true;
+        }
+        if self.is(Mutation::BusDuplicates, 20) {
+            let again: Vec<NewEvent> = events
+                .iter()
+                .cloned()
+                .map(|event| {
+                    let id = format!("{}-again", event.id);
+                    event.id(id)
+                })
+                .collect();
+            events.extend(again);
+        }
+        if events.len() > 1 && self.is(Mutation::BusReorders, 50) {
+            events.reverse();
+        }
+        false
+    }
+}
+
+/// The statuses that lie on any allowed path from `from`: one commit may go several steps.
+fn reachable(from: JobStatus) -> Vec<JobStatus> {
+    let mut found: Vec<JobStatus> = Vec::new();
+    let mut next = vec![from];
+    while let Some(status) = next.pop() {
+        for to in JobStatus::ALL {
+            if status.may_become(*to) && !found.contains(to) {
+                found.push(*to);
+                next.push(*to);
+            }
+        }
+    }
+    found
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl MetaStore for Recorder {
+    async fn get(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>> {
+        self.inner.get(keys).await
+    }
+    async fn query(&self, query: &Query) -> Result<Page<Record>> {
+        self.inner.query(query).await
+    }
+    async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
+        self.inner.relations(query).await
+    }
+    async fn commit(&self, batch: Batch) -> Result<Receipt> {
+        let receipt = self.commit_unchecked(batch.clone()).await?;
+        self.seen().commits += 1;
+        self.check_commit(&batch);
+        self.ledger.trace(
+            "store",
+            format_args!(
+                "committed {} records and events {:?}",
+                batch.puts.len(),
+                receipt
+                    .offsets
+                    .iter()
+                    .map(|offset| offset.0)
+                    .collect::<Vec<_>>()
+            ),
+        );
+        if !receipt.offsets.is_empty() {
+            self.appended.notify_waiters();
+        }
+        Ok(receipt)
+    }
+    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>> {
+        let mut lease = self.inner.acquire(name, holder, ttl).await?;
+        if let Some(lease) = lease.as_mut().filter(|lease| lease.name == SCHEDULER_LEASE) {
+            let seen = &mut *self.seen();
+            if lease.epoch < seen.epoch {
+                self.ledger.violate(
+                    "I12",
+                    format!("epoch {} granted after {}", lease.epoch, seen.epoch),
+                );
+            }
+            seen.epoch = lease.epoch;
+            if self.mutation == Some(Mutation::StoreRepeatsEpochs) && lease.epoch > 1 {
+                lease.epoch -= 1;
+            }
+            let first = seen
+                .holders
+                .entry(lease.epoch)
+                .or_insert_with(|| holder.to_owned());
+            if first != holder {
+                self.ledger
+                    .violate("I12", format!("two holders share epoch {}", lease.epoch));
+            }
+        }
+        Ok(lease)
+    }
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.inner.release(lease).await
+    }
+    fn capabilities(&self) -> Capabilities {
+        MetaStore::capabilities(&self.inner)
+    }
+    async fn close(&self) -> Result<()> {
+        Err(Error::invalid("close", "the world keeps its store"))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl EventBus for Recorder {
+    async fn publish(&self, mut events: Vec<NewEvent>) -> Result<Vec<Offset>> {
+        let asked = events.len();
+        if self.mutate(&mut events) {
+            let last = self.inner.head().await?.last.0;
+            return Ok((last + 1..).take(asked).map(Offset).collect());
+        }
+        let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        let mut offsets = self.inner.publish(events).await?;
+        offsets.truncate(asked);
+        for (id, offset) in ids.iter().zip(&offsets) {
+            self.ledger.trace("log", format_args!("{offset} {id}"));
+        }
+        self.appended.notify_waiters();
+        Ok(offsets)
+    }
+    async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
+        self.inner.read(after, filter, max).await
+    }
+    async fn head(&self) -> Result<Head> {
+        self.inner.head().await
+    }
+    async fn wait(&self, after: Offset) -> Result<()> {
+        loop {
+            let mut appended = std::pin::pin!(self.appended.notified());
+            appended.as_mut().enable();
+            if self.inner.head().await?.last > after {
+                return Ok(());
+            }
+            appended.await;
+        }
+    }
+    async fn trim(&self, _through: Offset) -> Result<()> {
+        Err(Error::invalid("trim", "the world keeps its log"))
+    }
+    fn capabilities(&self) -> Capabilities {
+        EventBus::capabilities(&self.inner)
+    }
+}
+
+/// The timer that an event says is due, if it is such an event.
+pub(super) fn timer_of(event: &NewEvent) -> Option<(String, aiflow_core::time::Timestamp)> {
+    if event.namespace != SYSTEM_NAMESPACE {
+        return None;
+    }
+    match Control::from_event(event) {
+        Ok(Some(Control::TimerFired { job_execution, due })) => {
+            Some((job_execution.to_string(), due))
+        }
+        _ => None,
+    }
+}
