@@ -109,6 +109,14 @@ name!(
     EntityName, "name"
 );
 
+impl ProjectName {
+    /// Whether the name belongs to the library: a project's name is the namespace of its events, and the scheduler has one too.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.as_str().starts_with("aiflow.")
+    }
+}
+
 fn check_name(what: &str, name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "must not be empty".to_owned()

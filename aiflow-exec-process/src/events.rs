@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Result, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, NewEvent, SYSTEM_NAMESPACE};
+use aiflow_core::client::check_user_event;
+use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, NewEvent};
 use aiflow_core::executor::{JobEventLine, JobIdentity};
 use serde::Deserialize;
 use serde_json::json;
@@ -210,10 +211,7 @@ impl Follower {
             }
         };
         let event = event_line.into_event(&self.identity, self.line);
-        if event.namespace == SYSTEM_NAMESPACE {
-            return Err(format!("nobody may publish to {SYSTEM_NAMESPACE}"));
-        }
-        event.check().map_err(|error| error.to_string())?;
+        check_user_event(&event).map_err(|error| error.to_string())?;
         Ok(Said::Event(Box::new(event)))
     }
 

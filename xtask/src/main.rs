@@ -119,7 +119,15 @@ fn sim(arguments: &[&str]) -> Outcome {
 }
 
 fn kill_loop(arguments: &[&str]) -> Outcome {
-    cargo("kill loop", &[&["test", "--package", "aiflow", "--test", "kill_loop", "--"], arguments].concat(), &[])
+    cargo(
+        "kill loop",
+        &[
+            &["test", "--package", "aiflow", "--test", "kill_loop", "--"],
+            arguments,
+        ]
+        .concat(),
+        &[],
+    )
 }
 
 fn bench(arguments: &[&str]) -> Outcome {

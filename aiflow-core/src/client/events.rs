@@ -13,9 +13,12 @@ use crate::workflow::ModelStage;
 /// Namespaces that begin so belong to the library.
 const RESERVED_NAMESPACES: &str = "aiflow.";
 
+/// Ids that begin so are those of the scheduler's own events.
+const RESERVED_IDS: &str = "aiflow:";
+
 /// Checks that `event` may be published by users: within bounds, and not one of those by which the library itself tells what happened.
 ///
-/// Reserved are namespaces that begin with `aiflow.`, and the types of status and metadata events: such an event is in the log exactly if
+/// Reserved are namespaces that begin with `aiflow.`, ids that begin with `aiflow:`, and the types of status and metadata events: such an event is in the log exactly if
 /// the change that it tells of took place.
 ///
 /// # Errors
@@ -24,6 +27,8 @@ pub fn check_user_event(event: &NewEvent) -> Result<()> {
     event.check()?;
     let problem = if event.namespace.starts_with(RESERVED_NAMESPACES) {
         "namespaces that begin with \"aiflow.\" are reserved"
+    } else if event.id.starts_with(RESERVED_IDS) {
+        "ids that begin with \"aiflow:\" are reserved"
     } else if is_reserved_type(&event.event_type) {
         "this event type is reserved: only the change itself may announce it"
     } else {

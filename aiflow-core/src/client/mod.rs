@@ -120,10 +120,18 @@ impl AiFlow {
     /// The same handle in another project. A project needs no registration.
     ///
     /// # Errors
-    /// `Invalid` if the name is not well formed.
+    /// `Invalid` if the name is not well formed, or begins with `aiflow.`: those are reserved.
     pub fn project(&self, name: impl AsRef<str>) -> Result<Self> {
+        let name = ProjectName::parse(name)?;
+        if name.is_reserved() {
+            return Err(Error::invalid(
+                "choose project",
+                "names that begin with \"aiflow.\" are reserved",
+            )
+            .with("name", name));
+        }
         let mut inner = Inner::clone(&self.0);
-        inner.project = ProjectName::parse(name)?;
+        inner.project = name;
         Ok(Self(Arc::new(inner)))
     }
 

@@ -291,10 +291,10 @@ impl Draft<'_> {
             .unwrap_or_default();
         let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
-        if !retryable || job.failures >= policy.retries_max {
+        job.failures = job.failures.saturating_add(1);
+        if !retryable || job.failures > policy.retries_max {
             return self.end_job(id, JobStatus::Failed);
         }
-        job.failures = job.failures.saturating_add(1);
         job.timer = Some(now + policy.pause(job.failures));
         self.set_status(id, JobStatus::Retrying);
     }

@@ -249,14 +249,9 @@ async fn stop_volatile(parts: &Parts, volatile: Volatile) {
         let mut reports = Vec::new();
         for attempts in attempts.chunks(OBSERVE_MAX) {
             match executor.observe(attempts).await {
-                Ok(observed) => reports.extend(
-                    attempts
-                        .iter()
-                        .zip(observed)
-                        .filter_map(|(attempt, observed)| {
-                            last_report(*attempt, observed, parts.clock.now())
-                        }),
-                ),
+                Ok(observed) => reports.extend(attempts.iter().zip(observed).filter_map(
+                    |(attempt, observed)| last_report(*attempt, observed, parts.clock.now()),
+                )),
                 Err(error) => {
                     tracing::warn!(%error, executor = %name, "attempts of a lost lead could not be looked up")
                 }

@@ -68,6 +68,12 @@ impl Workflow {
                 "has no job",
             ));
         }
+        if self.project.is_reserved() {
+            found.push(Diagnostic::new(
+                format!("project {}", self.project),
+                "names that begin with \"aiflow.\" are reserved",
+            ));
+        }
         let n_rules = self.control_edges.len().saturating_add(self.rules.len());
         for (what, n, max) in [
             ("jobs", self.jobs.len(), JOBS_MAX),

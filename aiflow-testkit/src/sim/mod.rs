@@ -90,14 +90,24 @@ pub fn run_seeds(seeds: Range<u64>, threads: usize) -> Report {
     let report = Mutex::new(Report::default());
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
-            scope.spawn(|| loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                let is_full = report.lock().unwrap_or_else(PoisonError::into_inner).failures.len() >= FAILURES_MAX;
-                if seed >= seeds.end || is_full {
-                    return;
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let is_full = report
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .failures
+                        .len()
+                        >= FAILURES_MAX;
+                    if seed >= seeds.end || is_full {
+                        return;
+                    }
+                    let outcome = checked_twice(seed);
+                    report
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .add(outcome);
                 }
-                let outcome = checked_twice(seed);
-                report.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
             });
         }
     });

@@ -570,13 +570,13 @@ fn two_workflows_that_start_each_other_are_stopped_by_the_bound() {
 fn an_event_beyond_the_bound_acts_no_more() {
     check(
         "train: START when a",
-        "start | a hops:64 | a hops:63",
+        "start | a hops:1000 | a hops:999",
         expect![[r#"
             2 start
               wf#1 RUNNING v1 by start [2]
-            4 a hops:64
+            4 a hops:1000
               train.1 [4] START: too_many_hops
-            5 a hops:63
+            5 a hops:999
               train#1 QUEUED by train.1 [5]
               launch train#1-1
         "#]],
