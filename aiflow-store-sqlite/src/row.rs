@@ -31,9 +31,22 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
-    /// Checks and encodes an event.
-    pub(crate) fn encode(event: NewEvent) -> Result<Self> {
+    /// Checks and encodes events. Neighbours mostly agree in namespace, key, type and sender, and then share the text.
+    pub(crate) fn encode_all(events: Vec<NewEvent>) -> Result<Vec<Self>> {
+        let mut rows: Vec<Self> = Vec::with_capacity(events.len());
+        for event in events {
+            let row = Self::encode(event, rows.last())?;
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn encode(event: NewEvent, before: Option<&Self>) -> Result<Self> {
         event.check()?;
+        let share = |text: String, field: fn(&Self) -> &Arc<str>| match before.map(field) {
+            Some(known) if **known == *text => Arc::clone(known),
+            _ => text.into(),
+        };
         let context = if event.context == EventContext::default() {
             None
         } else {
@@ -46,10 +59,10 @@ impl EventRow {
             },
             context,
             id: event.id.into(),
-            namespace: event.namespace.into(),
-            key: event.key.into(),
-            event_type: event.event_type.into(),
-            sender: event.sender.into(),
+            namespace: share(event.namespace, |row| &row.namespace),
+            key: share(event.key, |row| &row.key),
+            event_type: share(event.event_type, |row| &row.event_type),
+            sender: share(event.sender, |row| &row.sender),
             time: event.time.map(Timestamp::as_millis),
             cause: event.cause.map(|cause| signed(cause.offset.0)),
             hops: event.cause.map(|cause| i64::from(cause.hops)),

@@ -237,10 +237,6 @@ fn relation_row(relation: Relation) -> RelationRow {
     [kind, from.kind, from.id, to.kind, to.id].map(Into::into)
 }
 
-fn encode_all(events: Vec<NewEvent>) -> Result<Vec<EventRow>> {
-    events.into_iter().map(EventRow::encode).collect()
-}
-
 #[async_trait]
 impl MetaStore for SqliteStore {
     async fn get(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>> {
@@ -329,7 +325,7 @@ impl MetaStore for SqliteStore {
             deletes: batch.deletes,
             relate: batch.relate.into_iter().map(relation_row).collect(),
             unrelate: batch.unrelate.into_iter().map(relation_row).collect(),
-            events: encode_all(batch.events)?,
+            events: EventRow::encode_all(batch.events)?,
         };
         match self.request(Work::Commit(Box::new(work))).await? {
             Answer::Offsets(offsets) => Ok(Receipt { offsets }),
@@ -385,7 +381,7 @@ impl EventBus for SqliteStore {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let work = Work::Publish(encode_all(events)?);
+        let work = Work::Publish(EventRow::encode_all(events)?);
         match self.request(work).await? {
             Answer::Offsets(offsets) => Ok(offsets),
             _ => Err(unexpected("publish")),

@@ -108,6 +108,8 @@ impl Writer {
             }
             let group = take_group(&mut waiting);
             self.serve(group).await;
+            // Those who were answered may have more to write: let them join the next group, rather than find it gone.
+            tokio::task::yield_now().await;
         }
         let ended = self.finish().await;
         if let Some(reply) = closing {
