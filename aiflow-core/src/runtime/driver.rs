@@ -1,15 +1,16 @@
 //! The loop of a leader: read a batch of events, decide, commit once, apply, dispatch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
-use super::recover::definition;
+use super::recover::{Reconciliation, definition, reconcile};
 use super::report::{publish, report_event};
 use super::settings::Backoff;
 use super::volatile::Volatile;
@@ -18,13 +19,15 @@ use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
 use crate::execution::JobStatus;
-use crate::executor::{Ending, Launch, Report, ReportKind};
+use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset};
 use crate::store::Lease;
 use crate::time::Timestamp;
 
 /// How often the wall clock is looked at again while a timer waits: it may be set forward.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// How often a platform that could not say how an attempt stands is asked again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Timers published at once.
 const TIMERS_MAX: usize = 1_000;
 
@@ -36,6 +39,10 @@ pub(super) struct Driver<'a> {
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
     pub(super) volatile: &'a Volatile,
+    /// Attempts left behind by the last leader, of which their platform could not say how they stand.
+    pub(super) unknown: BTreeSet<AttemptId>,
+    /// When the platforms are asked for them again.
+    pub(super) look_again: Option<Instant>,
 }
 
 impl Driver<'_> {
@@ -50,6 +57,9 @@ impl Driver<'_> {
 
     /// Applies what is in the log; publishes the timers that are due; or waits for either.
     async fn turn(&mut self) -> Result<()> {
+        if self.look_again.is_some_and(|when| when <= Instant::now()) {
+            self.look_again().await?;
+        }
         let page = self
             .parts
             .bus
@@ -90,8 +100,43 @@ impl Driver<'_> {
                 }
                 Ok(()) => Ok(()),
             },
+            () = sleep_until(self.look_again) => Ok(()),
             () = tokio::time::sleep(pause) => Ok(()),
         }
+    }
+
+    /// Asks the platforms for the attempts of which they could not say how they stand, unless their end was reported meanwhile.
+    async fn look_again(&mut self) -> Result<()> {
+        let unknown = std::mem::take(&mut self.unknown);
+        let attempts = self
+            .engine
+            .live_attempts()
+            .filter(|job| unknown.contains(&job.attempt_id()));
+        let now = self.parts.clock.now();
+        let found = reconcile(attempts, &self.parts.executors, now).await?;
+        self.settle(found).await
+    }
+
+    /// Does what follows from how the executors say the attempts of the last leader stand.
+    pub(super) async fn settle(&mut self, found: Reconciliation) -> Result<()> {
+        self.publish_reports(found.reports).await?;
+        for id in found.submit {
+            if let Some(plan) = self.engine.launch_plan(id) {
+                self.launch(plan.execution.attempt_id(), &[]).await;
+            }
+        }
+        for id in found.stop {
+            if let Some(LaunchPlan { execution, .. }) = self.engine.launch_plan(id) {
+                let stop = Dispatch::Stop {
+                    attempt: execution.attempt_id(),
+                    mode: StopMode::Graceful,
+                };
+                self.dispatchers.send(&execution.executor, stop).await;
+            }
+        }
+        self.unknown = found.unknown;
+        self.look_again = (!self.unknown.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
+        Ok(())
     }
 
     async fn publish_timers(&self, due: Vec<(Timestamp, JobExecutionId)>) -> Result<()> {
@@ -318,6 +363,13 @@ impl Driver<'_> {
         if let Err(error) = self.publish_reports(vec![report]).await {
             tracing::error!(%error, %attempt, "could not report that the executor is missing");
         }
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::execution::{
     JobExecution, JobStatus, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
     WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
-use crate::id::{ExecutorName, JobExecutionId, ProjectName, WorkflowName};
+use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
 use crate::records::{WorkflowVersion, body_of, workflow_version_key};
 use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, Query, RecordKey};
 use crate::time::Timestamp;
@@ -124,16 +124,18 @@ pub(super) struct Reconciliation {
     pub(super) submit: Vec<JobExecutionId>,
     /// Attempts to stop (again).
     pub(super) stop: Vec<JobExecutionId>,
+    /// Attempts of which the platform cannot say now how they stand: to be asked for again.
+    pub(super) unknown: BTreeSet<AttemptId>,
 }
 
-/// Asks the executors for every live attempt.
-pub(super) async fn reconcile(
-    engine: &Engine,
+/// Asks the executors for these live attempts.
+pub(super) async fn reconcile<'a>(
+    attempts: impl Iterator<Item = &'a JobExecution>,
     executors: &BTreeMap<ExecutorName, Arc<dyn Executor>>,
     now: Timestamp,
 ) -> Result<Reconciliation> {
     let mut by_executor: BTreeMap<&ExecutorName, Vec<&JobExecution>> = BTreeMap::new();
-    for job in engine.live_attempts() {
+    for job in attempts {
         by_executor.entry(&job.executor).or_default().push(job);
     }
     let mut found = Reconciliation::default();
@@ -142,7 +144,13 @@ pub(super) async fn reconcile(
         for jobs in jobs.chunks(OBSERVE_MAX) {
             let attempts: Vec<_> = jobs.iter().map(|job| job.attempt_id()).collect();
             let observed = match executor {
-                Some(executor) => executor.observe(&attempts).await?,
+                Some(executor) => match executor.observe(&attempts).await {
+                    Err(error) if error.retry() != Retry::Never => {
+                        tracing::warn!(%error, executor = %name, "attempts cannot be looked up; trying again");
+                        vec![Observation::Unknown; jobs.len()]
+                    }
+                    observed => observed?,
+                },
                 None => vec![Observation::NotFound; jobs.len()],
             };
             let survives = executor.is_some_and(|executor| executor.capabilities().survives_host);
@@ -183,7 +191,10 @@ impl Reconciliation {
                 report(ReportKind::Ended(lost_with_host()));
             }
             Observation::Running if job.status == JobStatus::Queued => report(ReportKind::Started),
-            Observation::Running | Observation::Queued | Observation::Unknown => {}
+            Observation::Unknown => {
+                self.unknown.insert(job.attempt_id());
+            }
+            Observation::Running | Observation::Queued => {}
         }
         if is_stopping {
             self.stop.push(job.id);

@@ -1,14 +1,16 @@
 //! Leading and standing by: who decides, from when to when?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::dispatch::{Dispatch, Dispatchers};
+use super::dispatch::Dispatchers;
 use super::driver::Driver;
 use super::recover::{load, lost_with_host, reconcile};
 use super::report::{publish_alone, publish_reports};
+use super::settings::Backoff;
 use super::volatile::Volatile;
 use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -181,7 +183,12 @@ async fn start<'a>(
         };
         executor.attach(host).await?;
     }
-    let found = reconcile(&engine, &parts.executors, parts.clock.now()).await?;
+    let found = reconcile(
+        engine.live_attempts(),
+        &parts.executors,
+        parts.clock.now(),
+    )
+    .await?;
     tasks.spawn(publish_reports(
         Arc::clone(&parts.bus),
         reports,
@@ -197,7 +204,7 @@ async fn start<'a>(
         &parts.settings,
     );
     applied.send_replace(cursor.offset);
-    let driver = Driver {
+    let mut driver = Driver {
         parts,
         lease: lease.clone(),
         engine,
@@ -205,33 +212,10 @@ async fn start<'a>(
         dispatchers,
         applied,
         volatile,
+        unknown: BTreeSet::new(),
+        look_again: None,
     };
-    driver.publish_reports(found.reports).await?;
-    for id in found.submit {
-        if let Some(attempt) = driver
-            .engine
-            .launch_plan(id)
-            .map(|plan| plan.execution.attempt_id())
-        {
-            driver.launch(attempt, &[]).await;
-        }
-    }
-    for id in found.stop {
-        if let Some(plan) = driver.engine.launch_plan(id) {
-            let (attempt, executor) =
-                (plan.execution.attempt_id(), plan.execution.executor.clone());
-            driver
-                .dispatchers
-                .send(
-                    &executor,
-                    Dispatch::Stop {
-                        attempt,
-                        mode: StopMode::Graceful,
-                    },
-                )
-                .await;
-        }
-    }
+    driver.settle(found).await?;
     Ok(driver)
 }
 
@@ -242,16 +226,20 @@ async fn stop_volatile(parts: &Parts, volatile: Volatile) {
             continue;
         };
         for attempt in &attempts {
-            if let Err(error) = executor.stop(*attempt, StopMode::Kill).await {
+            let stopped = repeat(parts, || executor.stop(*attempt, StopMode::Kill)).await;
+            if let Err(error) = stopped {
                 tracing::warn!(%error, %attempt, "an attempt of a lost lead could not be stopped");
             }
         }
         let mut reports = Vec::new();
         for attempts in attempts.chunks(OBSERVE_MAX) {
-            match executor.observe(attempts).await {
-                Ok(observed) => reports.extend(attempts.iter().zip(observed).filter_map(
-                    |(attempt, observed)| last_report(*attempt, observed, parts.clock.now()),
-                )),
+            match repeat(parts, || executor.observe(attempts)).await {
+                Ok(observed) => {
+                    let observed = attempts.iter().zip(observed);
+                    reports.extend(observed.filter_map(|(attempt, observed)| {
+                        last_report(*attempt, observed, parts.clock.now())
+                    }));
+                }
                 Err(error) => {
                     tracing::warn!(%error, executor = %name, "attempts of a lost lead could not be looked up")
                 }
@@ -259,6 +247,20 @@ async fn stop_volatile(parts: &Parts, volatile: Volatile) {
         }
         for report in reports {
             publish_alone(&*parts.bus, report, &parts.settings).await;
+        }
+    }
+}
+
+/// Makes a call that is harmless when repeated until it is answered or refused for good.
+async fn repeat<T, C>(parts: &Parts, mut call: impl FnMut() -> C) -> Result<T>
+where
+    C: Future<Output = Result<T>>,
+{
+    let mut backoff = Backoff::new(parts.settings.backoff_max);
+    loop {
+        match call().await {
+            Err(error) if error.retry() != Retry::Never => backoff.pause().await,
+            answer => return answer,
         }
     }
 }
