@@ -183,12 +183,7 @@ async fn start<'a>(
         };
         executor.attach(host).await?;
     }
-    let found = reconcile(
-        engine.live_attempts(),
-        &parts.executors,
-        parts.clock.now(),
-    )
-    .await?;
+    let found = reconcile(engine.live_attempts(), &parts.executors, parts.clock.now()).await?;
     tasks.spawn(publish_reports(
         Arc::clone(&parts.bus),
         reports,
