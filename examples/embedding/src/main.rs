@@ -1,0 +1,30 @@
+//! Somebody's service, with a scheduler inside: each line that it receives is an event, and each event starts a workflow.
+//!
+//! `cargo run --package aiflow-example-embedding`, then `echo hello | nc localhost 7070`.
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
+
+use aiflow::prelude::*;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let aiflow = aiflow::open("sqlite://aiflow-data/embedding/aiflow.db").await?;
+    let mut graph = AiGraph::new("default", "greet");
+    graph.node("greet", function("greet"));
+    graph.rule(start_workflow(on("line")));
+    aiflow.submit(&graph.translate()?).await?;
+    let functions = Functions::new().register("greet", async |ctx: JobContext, _: serde_json::Value| {
+        println!("{}: {}", ctx.attempt(), ctx.events()[0].value);
+        aiflow::Result::Ok(())
+    });
+    let _scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
+
+    let listener = TcpListener::bind("127.0.0.1:7070").await?;
+    loop {
+        let mut lines = BufReader::new(listener.accept().await?.0).lines();
+        while let Some(line) = lines.next_line().await? {
+            aiflow.publish(aiflow.event("line").value(line)).await?;
+        }
+    }
+}
