@@ -23,6 +23,10 @@ use crate::shared::{Attempt, Shared, Stage, blocking, blocking_io, lock};
 /// Pause before files that could not be read are read again.
 const REREAD_PAUSE: Duration = Duration::from_millis(500);
 
+/// Pause between two looks for a claim; a shell needs about a millisecond to make it.
+const CLAIM_PAUSE: Duration = Duration::from_millis(1);
+const CLAIM_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Whether this executor started the attempt, or found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -72,6 +76,9 @@ pub(crate) async fn submit(
             return;
         }
     };
+    if let Some(group) = &group {
+        claimed(&attempt, group).await;
+    }
     let _ = attempt.epoch.set(record.epoch);
     attempt.stage.send_replace(Stage::Live);
     // Whoever asked may have stopped waiting.
@@ -83,6 +90,22 @@ pub(crate) async fn submit(
     Life::new(&shared, &attempt, record)
         .live(group, origin)
         .await;
+}
+
+/// Waits until the wrapper has claimed the attempt: from then on, every later host knows that it was accepted.
+async fn claimed(attempt: &Attempt, group: &Group) {
+    let claim = async {
+        while !attempt.dir.is_claimed() {
+            tokio::time::sleep(CLAIM_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = claim => {}
+        // It died before: its ending says so.
+        () = group.gone() => {}
+        // It is suspended, or the machine all but stands still.
+        () = tokio::time::sleep(CLAIM_WAIT_MAX) => {}
+    }
 }
 
 /// Lives with an attempt that was found, to its end.

@@ -40,7 +40,7 @@ impl Group {
         (!group.is_gone() && is_wrapper_of(pid, run_dir)).then_some(group)
     }
 
-    /// The group of a live wrapper of `run_dir` that has not claimed it yet.
+    /// The group of a live wrapper of `run_dir` that has not written its number yet.
     #[cfg(target_os = "linux")]
     pub(crate) fn of_unclaimed(run_dir: &Path) -> Option<Self> {
         let processes = std::fs::read_dir("/proc").ok()?;
@@ -51,7 +51,7 @@ impl Group {
             .find_map(|pid| Self::of_claim(pid, run_dir))
     }
 
-    /// Without `/proc` such a wrapper cannot be found; it will be barred.
+    /// Without `/proc` such a wrapper cannot be found. Between the creation and the content of its claim lie microseconds.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn of_unclaimed(_run_dir: &Path) -> Option<Self> {
         None

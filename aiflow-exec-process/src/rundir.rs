@@ -15,6 +15,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aiflow_core::executor::{Ending, JobIdentity, Launch, LogStream};
@@ -180,9 +181,10 @@ impl RunDir {
         let record = serde_json::to_vec(record)?;
         let trigger = serde_json::to_vec(&launch.events)?;
         match made {
+            // Another host may come between: then it has written the same.
             Made::Now => {
-                self.write_new("launch.json", &record)?;
-                self.write_new("trigger.json", &trigger)?;
+                self.create("launch.json", &record)?;
+                self.create("trigger.json", &trigger)?;
             }
             Made::Before => {
                 self.replace("launch.json", &record)?;
@@ -220,13 +222,13 @@ impl RunDir {
         })
     }
 
-    /// How the attempt stands. One that nobody claimed and that no wrapper is about to claim is barred, so that it certainly never
-    /// starts, and then counts as never accepted: its host died while submitting it.
+    /// How the attempt stands. One that nobody has claimed is barred, so that it certainly never starts, and then counts as never
+    /// accepted: its host died while submitting it.
     pub(crate) fn settle(&self) -> Result<Standing> {
         // Whatever changes between two looks was said by the wrapper, and then there is more to read.
         for _ in 0..LOOKS_MAX {
             let look = self.look()?;
-            if let Look::Unclaimed | Look::Claiming = look
+            if let Look::Claiming = look
                 && let Some(group) = Group::of_unclaimed(&self.named()?)
             {
                 return Ok(Standing::Running(group));
@@ -361,6 +363,11 @@ impl RunDir {
         self.bar()
     }
 
+    /// Whether the claim was made and written.
+    pub(crate) fn is_claimed(&self) -> bool {
+        std::fs::metadata(self.0.join("pid")).is_ok_and(|claim| claim.len() > 0)
+    }
+
     /// How long ago the attempt was told to stop, if it was.
     pub(crate) fn stopping_for(&self) -> Option<Duration> {
         self.age("stop")
@@ -437,7 +444,10 @@ impl RunDir {
 
     /// Writes a file so that a reader sees the old content or the new.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let new = self.0.join(format!("{name}.new"));
+        // Several writers, in this process or another, must not meet in one new file.
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let (writer, write) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
+        let new = self.0.join(format!("{name}.{writer}.{write}.new"));
         let mut options = OpenOptions::new();
         options
             .write(true)

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use aiflow_core::executor::{Ending, Executor, Observation};
 use aiflow_core::{ErrorKind, Retry};
-use aiflow_exec_process::{Limits, ProcessExecutor, ProcessOptions, ProcessSpec, process, shell};
+use aiflow_exec_process::{
+    ENV_ALLOWED, Limits, ProcessExecutor, ProcessOptions, ProcessSpec, process, shell,
+};
 use serde_json::json;
 
 use crate::world::{World, attempt, launch, run};
@@ -87,7 +89,11 @@ fn arguments_arrive_byte_for_byte() {
 #[test]
 fn the_environment_is_what_was_let_through_and_what_was_set() {
     run(async {
-        let world = World::with(ProcessOptions::default().env_allow("CARGO_PKG_NAME")).await;
+        // Some variable that this process has and that is not let through by itself.
+        let (let_through, value) = std::env::vars()
+            .find(|(name, _)| !ENV_ALLOWED.contains(&name.as_str()) && name != "PWD")
+            .expect("a test has some environment");
+        let world = World::with(ProcessOptions::default().env_allow(&let_through)).await;
         let spec = process(["env", "-0"])
             .env("GREETING", "hello  $HOME")
             .env("TZ", "Mars/Olympus")
@@ -113,10 +119,18 @@ fn the_environment_is_what_was_let_through_and_what_was_set() {
             vars["AIFLOW_EVENTS"],
             run_dir.join("events").to_str().unwrap()
         );
-        assert_eq!(vars["CARGO_PKG_NAME"], env!("CARGO_PKG_NAME"));
-        // Cargo sets it for this process, and nobody let it through.
-        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        assert!(!vars.contains_key("CARGO_MANIFEST_DIR"));
+        assert_eq!(vars[let_through.as_str()], value);
+        let strangers: Vec<_> = vars
+            .keys()
+            .filter(|name| !name.starts_with("AIFLOW_") && !ENV_ALLOWED.contains(name))
+            .filter(|name| ![let_through.as_str(), "GREETING", "d", "PWD"].contains(name))
+            .collect();
+        // Some shells add these two of their own accord.
+        let added = ["SHLVL", "_"];
+        assert!(
+            strangers.iter().all(|name| added.contains(name)),
+            "{strangers:?}"
+        );
     });
 }
 

@@ -61,20 +61,36 @@ fn a_host_submits_its_attempts() {
     });
 }
 
+/// How many attempts were found in which state.
+#[derive(Debug, Default)]
+struct Found {
+    ended: u32,
+    running: u32,
+    not_found: u32,
+}
+
 /// Does as the scheduler does when it begins to lead: what is not found is submitted again.
-async fn recover(dir: &Path, attempts: std::ops::Range<u32>) {
+async fn recover(dir: &Path, attempts: std::ops::Range<u32>, found: &mut Found) {
     let executor = ProcessExecutor::new(dir.join("runs"));
     let listener = Listener::attached_to(&executor).await;
     let ids: Vec<_> = attempts.clone().map(attempt).collect();
     let seen = executor.observe(&ids).await.unwrap();
     for (n, observation) in attempts.zip(seen) {
         let ending = match observation {
-            Observation::Ended(ending) => ending,
+            Observation::Ended(ending) => {
+                found.ended += 1;
+                ending
+            }
             Observation::NotFound => {
+                found.not_found += 1;
                 executor.submit(launch(n, &job(dir, n))).await.unwrap();
                 listener.ending(attempt(n)).await
             }
-            _ => listener.ending(attempt(n)).await,
+            Observation::Running => {
+                found.running += 1;
+                listener.ending(attempt(n)).await
+            }
+            other => panic!("attempt {n}: {other:?}"),
         };
         assert_eq!(exit_code(&ending), ending_of(n), "attempt {n}: {ending:?}");
     }
@@ -83,9 +99,11 @@ async fn recover(dir: &Path, attempts: std::ops::Range<u32>) {
 
 #[test]
 fn a_host_killed_at_any_moment_costs_no_attempt() {
-    let seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let seed = u64::from(now.subsec_nanos()) | 1;
     println!("seed {seed}");
     let mut random = seed;
+    let mut found = Found::default();
     let dir = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
         let first = round * ATTEMPTS;
@@ -97,6 +115,11 @@ fn a_host_killed_at_any_moment_costs_no_attempt() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // From the first run directory on, it is at work.
+        let at_work = dir.path().join("runs").join(attempt(first).to_string());
+        while !at_work.exists() {
+            std::thread::yield_now();
+        }
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -104,8 +127,9 @@ fn a_host_killed_at_any_moment_costs_no_attempt() {
         std::thread::sleep(Duration::from_micros(random % 60_000));
         host.kill().unwrap();
         host.wait().unwrap();
-        run(recover(dir.path(), first..first + ATTEMPTS));
+        run(recover(dir.path(), first..first + ATTEMPTS, &mut found));
     }
+    println!("{found:?}");
     let mut runs: BTreeMap<String, u32> = BTreeMap::new();
     for effect in lines(&dir.path().join("effects")) {
         *runs.entry(effect).or_default() += 1;

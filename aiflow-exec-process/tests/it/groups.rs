@@ -102,7 +102,8 @@ fn a_job_may_end_in_its_own_way_when_asked_to_stop() {
              def save(*_):\n    open({saved:?}, 'w').write('done')\n    sys.exit(0)\n\
              signal.signal(signal.SIGTERM, save)\n\
              open({ready:?}, 'w').write('1\\n')\n\
-             time.sleep(1000)"
+             # One long sleep would miss a signal that comes just before it.\n\
+             while True: time.sleep(0.01)"
         );
         world.submit(0, &process(["python3", "-c", &program])).await;
         pid_in(&ready).await;
