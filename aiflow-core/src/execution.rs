@@ -206,9 +206,10 @@ pub struct WorkflowExecution {
     /// What the rules of its jobs have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<JobName, BTreeMap<RuleName, RuleState>>,
-    /// Events of its own that were announced and not applied yet.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unapplied: u32,
+    /// Id of the event that announced its start, or the end of the job that ended last. When it is applied and nothing has started
+    /// since, every event of the execution's jobs was applied: they lie before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_word: Option<String>,
 }
 
 #[expect(

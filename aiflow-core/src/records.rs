@@ -234,7 +234,7 @@ mod tests {
             finished_at: None,
             jobs: BTreeMap::new(),
             rules: BTreeMap::new(),
-            unapplied: 0,
+            last_word: None,
         };
         let record = stored(workflow_execution_put(&execution));
         assert_eq!(record.key.to_string(), "workflow_execution:7.0");

@@ -91,6 +91,7 @@ fn imports_run_one_way() {
             "aiflow-core" => &[],
             "aiflow" => &["aiflow-core", "aiflow-store-sqlite", "aiflow-exec-process"],
             "xtask" => &[],
+            "aiflow-example-embedding" => &["aiflow"],
             _ => &["aiflow-core"],
         }
     };

@@ -385,21 +385,13 @@ impl Draft<'_> {
                     .for_execution(job.workflow_execution);
             event.context.attempt = Some(job.attempt_id());
             let (execution, behind) = (job.workflow_execution, job.cause.hops);
-            self.announce(execution, event, behind);
+            let event_id = self.emit(event, behind);
+            if status.is_terminal()
+                && let Some(execution) = self.execution_mut(execution)
+            {
+                execution.last_word = Some(event_id);
+            }
         }
-    }
-
-    /// Appends an event of an execution, which is not done before the event was applied.
-    pub(super) fn announce(
-        &mut self,
-        execution: WorkflowExecutionId,
-        event: NewEvent,
-        behind: u32,
-    ) {
-        if let Some(execution) = self.execution_mut(execution) {
-            execution.unapplied = execution.unapplied.saturating_add(1);
-        }
-        self.emit(event, behind);
     }
 
     /// Why something is done now: the given rule, used events and the chain behind the current event.

@@ -330,7 +330,7 @@ impl<'a> Draft<'a> {
 
     /// Appends an event of the scheduler's own, caused by the current one. At least `behind` causes lie behind it: a report comes from
     /// outside, but the job that it is about was started by a chain that goes on.
-    pub(super) fn emit(&mut self, mut event: NewEvent, behind: u32) {
+    pub(super) fn emit(&mut self, mut event: NewEvent, behind: u32) -> String {
         event.id = format!(
             "{OWN_EVENT_ID}{}.{}",
             self.event.offset,
@@ -341,7 +341,9 @@ impl<'a> Draft<'a> {
             hops: self.event.hops().saturating_add(1).max(behind),
         });
         event.time = Some(self.now());
+        let id = event.id.clone();
         self.out.events.push(event);
+        id
     }
 
     pub(super) fn command(&mut self, command: Command) {

@@ -165,7 +165,7 @@ impl Draft<'_> {
             finished_at: None,
             jobs: Default::default(),
             rules: Default::default(),
-            unapplied: 0,
+            last_word: None,
         };
         self.add_execution(key, execution);
         self.announce_status(id, WorkflowStatus::Running);
@@ -254,11 +254,8 @@ impl Draft<'_> {
     pub(super) fn on_announced(&mut self, id: WorkflowExecutionId) {
         if self
             .execution(id)
-            .is_some_and(|execution| execution.unapplied > 0)
+            .is_some_and(|execution| execution.status == WorkflowStatus::Running)
         {
-            if let Some(execution) = self.execution_mut(id) {
-                execution.unapplied = execution.unapplied.saturating_sub(1);
-            }
             self.finish_if_done(id);
         }
     }
@@ -279,7 +276,8 @@ impl Draft<'_> {
             _ if is_busy => return,
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
             WorkflowStatus::Running
-                if execution.completion != Completion::Idle || execution.unapplied > 0 =>
+                if execution.completion != Completion::Idle
+                    || execution.last_word.as_deref() != Some(self.event.id.as_str()) =>
             {
                 return;
             }
@@ -300,7 +298,7 @@ impl Draft<'_> {
         execution.status = status;
         execution.finished_at = Some(now);
         execution.rules.clear();
-        execution.unapplied = 0;
+        execution.last_word = None;
         self.announce_status(id, status);
     }
 
@@ -315,10 +313,9 @@ impl Draft<'_> {
                 .sender(execution.workflow.as_str())
                 .for_execution(id);
         let behind = execution.cause.hops;
-        if status.is_terminal() {
-            self.emit(event, behind)
-        } else {
-            self.announce(id, event, behind)
+        let event_id = self.emit(event, behind);
+        if let Some(execution) = self.execution_mut(id).filter(|_| !status.is_terminal()) {
+            execution.last_word = Some(event_id);
         }
     }
 }

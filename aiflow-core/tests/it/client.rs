@@ -263,7 +263,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         finished_at: None,
         jobs: std::collections::BTreeMap::new(),
         rules: std::collections::BTreeMap::new(),
-        unapplied: 0,
+        last_word: None,
     }
 }
 

@@ -47,7 +47,7 @@ fn executions() -> Batch {
         finished_at: Some(AT),
         jobs: BTreeMap::new(),
         rules: BTreeMap::new(),
-        unapplied: 0,
+        last_word: None,
     };
     let job = JobExecution {
         id: JobExecutionId::new(Offset(8), 1),

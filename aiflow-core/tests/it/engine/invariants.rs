@@ -32,7 +32,7 @@ pub(crate) fn check(
         );
         if execution.status.is_terminal() {
             assert!(
-                execution.rules.is_empty() && execution.unapplied == 0,
+                execution.rules.is_empty() && execution.last_word.is_none(),
                 "{id} ended and still waits for events"
             );
             assert!(
