@@ -429,7 +429,8 @@ impl RunDir {
 
     fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(FILE_MODE);
+        // Appending: should a wrapper have written its exit code into the new file already, blanks must not cover it.
+        options.append(true).create_new(true).mode(FILE_MODE);
         options.open(self.0.join(name))?.write_all(bytes)
     }
 
