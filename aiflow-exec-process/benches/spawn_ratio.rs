@@ -3,7 +3,8 @@
 //! Runs `/bin/true` through submit and ending, and in the same rounds plainly through Tokio, with the same number at a time. The figure
 //! that does not depend on the machine is the ratio of the two rates. Round by round, so that a busy neighbour disturbs both.
 //!
-//! `cargo bench -p aiflow-exec-process`
+//! `cargo bench -p aiflow-exec-process`. The run directories stay until the end, and `TMPDIR` says where they are: ext4 without a journal
+//! makes files 10 to 40 times more slowly while many others were deleted in the last minute, which measures that and nothing else.
 
 #![expect(
     clippy::print_stdout,
@@ -11,6 +12,7 @@
     reason = "a benchmark prints its figures, and fails loudly"
 )]
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,9 +47,8 @@ async fn plain(at_once: usize) -> Duration {
 }
 
 /// `JOBS` processes by the executor, from submit to the reported ending.
-async fn durable(at_once: usize, round: u64) -> Duration {
-    let dir = tempfile::tempdir().unwrap();
-    let executor = Arc::new(ProcessExecutor::new(dir.path().join("runs")));
+async fn durable(run_root: PathBuf, at_once: usize, round: u64) -> Duration {
+    let executor = Arc::new(ProcessExecutor::new(run_root));
     let clock = Arc::new(SystemClock);
     let store = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
     let (reporter, mut reports) = Reporter::channel(1000);
@@ -111,12 +112,17 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    let dir = tempfile::tempdir().unwrap();
     println!("at once | plain /s | durable /s | ratio (median of {ROUNDS} rounds)");
     for at_once in [1, 8, 16, 32] {
         let mut rounds: Vec<(f64, f64)> = (0..ROUNDS)
             .map(|round| {
                 let plain = rate(runtime.block_on(plain(at_once)));
-                (plain, rate(runtime.block_on(durable(at_once, round))))
+                let run_root = dir.path().join(format!("{at_once}-{round}"));
+                (
+                    plain,
+                    rate(runtime.block_on(durable(run_root, at_once, round))),
+                )
             })
             .collect();
         rounds.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
