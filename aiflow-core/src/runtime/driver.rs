@@ -21,7 +21,7 @@ use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
 use crate::execution::JobStatus;
 use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset};
-use crate::store::Lease;
+use crate::store::{Batch, Lease};
 use crate::time::Timestamp;
 
 /// How often the wall clock is looked at again while a timer waits: it may be set forward.
@@ -157,33 +157,44 @@ impl Driver<'_> {
             .map_err(|kind| Error::new(kind, "publish timers", "the log refused a timer"))
     }
 
-    /// Publishes what recovery found out.
+    /// Publishes what this leader found out about attempts, under its fence: one that only believes to lead would take the attempts that
+    /// live in the process of the true leader for lost.
     pub(super) async fn publish_reports(&self, reports: Vec<Report>) -> Result<()> {
         for reports in reports.chunks(TIMERS_MAX) {
-            let events: Vec<_> = reports.iter().cloned().map(report_event).collect();
-            match publish(&*self.parts.bus, events, &self.parts.settings).await {
-                Ok(()) => {}
+            match self.append(reports).await {
                 // The ending of an attempt was reported before, in other words: the first one stands.
-                Err(ErrorKind::AlreadyExists) => {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     for report in reports {
-                        let _ = publish(
-                            &*self.parts.bus,
-                            vec![report_event(report.clone())],
-                            &self.parts.settings,
-                        )
-                        .await;
+                        match self.append(std::slice::from_ref(report)).await {
+                            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                                return Err(error);
+                            }
+                            Ok(()) | Err(_) => {}
+                        }
                     }
                 }
-                Err(kind) => {
-                    return Err(Error::new(
-                        kind,
-                        "publish reports",
-                        "the log refused a report",
-                    ));
-                }
+                appended => appended?,
             }
         }
         Ok(())
+    }
+
+    async fn append(&self, reports: &[Report]) -> Result<()> {
+        let mut batch = Batch::at(self.parts.clock.now());
+        batch.fence = Some(self.lease.fence());
+        batch.events = reports.iter().cloned().map(report_event).collect();
+        let mut backoff = Backoff::new(self.parts.settings.backoff_max);
+        loop {
+            match self.parts.store.commit(batch.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.retry() == Retry::Never => return Err(error),
+                // The ids of the events make the repetition harmless.
+                Err(error) => {
+                    tracing::warn!(%error, "reports not published; trying again");
+                    backoff.pause().await;
+                }
+            }
+        }
     }
 
     async fn apply_events(&mut self, events: Vec<Event>) -> Result<()> {

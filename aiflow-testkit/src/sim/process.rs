@@ -86,6 +86,8 @@ pub(super) struct Shared {
     pub(super) recorder: Arc<Recorder>,
     pub(super) clock: Arc<SimClock>,
     is_calm: AtomicBool,
+    /// When no process stands still any longer.
+    calm_at: Instant,
     /// Work that is under way outside of any process: requests in the network, jobs on platforms.
     outside: Mutex<JoinSet<()>>,
 }
@@ -98,6 +100,7 @@ impl Shared {
         clock: Arc<SimClock>,
     ) -> Self {
         Self {
+            calm_at: Instant::now() + plan.chaos,
             ledger,
             plan,
             recorder,
@@ -189,7 +192,7 @@ impl Process {
                 &self.name,
                 format_args!("stalls for {} ms", time.as_millis()),
             );
-            *until = Some(Instant::now() + time);
+            *until = Some((Instant::now() + time).min(self.shared.calm_at));
         }
         until.filter(|until| *until > Instant::now())
     }

@@ -145,6 +145,10 @@ impl Recorder {
                 ),
             );
         }
+        // What a leader finds out about attempts is only events, not a decision.
+        if batch.puts.is_empty() {
+            return;
+        }
         let cursor = batch.puts.iter().find(|put| put.key.kind == KIND_CURSOR);
         let position = |name| {
             cursor

@@ -10,3 +10,4 @@ mod executor;
 mod faults;
 mod flaws;
 mod lists;
+mod sim;
