@@ -9,7 +9,7 @@ use aiflow::workflow::{Workflow, job_status, on, start, start_workflow};
 use serde_json::Value;
 
 use crate::raw::{Raw, Volume};
-use crate::table::{FULL, Pairs, Table, Target};
+use crate::table::{FULL, Pairs, Table, Target, cpu_seconds, seconds};
 use crate::world::{PROJECT, World, control, job};
 
 const ROUNDS: usize = 3;
@@ -56,7 +56,7 @@ async fn round(workflow: Workflow, count: usize) -> (f64, f64) {
         functions = functions.register(job.name.as_str(), |_: JobContext, _: Value| async { Ok(()) });
     }
     let world = World::start(&path, "function", FunctionExecutor::new(functions), &workflow).await;
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), cpu_seconds());
     let aiflow = world.aiflow.clone();
     let publisher = tokio::spawn(async move {
         let mut rest = count;
@@ -67,23 +67,23 @@ async fn round(workflow: Workflow, count: usize) -> (f64, f64) {
         }
     });
     world.probe.wait_ended(count).await;
-    let elapsed = begun.elapsed();
+    let (elapsed, cpu) = (begun.elapsed(), cpu_seconds() - cpu_before);
     publisher.await.unwrap();
     let transactions = world.probe.transactions();
     world.stop().await;
     let volume = Raw::open(&path).volume(transactions);
-    describe(volume, count);
+    describe(volume, count, cpu);
     let floor = Raw::create(&dir.path().join("raw.db")).await.replay(volume);
     let rate = |elapsed: std::time::Duration| f64::from(u32::try_from(count).unwrap()) / elapsed.as_secs_f64();
     (rate(elapsed), rate(floor))
 }
 
 /// What one workflow execution costs in rows.
-fn describe(volume: Volume, count: usize) {
+fn describe(volume: Volume, count: usize, cpu: f64) {
     let Volume { transactions, events, event_bytes, inserts, updates, body_bytes } = volume;
     let each = |rows: usize| f64::from(u32::try_from(rows).unwrap()) / f64::from(u32::try_from(count).unwrap());
     eprintln!(
-        "   each: {:.2} events of {event_bytes} bytes, {:.2} new records and {:.2} changes of {body_bytes} bytes; in all {transactions} transactions",
-        each(events), each(inserts), each(updates),
+        "   each: {:.2} events of {event_bytes} bytes, {:.2} new records and {:.2} changes of {body_bytes} bytes; in all {transactions} transactions; {} of processor time",
+        each(events), each(inserts), each(updates), seconds(cpu / f64::from(u32::try_from(count).unwrap())),
     );
 }

@@ -67,6 +67,7 @@ pub(crate) fn event_to_job(table: &mut Table) {
             add(table, &path, target, percent, times, |times| times.total, &floor);
         }
     }
+    let whole = [percentile(paced.iter().map(|times| times.total), 50)];
     let parts: [(&str, fn(&Times) -> f64); 5] = [
         ("publish", |times| times.publish),
         ("wake and read", |times| times.wake_and_read),
@@ -75,8 +76,8 @@ pub(crate) fn event_to_job(table: &mut Table) {
         ("commit to function", |times| times.dispatch),
     ];
     for (part, time) in parts {
-        let path = format!("... of which {part}, p50 (floor: the whole)");
-        add(table, &path, Target::Info, 50, &paced, time, &floor);
+        let path = format!("... of which {part}, p50 (beside it: the whole)");
+        add(table, &path, Target::Info, 50, &paced, time, &whole);
     }
 }
 
