@@ -20,6 +20,7 @@ pub mod memory;
 pub mod meta;
 pub mod records;
 pub mod runtime;
+mod status;
 pub mod store;
 pub mod time;
 pub mod translator;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use aiflow::AiFlow;
 use aiflow::event::{EventFilter, NewEvent};
 use aiflow::id::Offset;
-use aiflow::AiFlow;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -35,7 +35,10 @@ pub(crate) fn publish(table: &mut Table) {
 fn events(count: usize) -> Vec<NewEvent> {
     let value = "v".repeat(VALUE_BYTES);
     let event = || {
-        NewEvent::new("wine", "samples/batch").event_type("SAMPLES_READY").sender("ingest").value(value.as_str())
+        NewEvent::new("wine", "samples/batch")
+            .event_type("SAMPLES_READY")
+            .sender("ingest")
+            .value(value.as_str())
     };
     (0..count).map(|_| event()).collect()
 }
@@ -79,7 +82,10 @@ async fn concurrently() -> Pairs {
     let count = PUBLISHERS * EVENTS_EACH;
     for _ in 0..ROUNDS {
         let all: Vec<Vec<NewEvent>> = (0..PUBLISHERS).map(|_| events(EVENTS_EACH)).collect();
-        let rows = all.iter().map(|events| events.iter().map(raw::row).collect()).collect();
+        let rows = all
+            .iter()
+            .map(|events| events.iter().map(raw::row).collect())
+            .collect();
         let (again, floor) = raw::group_commit(raw, rows);
         raw = again;
         let begun = Instant::now();
@@ -104,10 +110,17 @@ pub(crate) fn subscriber(table: &mut Table) {
     let runtime = crate::runtime();
     let channel = runtime.block_on(async { tokio::spawn(through_channel()).await.unwrap() });
     let log = runtime.block_on(async { tokio::spawn(through_log()).await.unwrap() });
-    for (percent, target) in [(50, Target::Within(Duration::from_micros(50))), (99, Target::Info)] {
+    for (percent, target) in [
+        (50, Target::Within(Duration::from_micros(50))),
+        (99, Target::Info),
+    ] {
         let mut pairs = Pairs::default();
-        pairs.add(percentile(log.iter().copied(), percent), percentile(channel.iter().copied(), percent));
-        let path = format!("publish to subscriber, beyond the commit, p{percent} (floor: tokio channel)");
+        pairs.add(
+            percentile(log.iter().copied(), percent),
+            percentile(channel.iter().copied(), percent),
+        );
+        let path =
+            format!("publish to subscriber, beyond the commit, p{percent} (floor: tokio channel)");
         table.times(&path, NONE, &pairs, target);
     }
 }

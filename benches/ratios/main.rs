@@ -39,7 +39,9 @@ const SECTIONS: &[Section] = &[
 
 fn main() {
     // Cargo itself adds `--bench`.
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
     let filter = filter.unwrap_or_default();
     let mut table = Table::default();
     for (name, run) in SECTIONS.iter().filter(|(name, _)| name.contains(&*filter)) {

@@ -105,9 +105,14 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| path | durability | measured | floor in the same run | ratio | target | met? |")?;
+        writeln!(
+            f,
+            "| path | durability | measured | floor in the same run | ratio | target | met? |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
-        self.0.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
+        self.0
+            .iter()
+            .try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
     }
 }
 
@@ -169,6 +174,9 @@ pub(crate) fn cpu_seconds() -> f64 {
     const TICKS_A_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = text.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks = fields.skip(11).take(2).map(|field| field.parse().unwrap_or(0.0));
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse().unwrap_or(0.0));
     ticks.sum::<f64>() / TICKS_A_SECOND
 }

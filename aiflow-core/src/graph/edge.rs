@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::execution::JobStatus;
 use crate::id::JobName;
+use crate::status::JobStatus;
 use crate::workflow::{SchedulingRule, all, job_status, start};
 
 /// A value flows from one node to another, in memory, inside one job.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, Workflow};
 use crate::error::{Error, Result};
-use crate::execution::JobStatus;
 use crate::id::RuleName;
+use crate::status::JobStatus;
 
 /// The most jobs in a workflow.
 pub const JOBS_MAX: usize = 10_000;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{JOB_STATUS_CHANGED, Match, NewEvent, WORKFLOW_STATUS_CHANGED};
-use crate::execution::{JobStatus, WorkflowStatus};
 use crate::id::{JobName, WorkflowName};
+use crate::status::{JobStatus, WorkflowStatus};
 
 /// What must have happened for a rule to fire.
 ///
