@@ -35,7 +35,7 @@ const ONCE_BROKEN: [(u64, &str); 8] = [
         "an execution of a version that was replaced in the same batch ended without its jobs",
     ),
     (
-        21,
+        1005,
         "an attempt of which its platform could not say how it stood was never asked for again",
     ),
     (
