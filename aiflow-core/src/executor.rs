@@ -33,7 +33,9 @@ pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// 2. **Submit is not start.** `submit` returns when the platform has accepted the attempt. A `submit` that fails with `Retry::Never` has not
 ///    started anything and never will; after any other error the outcome is unknown, and the attempt may be submitted again.
 /// 3. **One ending.** Every started attempt leads to exactly one terminal [`Report`], to the reporter given to [`attach`](Executor::attach) last;
-///    repeating it is harmless. Events that the attempt published are in the log before its ending is reported.
+///    repeating it is harmless. Events that the attempt published are in the log before its ending is reported. What a running attempt of an
+///    executor that survives its host has reported already ([`ReportKind::Ready`]) is reported again after `attach`: the last scheduler may
+///    have died with the report in its hands.
 /// 4. **Observe tells the truth.** `observe` answers from what is so now: `NotFound` only if the attempt was never accepted here, or is forgotten
 ///    for good and will never run; after `NotFound` for an executor that does not survive its host the attempt will not run.
 /// 5. **Stop is a request.** `stop` returns when the request is recorded, not when the attempt has ended. Stopping what has ended or is not
