@@ -252,7 +252,7 @@ impl Draft<'_> {
                     }
                 }
                 (Target::Job(job, action), Some(version)) => {
-                    for execution in self.executions_concerned(&rule_ref.workflow, version) {
+                    for execution in self.executions_concerned(&rule_ref, version, rule, &operands) {
                         let fired = self.match_job_rule(
                             execution,
                             rule,
@@ -274,10 +274,23 @@ impl Draft<'_> {
     /// Running executions whose job rules may see the current event: not those that it created itself.
     fn executions_concerned(
         &self,
-        workflow: &WorkflowKey,
+        rule_ref: &RuleRef,
         version: u32,
+        rule: &rules::CompiledRule,
+        operands: &[usize],
     ) -> Vec<WorkflowExecutionId> {
-        let mut concerned = self.running(workflow, version);
+        let workflow = &rule_ref.workflow;
+        let mut concerned = match self.event.context.workflow_execution {
+            // Found without a look at all the others: nearly every status event takes this way.
+            Some(own) if !self.sees_other_executions(workflow, version, rule, operands) => {
+                let is_of_workflow = self.execution(own).is_some_and(|execution| {
+                    execution.version == version
+                        && workflow_key(&execution.project, &execution.workflow) == *workflow
+                });
+                Vec::from_iter(is_of_workflow.then_some(own))
+            }
+            _ => self.running(workflow, version),
+        };
         concerned.retain(|id| {
             id.cause != self.event.offset
                 && self
@@ -285,6 +298,25 @@ impl Draft<'_> {
                     .is_some_and(|execution| execution.status == WorkflowStatus::Running)
         });
         concerned
+    }
+
+    /// Whether one of these operands takes events of executions other than its own.
+    fn sees_other_executions(
+        &self,
+        workflow: &WorkflowKey,
+        version: u32,
+        rule: &rules::CompiledRule,
+        operands: &[usize],
+    ) -> bool {
+        self.state
+            .definition(workflow, version)
+            .is_none_or(|compiled| {
+                let project = compiled.workflow.project.as_str();
+                operands
+                    .iter()
+                    .filter_map(|operand| rule.operands.get(*operand))
+                    .any(|pattern| pattern.sees_other_executions(project))
+            })
     }
 
     fn match_job_rule(

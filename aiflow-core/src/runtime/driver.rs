@@ -1,6 +1,6 @@
 //! The loop of a leader: read a batch of events, decide, commit once, apply, dispatch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -308,15 +308,14 @@ impl Driver<'_> {
             return;
         };
         let (execution, job) = (plan.execution, plan.job);
-        let at_hand: BTreeMap<Offset, &Arc<Event>> = inputs
-            .iter()
-            .map(|input| (input.event.offset, &input.event))
-            .collect();
-        let (events, missing): (Vec<Offset>, Vec<Offset>) = execution
-            .cause
-            .events
-            .iter()
-            .partition(|offset| at_hand.contains_key(offset));
+        let (mut events, mut missing) = (Vec::new(), Vec::new());
+        for offset in &execution.cause.events {
+            // The inputs are in the order of the log.
+            match inputs.binary_search_by_key(offset, |input| input.event.offset) {
+                Ok(at) => events.extend(inputs.get(at).map(|input| Arc::clone(&input.event))),
+                Err(_) => missing.push(*offset),
+            }
+        }
         let launch = Launch {
             attempt,
             epoch: self.lease.epoch,
@@ -326,10 +325,7 @@ impl Driver<'_> {
             job: execution.job.clone(),
             spec: job.spec.clone(),
             params: plan.params,
-            events: events
-                .iter()
-                .filter_map(|offset| at_hand.get(offset).map(|event| Arc::clone(event)))
-                .collect(),
+            events,
             timeout: job.timeout,
             heartbeat_timeout: job.heartbeat_timeout,
             stop_grace: job.stop_grace,
