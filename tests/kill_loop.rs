@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -145,7 +145,7 @@ fn spawn(folder: &Path) -> Child {
         .unwrap()
 }
 
-fn wait_for_file(path: &PathBuf) {
+fn wait_for_file(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
         assert!(

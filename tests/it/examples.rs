@@ -1,7 +1,7 @@
 //! The examples, run as processes: to their end, again, and killed in the middle.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,7 @@ async fn a_killed_quickstart_resumes_and_finishes() {
     );
 }
 
-fn wait_for(path: &PathBuf) {
+fn wait_for(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
         assert!(

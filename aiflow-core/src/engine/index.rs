@@ -3,9 +3,11 @@
 //! The cost of a lookup grows with the rules that are hit, not with the rules that are held: operands are found by key (exact, then each
 //! prefix length in use), those for any key by event type.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::decision::WorkflowKey;
+use super::rules::CompiledRule;
 use crate::event::{Match, NewEvent};
 use crate::workflow::EventPattern;
 
@@ -17,11 +19,13 @@ pub(super) struct RuleRef {
     pub(super) place: usize,
 }
 
-type Operands = BTreeSet<(RuleRef, usize)>;
+/// The operands of rules, each named by its rule and its place among the rule's operands.
+type Operands = BTreeMap<(RuleRef, usize), Arc<CompiledRule>>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleIndex {
-    by_key: BTreeMap<String, Operands>,
+    /// By a hash of the key: whole numbers lie together in memory, texts do not. Keys that share a hash are told apart by the patterns.
+    by_key: BTreeMap<u64, Operands>,
     /// By length of the prefix, then by the prefix.
     by_key_prefix: BTreeMap<usize, BTreeMap<String, Operands>>,
     by_type: BTreeMap<String, Operands>,
@@ -29,69 +33,93 @@ pub(super) struct RuleIndex {
 }
 
 impl RuleIndex {
-    pub(super) fn insert(&mut self, rule: &RuleRef, operand: usize, pattern: &EventPattern) {
-        let place = (rule.clone(), operand);
+    pub(super) fn insert(&mut self, rule_ref: &RuleRef, rule: &Arc<CompiledRule>) {
+        for (operand, pattern) in rule.operands.iter().enumerate() {
+            self.operands_of(pattern)
+                .insert((rule_ref.clone(), operand), Arc::clone(rule));
+        }
+    }
+
+    fn operands_of(&mut self, pattern: &EventPattern) -> &mut Operands {
         match (&pattern.key, &pattern.event_type) {
-            (Match::Exact(key), _) => self.by_key.entry(key.clone()).or_default().insert(place),
+            (Match::Exact(key), _) => self.by_key.entry(hash(key)).or_default(),
             (Match::Prefix(prefix), _) => self
                 .by_key_prefix
                 .entry(prefix.len())
                 .or_default()
                 .entry(prefix.clone())
-                .or_default()
-                .insert(place),
-            (Match::Any, Match::Exact(event_type)) => self
-                .by_type
-                .entry(event_type.clone())
-                .or_default()
-                .insert(place),
-            (Match::Any, _) => self.any.insert(place),
-        };
+                .or_default(),
+            (Match::Any, Match::Exact(event_type)) => {
+                self.by_type.entry(event_type.clone()).or_default()
+            }
+            (Match::Any, _) => &mut self.any,
+        }
     }
 
-    pub(super) fn remove(&mut self, rule: &RuleRef, operand: usize, pattern: &EventPattern) {
-        let place = (rule.clone(), operand);
-        match (&pattern.key, &pattern.event_type) {
-            (Match::Exact(key), _) => remove_from(&mut self.by_key, key, &place),
-            (Match::Prefix(prefix), _) => {
-                if let Some(prefixes) = self.by_key_prefix.get_mut(&prefix.len()) {
-                    remove_from(prefixes, prefix, &place);
-                    if prefixes.is_empty() {
-                        self.by_key_prefix.remove(&prefix.len());
+    pub(super) fn remove(&mut self, rule_ref: &RuleRef, rule: &Arc<CompiledRule>) {
+        for (operand, pattern) in rule.operands.iter().enumerate() {
+            let place = (rule_ref.clone(), operand);
+            match (&pattern.key, &pattern.event_type) {
+                (Match::Exact(key), _) => remove_from(&mut self.by_key, &hash(key), &place),
+                (Match::Prefix(prefix), _) => {
+                    if let Some(prefixes) = self.by_key_prefix.get_mut(&prefix.len()) {
+                        remove_from(prefixes, prefix, &place);
+                        if prefixes.is_empty() {
+                            self.by_key_prefix.remove(&prefix.len());
+                        }
                     }
                 }
-            }
-            (Match::Any, Match::Exact(event_type)) => {
-                remove_from(&mut self.by_type, event_type, &place)
-            }
-            (Match::Any, _) => {
-                self.any.remove(&place);
+                (Match::Any, Match::Exact(event_type)) => {
+                    remove_from(&mut self.by_type, event_type, &place)
+                }
+                (Match::Any, _) => {
+                    self.any.remove(&place);
+                }
             }
         }
     }
 
-    /// The operands that `event` could concern, in definition order within each workflow. A superset: the other fields are not compared.
-    pub(super) fn candidates(&self, event: &NewEvent) -> Vec<(RuleRef, usize)> {
-        let exact = self.by_key.get(&event.key);
+    /// The rules that `event` could concern, each with the operands it could concern, in definition order within each workflow. A superset:
+    /// not all fields are compared.
+    pub(super) fn candidates(
+        &self,
+        event: &NewEvent,
+    ) -> BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> {
+        let exact = self.by_key.get(&hash(&event.key));
         let prefixes = self
             .by_key_prefix
             .iter()
             .filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
         let by_type = self.by_type.get(&event.event_type);
-        let mut found: Vec<(RuleRef, usize)> = exact
+        let mut found: BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> = BTreeMap::new();
+        for ((rule_ref, operand), rule) in exact
             .into_iter()
             .chain(prefixes)
             .chain(by_type)
             .chain([&self.any])
             .flatten()
-            .cloned()
-            .collect();
-        found.sort_unstable();
+        {
+            found
+                .entry(rule_ref)
+                .or_insert_with(|| (rule, Vec::new()))
+                .1
+                .push(*operand);
+        }
+        for (_, operands) in found.values_mut() {
+            operands.sort_unstable();
+        }
         found
     }
 }
 
-fn remove_from(map: &mut BTreeMap<String, Operands>, key: &str, place: &(RuleRef, usize)) {
+/// FNV-1a. The same on every machine, unlike the standard library's.
+fn hash(key: &str) -> u64 {
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn remove_from<K: Ord>(map: &mut BTreeMap<K, Operands>, key: &K, place: &(RuleRef, usize)) {
     if let Some(operands) = map.get_mut(key) {
         operands.remove(place);
         if operands.is_empty() {
@@ -103,11 +131,12 @@ fn remove_from(map: &mut BTreeMap<String, Operands>, key: &str, place: &(RuleRef
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workflow::on;
+    use crate::id::WorkflowName;
+    use crate::workflow::{on, start_workflow};
 
     const RULES: usize = 100_000;
 
-    fn rule(place: usize) -> RuleRef {
+    fn place(place: usize) -> RuleRef {
         RuleRef {
             workflow: "p/wf".into(),
             version: None,
@@ -115,10 +144,26 @@ mod tests {
         }
     }
 
+    fn rule(pattern: EventPattern) -> Arc<CompiledRule> {
+        let workflow = WorkflowName::parse("wf").unwrap();
+        Arc::new(CompiledRule::of_workflow(
+            &workflow,
+            &start_workflow(pattern),
+        ))
+    }
+
+    fn places(index: &RuleIndex, event: &NewEvent) -> Vec<usize> {
+        index
+            .candidates(event)
+            .keys()
+            .map(|rule_ref| rule_ref.place)
+            .collect()
+    }
+
     fn filled() -> RuleIndex {
         let mut index = RuleIndex::default();
-        for place in 0..RULES {
-            index.insert(&rule(place), 0, &on(format!("key-{place}").as_str()));
+        for n in 0..RULES {
+            index.insert(&place(n), &rule(on(format!("key-{n}").as_str())));
         }
         index
     }
@@ -126,10 +171,11 @@ mod tests {
     #[test]
     fn one_event_among_100_000_rules_concerns_the_one_it_hits() {
         let index = filled();
-        let found = index.candidates(&NewEvent::identified("x", "p", "key-4711"));
-        assert_eq!(found, [(rule(4711), 0)]);
-        let none = index.candidates(&NewEvent::identified("x", "p", "key-"));
-        assert!(none.is_empty(), "{none:?}");
+        assert_eq!(
+            places(&index, &NewEvent::identified("x", "p", "key-4711")),
+            [4711]
+        );
+        assert!(places(&index, &NewEvent::identified("x", "p", "key-")).is_empty());
     }
 
     #[test]
@@ -143,29 +189,29 @@ mod tests {
             on("other.*"),
             on("*").event_type("OTHER"),
         ];
-        let mut index = filled();
-        for (place, pattern) in patterns.iter().enumerate() {
-            index.insert(&rule(place), 1, pattern);
+        let rules: Vec<_> = patterns.into_iter().map(rule).collect();
+        let mut index = RuleIndex::default();
+        for (n, rule) in rules.iter().enumerate() {
+            index.insert(&place(n), rule);
         }
         let event = NewEvent::identified("x", "p", "model.wine").event_type("DEPLOYED");
-        let places = |index: &RuleIndex| -> Vec<usize> {
-            let found = index.candidates(&event);
-            found.iter().map(|(rule, _)| rule.place).collect()
-        };
-        assert_eq!(places(&index), [0, 1, 2, 3, 4]);
-        for (place, pattern) in patterns.iter().enumerate() {
-            index.remove(&rule(place), 1, pattern);
+        assert_eq!(places(&index, &event), [0, 1, 2, 3, 4]);
+        for (n, rule) in rules.iter().enumerate() {
+            index.remove(&place(n), rule);
         }
-        assert!(places(&index).is_empty());
-        assert!(index.by_key_prefix.is_empty() && index.by_type.is_empty() && index.any.is_empty());
+        assert!(places(&index, &event).is_empty());
+        assert!(index.by_key.is_empty() && index.by_key_prefix.is_empty());
+        assert!(index.by_type.is_empty() && index.any.is_empty());
     }
 
     #[test]
     fn a_prefix_that_ends_within_a_character_of_the_key_is_no_hit() {
         let mut index = RuleIndex::default();
-        index.insert(&rule(0), 0, &on("a*"));
-        index.insert(&rule(1), 0, &on("ab*"));
-        let found = index.candidates(&NewEvent::identified("x", "p", "a\u{e4}"));
-        assert_eq!(found, [(rule(0), 0)]);
+        index.insert(&place(0), &rule(on("a*")));
+        index.insert(&place(1), &rule(on("ab*")));
+        assert_eq!(
+            places(&index, &NewEvent::identified("x", "p", "a\u{e4}")),
+            [0]
+        );
     }
 }

@@ -223,36 +223,24 @@ impl Draft<'_> {
 
     /// Evaluates every rule that the current event concerns, in order of workflow and definition.
     fn match_rules(&mut self) {
-        let mut hits: BTreeMap<RuleRef, Vec<usize>> = BTreeMap::new();
-        for (rule, operand) in self.state.candidates(self.event) {
-            hits.entry(rule).or_default().push(operand);
-        }
         // The first rule of a job that fires on this event acts; the ones after it are superseded.
         let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
         // Likewise the first START rule of a workflow.
         let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
-        for (rule_ref, operands) in hits {
-            let state = self.state;
-            let Some(rule) = state.rule(&rule_ref) else {
-                continue;
-            };
+        let state = self.state;
+        for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
                     let is_superseded =
                         *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
-                    let fired = self.match_workflow_rule(
-                        &rule_ref,
-                        rule,
-                        *action,
-                        &operands,
-                        is_superseded,
-                    );
+                    let fired =
+                        self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
                     if fired && *action == WorkflowAction::Start {
                         started.insert(Arc::clone(&rule_ref.workflow));
                     }
                 }
                 (Target::Job(job, action), Some(version)) => {
-                    for execution in self.executions_concerned(&rule_ref, version, rule, &operands) {
+                    for execution in self.executions_concerned(rule_ref, version, rule, &operands) {
                         let fired = self.match_job_rule(
                             execution,
                             rule,

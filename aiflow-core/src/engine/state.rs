@@ -34,8 +34,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) workflow: Arc<Workflow>,
-    pub(super) job_rules: Vec<CompiledRule>,
-    pub(super) workflow_rules: Vec<CompiledRule>,
+    pub(super) job_rules: Vec<Arc<CompiledRule>>,
+    pub(super) workflow_rules: Vec<Arc<CompiledRule>>,
 }
 
 pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> WorkflowKey {
@@ -50,13 +50,13 @@ impl Compiled {
             job_rules.extend(
                 workflow
                     .rules_of(&job.name)
-                    .map(|rule| CompiledRule::of_job(&workflow.name, &job.name, rule)),
+                    .map(|rule| Arc::new(CompiledRule::of_job(&workflow.name, &job.name, rule))),
             );
         }
         let workflow_rules = workflow
             .rules
             .iter()
-            .map(|rule| CompiledRule::of_workflow(&workflow.name, rule))
+            .map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule)))
             .collect();
         Self {
             workflow,
@@ -65,7 +65,7 @@ impl Compiled {
         }
     }
 
-    fn rules(&self, is_job: bool) -> &[CompiledRule] {
+    fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {
         if is_job {
             &self.job_rules
         } else {
@@ -86,18 +86,8 @@ impl State {
             .collect()
     }
 
-    pub(super) fn rule(&self, rule: &RuleRef) -> Option<&CompiledRule> {
-        let version = match rule.version {
-            Some(version) => version,
-            None => self.workflows.get(&rule.workflow)?.version,
-        };
-        self.definition(&rule.workflow, version)?
-            .rules(rule.version.is_some())
-            .get(rule.place)
-    }
-
-    pub(super) fn candidates(&self, event: &NewEvent) -> Vec<(RuleRef, usize)> {
-        self.index.candidates(event)
+    pub(super) fn index(&self) -> &RuleIndex {
+        &self.index
     }
 
     pub(super) fn timers(&self) -> &BTreeSet<(Timestamp, JobExecutionId)> {
@@ -125,7 +115,7 @@ impl State {
         version: u32,
         compiled: &Compiled,
         is_job: bool,
-        change: fn(&mut RuleIndex, &RuleRef, usize, &crate::workflow::EventPattern),
+        change: fn(&mut RuleIndex, &RuleRef, &Arc<CompiledRule>),
     ) {
         for (place, rule) in compiled.rules(is_job).iter().enumerate() {
             let rule_ref = RuleRef {
@@ -133,9 +123,7 @@ impl State {
                 version: is_job.then_some(version),
                 place,
             };
-            for (operand, pattern) in rule.operands.iter().enumerate() {
-                change(&mut self.index, &rule_ref, operand, pattern);
-            }
+            change(&mut self.index, &rule_ref, rule);
         }
     }
 

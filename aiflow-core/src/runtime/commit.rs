@@ -105,11 +105,14 @@ pub(super) async fn commit(
     mut backoff: Backoff,
 ) -> Result<Cursor> {
     let next = cursor.advanced(decision.cursor, lease.epoch);
-    let batch = batch_of(decision, cursor, lease, at);
     // Set once an answer was lost: from then on a refusal may only mean that the first try took effect.
     let mut is_uncertain = false;
     loop {
-        match store.commit(batch.clone()).await {
+        // Built anew for a rare second try: keeping a copy would cost every first one.
+        match store
+            .commit(batch_of(decision, cursor, lease, at))
+            .await
+        {
             Ok(_) => return Ok(next),
             Err(error) if error.retry() == Retry::Later => {
                 tracing::warn!(%error, "commit failed; trying again");
