@@ -37,18 +37,13 @@ if [ "$(wc -l < means.txt)" -ge 5 ]; then echo '{"key": "enough"}' >> "$AIFLOW_E
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = data::folder("process_jobs");
-    let aiflow = aiflow::open(&format!("sqlite://{}", folder.join("aiflow.db").display()))
-        .await?
-        .project("wine")?;
+    let aiflow = aiflow::open(&format!("sqlite://{}", folder.join("aiflow.db").display())).await?.project("wine")?;
     let csv = data::write_samples(&folder, 1)?;
     let _ = std::fs::remove_file(folder.join("means.txt"));
 
     let mut graph = AiGraph::new("wine", "means");
     graph.params(json!({ "csv": csv }));
-    graph.node(
-        "producer",
-        process(["python3", "-c", PRODUCER]).node().streaming(),
-    );
+    graph.node("producer", process(["python3", "-c", PRODUCER]).node().streaming());
     graph.node("summarise", shell(SUMMARISE).cwd(&folder).node());
     graph.control("summarise", start(on("rows")));
     graph.control("producer", start(on("go")));
@@ -57,25 +52,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.completion(Completion::Idle);
     aiflow.submit(&graph.translate()?).await?;
 
-    let scheduler = aiflow
-        .scheduler()
-        .executor("process", ProcessExecutor::new(folder.join("runs")))
-        .start()?;
+    let scheduler = aiflow.scheduler().executor("process", ProcessExecutor::new(folder.join("runs"))).start()?;
     let execution = aiflow.start("means", Value::Null).await?;
     let mut events = aiflow.listen(EventFilter::all().namespace("wine"), aiflow.head().await?);
-    aiflow
-        .publish(aiflow.event("go").for_execution(execution))
-        .await?;
+    aiflow.publish(aiflow.event("go").for_execution(execution)).await?;
     loop {
         let event = events.next().await?;
         match event.event_type.as_str() {
             JOB_STATUS_CHANGED => {
                 println!("{:>4}  {:<10} {}", event.offset, event.sender, event.value)
             }
-            _ if event.key == "mean_alcohol" => println!(
-                "{:>4}  mean alcohol of these rows: {}",
-                event.offset, event.value
-            ),
+            _ if event.key == "mean_alcohol" => {
+                println!("{:>4}  mean alcohol of these rows: {}", event.offset, event.value)
+            }
             _ if event.key == "enough" => {
                 println!("{:>4}  enough: the rule stops the producer", event.offset)
             }

@@ -1,8 +1,6 @@
-//! The machine-learning workflow of AIFlow's overview on real data: wine samples arrive in batches; each batch is prepared, a model is
-//! trained and evaluated, and the better model takes over the inference job, which never ends. Events schedule all of it.
-//!
-//! Everything is kept in `aiflow-data/quickstart`: run it again and it goes on with the next batches; kill it at any moment, and the next
-//! run picks up where it was.
+//! The machine-learning workflow of AIFlow's overview on real data: wine samples arrive in batches; each batch is prepared,
+//! a model is trained and evaluated, and the better model takes over the inference job, which never ends. Events schedule
+//! all of it. Run it again and it goes on with the next batches; kill it at any moment, and the next run picks up from there.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use std::path::PathBuf;
@@ -17,9 +15,7 @@ mod wine;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = wine::folder("quickstart").join("aiflow.db");
-    let aiflow = aiflow::open(&format!("sqlite://{}", store.display()))
-        .await?
-        .project("wine")?;
+    let aiflow = aiflow::open(&format!("sqlite://{}", store.display())).await?.project("wine")?;
 
     // Four stages, and the events that start them.
     let mut graph = AiGraph::new("wine", "quality");
@@ -29,28 +25,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.node("inference", function("infer").streaming());
     graph.control("feature_engineering", start(on("raw_batch")));
     graph.control("training", start(on("samples")));
-    graph.control(
-        "evaluation",
-        start(on_model_version("wine", ModelStage::Generated)),
-    );
-    graph.control(
-        "inference",
-        restart(on_model_version("wine", ModelStage::Deployed)),
-    );
+    graph.control("evaluation", start(on_model_version("wine", ModelStage::Generated)));
+    graph.control("inference", restart(on_model_version("wine", ModelStage::Deployed)));
     aiflow.submit(&graph.translate()?).await?;
 
     // The scheduler lives in this process; the jobs are functions of it.
     let functions = Functions::new();
-    let functions = functions
-        .register("features", features)
-        .register_blocking("train", train);
-    let functions = functions
-        .register("evaluate", evaluate)
-        .register("infer", infer);
-    let scheduler = aiflow
-        .scheduler()
-        .executor("function", FunctionExecutor::new(functions))
-        .start()?;
+    let functions = functions.register("features", features).register_blocking("train", train);
+    let functions = functions.register("evaluate", evaluate).register("infer", infer);
+    let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
     let progress = tokio::spawn(wine::print_progress(aiflow.clone(), aiflow.head().await?));
 
     // The next four batches arrive, or what is left of four when a run was killed. Each leads to one `settled` event.
@@ -60,18 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         n += 1;
     }
     let last = (n.div_ceil(4) * 4).min(wine::BATCHES);
-    let execution = aiflow
-        .start_with_key("quality", Value::Null, format!("until batch {last}"))
-        .await?;
+    let execution = aiflow.start_with_key("quality", Value::Null, format!("until batch {last}")).await?;
     for n in n..=last {
-        aiflow
-            .publish(
-                aiflow
-                    .event("raw_batch")
-                    .id(format!("raw-batch-{n}"))
-                    .value(n),
-            )
-            .await?;
+        aiflow.publish(aiflow.event("raw_batch").id(format!("raw-batch-{n}")).value(n)).await?;
         println!("batch {n}: {}", settled.next().await?.value);
     }
 
@@ -81,42 +55,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     progress.abort();
     wine::print_reasons(&aiflow, execution).await?;
     wine::print_versions(&aiflow).await?;
-    println!(
-        "\nlook inside: sqlite3 {} 'select * from model_version'",
-        store.display()
-    );
+    println!("\nlook inside: sqlite3 {} 'select * from model_version'", store.display());
     Ok(scheduler.shutdown().await?)
 }
 
 /// Feature engineering: turns a raw batch into samples and says so.
 async fn features(ctx: JobContext, _: Value) -> Result<(), JobError> {
-    let n = ctx.events()[0]
-        .value
-        .as_u64()
-        .ok_or("a raw batch has a number")?;
-    let path = wine::write_samples(&wine::folder("quickstart"), usize::try_from(n)?)?
-        .display()
-        .to_string();
-    ctx.datasets()
-        .register(Dataset::new(format!("samples-{n}"), &path)?.format("csv"))
-        .await?;
-    ctx.publish_once("samples", ctx.event("samples").value(path))
-        .await?;
+    let n = ctx.events()[0].value.as_u64().ok_or("a raw batch has a number")?;
+    let path = wine::write_samples(&wine::folder("quickstart"), usize::try_from(n)?)?.display().to_string();
+    ctx.datasets().register(Dataset::new(format!("samples-{n}"), &path)?.format("csv")).await?;
+    ctx.publish_once("samples", ctx.event("samples").value(path)).await?;
     Ok(())
 }
 
 /// Training: fits a decision tree to all samples so far and registers it as the next version of the model.
 fn train(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let samples = ctx.block_on(ctx.datasets().list())?;
-    let paths: Vec<PathBuf> = samples
-        .iter()
-        .map(|dataset| PathBuf::from(&dataset.uri))
-        .collect();
+    let paths: Vec<PathBuf> = samples.iter().map(|dataset| PathBuf::from(&dataset.uri)).collect();
     let path = wine::folder("quickstart").join(format!("model-of-{}-batches.json", paths.len()));
     wine::Tree::train(&paths)?.save(&path)?;
     ctx.block_on(ctx.models().register(Model::new("wine")?))?;
-    let version =
-        NewModelVersion::new(path.display().to_string()).idempotency_key(ctx.once("version"));
+    let version = NewModelVersion::new(path.display().to_string()).idempotency_key(ctx.once("version"));
     ctx.block_on(ctx.models().register_version("wine", version))?;
     Ok(())
 }
@@ -124,29 +83,18 @@ fn train(ctx: JobContext, _: Value) -> Result<(), JobError> {
 /// Evaluation: measures the new version on held-out wines and deploys it if it is better than the deployed one.
 async fn evaluate(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let (models, version) = (ctx.models(), wine::version_in(&ctx)?);
-    let candidate = models
-        .version("wine", version)
-        .await?
-        .ok_or("the version is registered")?;
+    let candidate = models.version("wine", version).await?.ok_or("the version is registered")?;
     let accuracy = wine::Tree::load(&candidate.uri)?.accuracy()?;
     let subject = Subject::model_version("wine", version)?;
-    ctx.metrics()
-        .record(NewMetric::new("accuracy", subject, accuracy)?)
-        .await?;
+    ctx.metrics().record(NewMetric::new("accuracy", subject, accuracy)?).await?;
     match models.deployed("wine").await? {
         Some(deployed) if deployed.version == version => {} // an attempt before this one came so far
         Some(deployed) if wine::Tree::load(&deployed.uri)?.accuracy()? >= accuracy => {
-            let verdict = format!(
-                "version {version} is not better than version {}",
-                deployed.version
-            );
-            ctx.publish_once("settled", ctx.event("settled").value(verdict))
-                .await?;
+            let verdict = format!("version {version} is not better than version {}", deployed.version);
+            ctx.publish_once("settled", ctx.event("settled").value(verdict)).await?;
         }
         _ => {
-            models
-                .set_stage("wine", version, ModelStage::Validated)
-                .await?;
+            models.set_stage("wine", version, ModelStage::Validated).await?;
             models.deploy("wine", version).await?;
         }
     }
@@ -156,19 +104,12 @@ async fn evaluate(ctx: JobContext, _: Value) -> Result<(), JobError> {
 /// Inference: judges the samples that arrive with the model that was deployed, until it is stopped or restarted with a better one.
 async fn infer(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let version = wine::version_in(&ctx)?;
-    let model = ctx
-        .models()
-        .version("wine", version)
-        .await?
-        .ok_or("the version is registered")?;
+    let model = ctx.models().version("wine", version).await?.ok_or("the version is registered")?;
     let tree = wine::Tree::load(&model.uri)?;
     ctx.ready().await;
     let verdict = format!("version {version} is deployed and in use");
-    ctx.publish_once("settled", ctx.event("settled").value(verdict))
-        .await?;
-    let mut samples = ctx
-        .aiflow()
-        .listen(EventFilter::all().key("samples"), ctx.events()[0].offset);
+    ctx.publish_once("settled", ctx.event("settled").value(verdict)).await?;
+    let mut samples = ctx.aiflow().listen(EventFilter::all().key("samples"), ctx.events()[0].offset);
     loop {
         tokio::select! {
             () = ctx.cancelled() => return Ok(()),

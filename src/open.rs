@@ -38,10 +38,7 @@ pub async fn open(url: &str) -> Result<AiFlow> {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             let store = Arc::new(aiflow_store_sqlite::SqliteStore::open_url(url).await?);
-            AiFlow::new(
-                Arc::<aiflow_store_sqlite::SqliteStore>::clone(&store),
-                store,
-            )
+            AiFlow::new(Arc::<aiflow_store_sqlite::SqliteStore>::clone(&store), store)
         }
         _ => Err(unsupported(scheme)),
     }
@@ -49,15 +46,12 @@ pub async fn open(url: &str) -> Result<AiFlow> {
 
 fn unsupported(scheme: &str) -> Error {
     let message = match KNOWN.iter().find(|(known, _)| *known == scheme) {
-        Some((_, feature)) => format!(
-            "the backend for {scheme}: is not compiled in; enable feature `{feature}` of aiflow"
-        ),
+        Some((_, feature)) => {
+            format!("the backend for {scheme}: is not compiled in; enable feature `{feature}` of aiflow")
+        }
         None => {
             let known: Vec<&str> = KNOWN.iter().map(|(known, _)| *known).collect();
-            format!(
-                "no backend for this scheme; known are: {}",
-                known.join(", ")
-            )
+            format!("no backend for this scheme; known are: {}", known.join(", "))
         }
     };
     Error::new(ErrorKind::Unsupported, "open", message).with("scheme", scheme.escape_default())

@@ -8,8 +8,8 @@ pub use aiflow_core::graph::{AiGraph, function};
 pub use aiflow_core::id::{JobName, Offset, WorkflowExecutionId, WorkflowName};
 pub use aiflow_core::runtime::{Scheduler, Settings};
 pub use aiflow_core::workflow::{
-    ModelStage, RetryPolicy, all, any, job_status, on, on_model_version, restart, start,
-    start_workflow, stop, stop_workflow, workflow_status,
+    ModelStage, RetryPolicy, all, any, job_status, on, on_model_version, restart, start, start_workflow, stop,
+    stop_workflow, workflow_status,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process::{ProcessExecutor, process, shell};

@@ -3,11 +3,7 @@
 //! `cargo test --test kill_loop -- --kills 1000` runs longer. The host that is killed is this program again, with `host <folder>` as its
 //! arguments. Every event starts an execution of two workflows: one of a process, which survives the host, and one of a function, which dies
 //! with it. Each attempt appends a line to a file when it starts.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test program talks to its user and fails by panicking"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test program talks to its user and fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -31,10 +27,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(120);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if arguments.first().is_some_and(|first| first == "host") {
         runtime.block_on(host(Path::new(&arguments[1])));
         return;
@@ -45,10 +38,7 @@ fn main() {
     let started = Instant::now();
     let seed = u64::from(std::process::id());
     let report = runtime.block_on(kill_loop(folder.path(), kills, seed));
-    println!(
-        "kill loop: {kills} kills in {:.1?}, seed {seed}: {report}",
-        started.elapsed()
-    );
+    println!("kill loop: {kills} kills in {:.1?}, seed {seed}: {report}", started.elapsed());
 }
 
 async fn open(folder: &Path) -> AiFlow {
@@ -103,11 +93,7 @@ fn function_workflow() -> AiGraph {
 }
 
 fn note_start(path: &Path, attempt: &str) {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     file.write_all(format!("{attempt}\n").as_bytes()).unwrap();
 }
 
@@ -137,21 +123,13 @@ async fn kill_loop(folder: &Path, kills: usize, seed: u64) -> String {
 
 fn spawn(folder: &Path) -> Child {
     let program = std::env::current_exe().unwrap();
-    Command::new(program)
-        .arg("host")
-        .arg(folder)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap()
+    Command::new(program).arg("host").arg(folder).stdin(Stdio::null()).spawn().unwrap()
 }
 
 fn wait_for_file(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
-        assert!(
-            started.elapsed() < FINISH_WITHIN,
-            "the first host does not come to lead"
-        );
+        assert!(started.elapsed() < FINISH_WITHIN, "the first host does not come to lead");
         std::thread::yield_now();
     }
 }
@@ -166,9 +144,7 @@ async fn finish(aiflow: &AiFlow, folder: &Path, acked: &BTreeMap<Offset, u64>) -
     while ended.len() < expected * 2 {
         let left = FINISH_WITHIN.saturating_sub(started.elapsed());
         let change = tokio::time::timeout(left, changes.next()).await;
-        let change = change
-            .unwrap_or_else(|_| panic!("{} of {} executions ended", ended.len(), expected * 2))
-            .unwrap();
+        let change = change.unwrap_or_else(|_| panic!("{} of {} executions ended", ended.len(), expected * 2)).unwrap();
         if change.value != "RUNNING" && change.value != "STOPPING" {
             ended.insert(change.context.workflow_execution.unwrap());
         }
@@ -181,38 +157,18 @@ async fn finish(aiflow: &AiFlow, folder: &Path, acked: &BTreeMap<Offset, u64>) -
     assert_eq!(lines.len(), n_starts, "an attempt started twice");
     let (mut lost, mut n_jobs) = (0, 0);
     for workflow in ["processes", "functions"] {
-        let executions: Vec<WorkflowExecution> =
-            aiflow.executions(workflow, expected + 1).await.unwrap();
-        let causes: BTreeSet<Offset> = executions
-            .iter()
-            .map(|execution| execution.cause.events[0])
-            .collect();
-        assert_eq!(
-            executions.len(),
-            expected,
-            "{workflow}: one execution an event"
-        );
-        assert!(
-            causes.iter().eq(acked.keys()),
-            "{workflow}: an event was not applied, or applied twice"
-        );
+        let executions: Vec<WorkflowExecution> = aiflow.executions(workflow, expected + 1).await.unwrap();
+        let causes: BTreeSet<Offset> = executions.iter().map(|execution| execution.cause.events[0]).collect();
+        assert_eq!(executions.len(), expected, "{workflow}: one execution an event");
+        assert!(causes.iter().eq(acked.keys()), "{workflow}: an event was not applied, or applied twice");
         for execution in executions {
             let jobs = aiflow.job_executions(execution.id).await.unwrap();
             assert_eq!(jobs.len(), 1, "{workflow} {}", execution.id);
             n_jobs += 1;
-            lost += check_job(
-                workflow,
-                &jobs[0],
-                acked[&execution.cause.events[0]],
-                &lines,
-            );
+            lost += check_job(workflow, &jobs[0], acked[&execution.cause.events[0]], &lines);
         }
     }
-    assert_eq!(
-        aiflow.dead_letters(1).await.unwrap().len(),
-        0,
-        "a dead letter"
-    );
+    assert_eq!(aiflow.dead_letters(1).await.unwrap().len(), 0, "a dead letter");
     format!(
         "{expected} events, {n_jobs} jobs, {n_starts} starts, {lost} attempts lost with their host, nothing lost or done twice"
     )
@@ -220,31 +176,17 @@ async fn finish(aiflow: &AiFlow, folder: &Path, acked: &BTreeMap<Offset, u64>) -
 
 fn check_job(workflow: &str, job: &JobExecution, value: u64, starts: &[&str]) -> u32 {
     let attempt = job.attempt_id().to_string();
-    assert!(
-        starts.binary_search(&attempt.as_str()).is_ok(),
-        "{workflow} {attempt} ended and never started"
-    );
+    assert!(starts.binary_search(&attempt.as_str()).is_ok(), "{workflow} {attempt} ended and never started");
     if workflow == "functions" {
-        assert!(
-            matches!(job.ending, Some(Ending::Succeeded { .. })),
-            "{workflow} {attempt}: {:?}",
-            job.ending
-        );
+        assert!(matches!(job.ending, Some(Ending::Succeeded { .. })), "{workflow} {attempt}: {:?}", job.ending);
         return job.losses;
     }
     assert_eq!(job.attempt, 1, "{workflow} {attempt}: a process was lost");
     let code = match &job.ending {
         Some(Ending::Succeeded { .. }) => 0,
-        Some(Ending::Failed {
-            exit_code: Some(code),
-            ..
-        }) => *code,
+        Some(Ending::Failed { exit_code: Some(code), .. }) => *code,
         other => panic!("{workflow} {attempt}: {other:?}"),
     };
-    assert_eq!(
-        u64::try_from(code).unwrap(),
-        value % 5,
-        "{workflow} {attempt}: another exit code"
-    );
+    assert_eq!(u64::try_from(code).unwrap(), value % 5, "{workflow} {attempt}: another exit code");
     0
 }

@@ -8,9 +8,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::ReportKind;
-use crate::id::{
-    AttemptId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName,
-};
+use crate::id::{AttemptId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::workflow::JobAction;
 
@@ -85,15 +83,11 @@ impl Control {
     #[must_use]
     pub fn into_event(self, id: impl Into<String>) -> NewEvent {
         let (event_type, key) = match &self {
-            Self::WorkflowSubmitted {
-                project, workflow, ..
-            } => ("WORKFLOW_SUBMITTED", format!("{project}/{workflow}")),
-            Self::StartWorkflow {
-                project, workflow, ..
-            } => ("START_WORKFLOW", format!("{project}/{workflow}")),
-            Self::EnableWorkflow {
-                project, workflow, ..
-            } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
+            Self::WorkflowSubmitted { project, workflow, .. } => {
+                ("WORKFLOW_SUBMITTED", format!("{project}/{workflow}"))
+            }
+            Self::StartWorkflow { project, workflow, .. } => ("START_WORKFLOW", format!("{project}/{workflow}")),
+            Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::Reported { attempt, .. } => ("REPORTED", attempt.to_string()),
@@ -101,9 +95,7 @@ impl Control {
         };
         // Control events are plain data with string keys, which always serialise.
         let value = serde_json::to_value(&self).unwrap_or_default();
-        NewEvent::identified(id, SYSTEM_NAMESPACE, key)
-            .event_type(event_type)
-            .value(value)
+        NewEvent::identified(id, SYSTEM_NAMESPACE, key).event_type(event_type).value(value)
     }
 
     /// What `event` asks or reports; `None` if it is no control event.
@@ -115,8 +107,7 @@ impl Control {
             return Ok(None);
         }
         Self::deserialize(&event.value).map(Some).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "read control event", error.to_string())
-                .with("type", &event.event_type)
+            Error::new(ErrorKind::Corrupt, "read control event", error.to_string()).with("type", &event.event_type)
         })
     }
 }
@@ -145,13 +136,7 @@ mod tests {
     #[test]
     fn what_stands_in_the_system_namespace_unreadable_is_an_error() {
         let event = NewEvent::new(SYSTEM_NAMESPACE, "x").value("nonsense");
-        assert_eq!(
-            Control::from_event(&event).unwrap_err().kind(),
-            ErrorKind::Corrupt
-        );
-        assert_eq!(
-            Control::from_event(&NewEvent::new("wine", "x")).unwrap(),
-            None
-        );
+        assert_eq!(Control::from_event(&event).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(Control::from_event(&NewEvent::new("wine", "x")).unwrap(), None);
     }
 }

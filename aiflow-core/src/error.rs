@@ -177,23 +177,14 @@ impl Error {
 
     /// The facts added with [`Error::with`], in order.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0
-            .context
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
+        self.0.context.iter().map(|(name, value)| (*name, value.as_str()))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.0;
-        write!(
-            f,
-            "{}: {}: {}",
-            inner.operation,
-            inner.kind.as_str(),
-            inner.message
-        )?;
+        write!(f, "{}: {}: {}", inner.operation, inner.kind.as_str(), inner.message)?;
         for (i, (name, value)) in inner.context.iter().enumerate() {
             write!(f, "{}{name}={value}", if i == 0 { " (" } else { ", " })?;
         }
@@ -218,10 +209,7 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -232,18 +220,12 @@ mod tests {
     #[test]
     fn text_names_operation_kind_and_context() {
         let error = Error::invalid("publish", "key is empty").with("namespace", "wine");
-        assert_eq!(
-            error.to_string(),
-            "publish: invalid: key is empty (namespace=wine)"
-        );
+        assert_eq!(error.to_string(), "publish: invalid: key is empty (namespace=wine)");
         assert_eq!(error.retry(), Retry::Never);
     }
 
     #[test]
     fn an_unknown_outcome_must_be_read_back() {
-        assert_eq!(
-            Error::new(ErrorKind::OutcomeUnknown, "commit", "reply lost").retry(),
-            Retry::AfterReadBack
-        );
+        assert_eq!(Error::new(ErrorKind::OutcomeUnknown, "commit", "reply lost").retry(), Retry::AfterReadBack);
     }
 }

@@ -131,11 +131,7 @@ impl NewEvent {
 
     /// An event with the given id: publishing it twice appends it once.
     #[must_use]
-    pub fn identified(
-        id: impl Into<String>,
-        namespace: impl Into<String>,
-        key: impl Into<String>,
-    ) -> Self {
+    pub fn identified(id: impl Into<String>, namespace: impl Into<String>, key: impl Into<String>) -> Self {
         Self {
             id: id.into(),
             namespace: namespace.into(),
@@ -224,10 +220,7 @@ impl NewEvent {
             if text.len() < min {
                 problems.push(format!("{name} is empty"));
             } else if text.len() > max {
-                problems.push(format!(
-                    "{name} has {} bytes, at most {max} are allowed",
-                    text.len()
-                ));
+                problems.push(format!("{name} has {} bytes, at most {max} are allowed", text.len()));
             } else if text.contains('\0') {
                 problems.push(format!("{name} contains a NUL character"));
             }
@@ -241,26 +234,15 @@ impl NewEvent {
         if value_bytes > EVENT_VALUE_BYTES_MAX {
             problems.push(format!("value has {value_bytes} bytes, at most {EVENT_VALUE_BYTES_MAX} are allowed; publish a reference instead"));
         }
-        let label_bytes: usize = self
-            .context
-            .labels
-            .iter()
-            .map(|(name, value)| name.len().saturating_add(value.len()))
-            .sum();
+        let label_bytes: usize =
+            self.context.labels.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();
         if label_bytes > EVENT_LABELS_BYTES_MAX {
-            problems.push(format!(
-                "labels have {label_bytes} bytes, at most {EVENT_LABELS_BYTES_MAX} are allowed"
-            ));
+            problems.push(format!("labels have {label_bytes} bytes, at most {EVENT_LABELS_BYTES_MAX} are allowed"));
         }
         if problems.is_empty() {
             return Ok(());
         }
-        let key: String = self
-            .key
-            .chars()
-            .take(60)
-            .flat_map(char::escape_default)
-            .collect();
+        let key: String = self.key.chars().take(60).flat_map(char::escape_default).collect();
         Err(Error::invalid("publish", problems.join("; ")).with("key", format!("\"{key}\"")))
     }
 }

@@ -12,8 +12,7 @@ pub use crate::status::{JobStatus, WorkflowStatus};
 
 use crate::executor::Ending;
 use crate::id::{
-    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName,
-    WorkflowExecutionId, WorkflowName,
+    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
 };
 use crate::time::Timestamp;
 use crate::workflow::{Completion, JobAction, WorkflowAction};
@@ -80,10 +79,7 @@ pub struct WorkflowExecution {
     pub last_word: Option<String>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }

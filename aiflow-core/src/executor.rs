@@ -60,13 +60,7 @@ pub trait Executor: Send + Sync + fmt::Debug {
     async fn stop(&self, attempt: AttemptId, mode: StopMode) -> Result<()>;
 
     /// What the attempt wrote after `from`, at most `bytes_max` (and at most [`LOG_CHUNK_BYTES_MAX`]).
-    async fn logs(
-        &self,
-        attempt: AttemptId,
-        stream: LogStream,
-        from: u64,
-        bytes_max: usize,
-    ) -> Result<LogChunk>;
+    async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk>;
 
     /// What this platform can do.
     fn capabilities(&self) -> ExecutorCapabilities;
@@ -212,11 +206,7 @@ impl Ending {
     /// A failure that another attempt may mend.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::Failed {
-            message: message.into(),
-            exit_code: None,
-            retryable: true,
-        }
+        Self::Failed { message: message.into(), exit_code: None, retryable: true }
     }
 }
 
@@ -273,10 +263,7 @@ impl Reporter {
     /// # Errors
     /// `Closed` when the scheduler is gone: keep the ending and answer `observe` with it.
     pub async fn report(&self, report: Report) -> Result<()> {
-        self.0
-            .send(report)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Closed, "report", "the scheduler is gone"))
+        self.0.send(report).await.map_err(|_| Error::new(ErrorKind::Closed, "report", "the scheduler is gone"))
     }
 }
 
@@ -332,13 +319,9 @@ impl JobEventLine {
     #[must_use]
     pub fn into_event(self, launch: &JobIdentity, line: u64) -> NewEvent {
         let namespace = self.namespace.unwrap_or_else(|| launch.project.to_string());
-        let mut event = NewEvent::identified(
-            format!("job:{}:{line}", launch.attempt),
-            namespace,
-            self.key,
-        )
-        .value(self.value)
-        .sender(launch.job.as_str());
+        let mut event = NewEvent::identified(format!("job:{}:{line}", launch.attempt), namespace, self.key)
+            .value(self.value)
+            .sender(launch.job.as_str());
         if let Some(event_type) = self.event_type {
             event = event.event_type(event_type);
         }

@@ -122,33 +122,22 @@ fn check_name(what: &str, name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "must not be empty".to_owned()
     } else if name.len() > NAME_BYTES_MAX {
-        format!(
-            "is {} bytes long, at most {NAME_BYTES_MAX} are allowed",
-            name.len()
-        )
+        format!("is {} bytes long, at most {NAME_BYTES_MAX} are allowed", name.len())
     } else if name.starts_with(['.', '-']) {
         "must not start with '.' or '-'".to_owned()
-    } else if let Some((at, bad)) = name
-        .char_indices()
-        .find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+    } else if let Some((at, bad)) =
+        name.char_indices().find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
     {
         format!("has {bad:?} at byte {at}; allowed are A-Z a-z 0-9 . _ -")
     } else {
         return Ok(());
     };
-    let shown: String = name
-        .chars()
-        .take(40)
-        .flat_map(char::escape_default)
-        .collect();
-    Err(Error::invalid("parse name", format!("{what} {problem}"))
-        .with("name", format!("\"{shown}\"")))
+    let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
+    Err(Error::invalid("parse name", format!("{what} {problem}")).with("name", format!("\"{shown}\"")))
 }
 
 /// A position in the event log. The first event has offset 1; 0 stands for "before the first".
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub u64);
 
@@ -247,10 +236,7 @@ impl AttemptId {
     /// Attempt number `attempt` of `job_execution`.
     #[must_use]
     pub const fn new(job_execution: JobExecutionId, attempt: u32) -> Self {
-        Self {
-            job_execution,
-            attempt,
-        }
+        Self { job_execution, attempt }
     }
 }
 
@@ -264,12 +250,9 @@ impl FromStr for AttemptId {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         text.split_once('-')
-            .and_then(|(execution, attempt)| {
-                Some(Self::new(execution.parse().ok()?, attempt.parse().ok()?))
-            })
+            .and_then(|(execution, attempt)| Some(Self::new(execution.parse().ok()?, attempt.parse().ok()?)))
             .ok_or_else(|| {
-                Error::invalid("parse id", "attempt id must look like 120.0-1")
-                    .with("id", text.escape_default())
+                Error::invalid("parse id", "attempt id must look like 120.0-1").with("id", text.escape_default())
             })
     }
 }
@@ -289,10 +272,7 @@ impl From<AttemptId> for String {
 
 /// A fresh random id, ordered by creation time, for things that the outside world creates: events, scheduler instances.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one source of random ids; the engine never calls it"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one source of random ids; the engine never calls it")]
 pub fn random_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
@@ -303,20 +283,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_refused_with_the_reason() {
-        for bad in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "-rf",
-            "a/b",
-            "a b",
-            "a\0b",
-            "ä",
-            "a\u{202e}b",
-            "C:\\x",
-            &"x".repeat(129),
-        ] {
+        for bad in ["", ".", "..", "../x", "-rf", "a/b", "a b", "a\0b", "ä", "a\u{202e}b", "C:\\x", &"x".repeat(129)] {
             let error = JobName::parse(bad).expect_err(bad);
             assert_eq!(error.kind(), crate::ErrorKind::Invalid, "{bad:?}");
         }

@@ -52,15 +52,8 @@ pub fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> RecordKey
 
 /// Key of one version of a workflow: `project/workflow/3`.
 #[must_use]
-pub fn workflow_version_key(
-    project: &ProjectName,
-    workflow: &WorkflowName,
-    version: u32,
-) -> RecordKey {
-    RecordKey::new(
-        KIND_WORKFLOW_VERSION,
-        format!("{project}/{workflow}/{version}"),
-    )
+pub fn workflow_version_key(project: &ProjectName, workflow: &WorkflowName, version: u32) -> RecordKey {
+    RecordKey::new(KIND_WORKFLOW_VERSION, format!("{project}/{workflow}/{version}"))
 }
 
 /// Key of a workflow execution.
@@ -87,12 +80,7 @@ pub fn workflow_put(workflow: &WorkflowState) -> RecordPut {
     RecordPut {
         project: workflow.project.to_string(),
         name: workflow.name.to_string(),
-        state: if workflow.enabled {
-            "ENABLED"
-        } else {
-            "DISABLED"
-        }
-        .to_owned(),
+        state: if workflow.enabled { "ENABLED" } else { "DISABLED" }.to_owned(),
         ..put(workflow_key(&workflow.project, &workflow.name), workflow)
     }
 }
@@ -105,10 +93,7 @@ pub fn workflow_version_put(version: &WorkflowVersion) -> RecordPut {
         project: project.to_string(),
         parent: workflow_id(project, name),
         name: name.to_string(),
-        ..put(
-            workflow_version_key(project, name, version.version),
-            version,
-        )
+        ..put(workflow_version_key(project, name, version.version), version)
     }
 }
 
@@ -139,11 +124,7 @@ pub fn job_execution_put(execution: &JobExecution) -> RecordPut {
 /// The record of a firing under an id that the writer chooses. Parent = the workflow execution, or [`workflow_id`] for a workflow rule;
 /// name = job, or workflow for a workflow rule; state = outcome.
 #[must_use]
-pub fn firing_put(
-    id: impl Into<String>,
-    project: &ProjectName,
-    firing: &FiringRecord,
-) -> RecordPut {
+pub fn firing_put(id: impl Into<String>, project: &ProjectName, firing: &FiringRecord) -> RecordPut {
     RecordPut {
         project: project.to_string(),
         parent: match firing.workflow_execution {
@@ -174,9 +155,8 @@ pub fn dead_letter_put(id: impl Into<String>, letter: &DeadLetter) -> RecordPut 
 /// # Errors
 /// `Corrupt`, naming the record, if the body is not of this type.
 pub fn body_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
-    T::deserialize(&record.body).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "read record", error.to_string()).with("key", &record.key)
-    })
+    T::deserialize(&record.body)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, "read record", error.to_string()).with("key", &record.key))
 }
 
 pub(crate) fn put<T: Serialize>(key: RecordKey, content: &T) -> RecordPut {
@@ -212,11 +192,7 @@ mod tests {
     }
 
     fn cause() -> Firing {
-        Firing {
-            rule: None,
-            events: vec![Offset(7)],
-            hops: 0,
-        }
+        Firing { rule: None, events: vec![Offset(7)], hops: 0 }
     }
 
     #[test]
@@ -238,15 +214,9 @@ mod tests {
         };
         let record = stored(workflow_execution_put(&execution));
         assert_eq!(record.key.to_string(), "workflow_execution:7.0");
-        assert_eq!(
-            (record.parent.as_str(), record.state.as_str()),
-            ("wine/quality", "RUNNING")
-        );
+        assert_eq!((record.parent.as_str(), record.state.as_str()), ("wine/quality", "RUNNING"));
         assert_eq!(body_of::<WorkflowExecution>(&record).unwrap(), execution);
-        assert_eq!(
-            body_of::<WorkflowVersion>(&record).unwrap_err().kind(),
-            ErrorKind::Corrupt
-        );
+        assert_eq!(body_of::<WorkflowVersion>(&record).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]
@@ -259,17 +229,9 @@ mod tests {
             action: RuleAction::Job(JobAction::Start),
             outcome: FiringOutcome::AlreadyLive,
         };
-        let record = stored(firing_put(
-            "9.0",
-            &ProjectName::parse("wine").unwrap(),
-            &firing,
-        ));
+        let record = stored(firing_put("9.0", &ProjectName::parse("wine").unwrap(), &firing));
         assert_eq!(
-            (
-                record.parent.as_str(),
-                record.name.as_str(),
-                record.state.as_str()
-            ),
+            (record.parent.as_str(), record.name.as_str(), record.state.as_str()),
             ("7.0", "train", "already_live")
         );
         assert_eq!(body_of::<FiringRecord>(&record).unwrap(), firing);

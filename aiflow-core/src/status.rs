@@ -65,46 +65,27 @@ impl JobStatus {
     /// Whether it never changes again.
     #[must_use]
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Failed | Self::Stopped | Self::Skipped
-        )
+        matches!(self, Self::Succeeded | Self::Failed | Self::Stopped | Self::Skipped)
     }
 
     /// Whether reaching it is announced as an event.
     #[must_use]
     pub fn is_announced(self) -> bool {
-        !matches!(
-            self,
-            Self::Init | Self::Queued | Self::Unknown | Self::Stopping
-        )
+        !matches!(self, Self::Init | Self::Queued | Self::Unknown | Self::Stopping)
     }
 
     /// Whether a job execution may go from this status to `next`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use JobStatus::{
-            Failed, Init, Queued, Ready, Retrying, Running, Skipped, Stopped, Stopping, Succeeded,
-            Unknown,
+            Failed, Init, Queued, Ready, Retrying, Running, Skipped, Stopped, Stopping, Succeeded, Unknown,
         };
         match self {
             Init => matches!(next, Queued | Stopped),
-            Queued => matches!(
-                next,
-                Running | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
-            ),
-            Running => matches!(
-                next,
-                Ready | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
-            ),
-            Ready => matches!(
-                next,
-                Unknown | Retrying | Stopping | Succeeded | Failed | Stopped
-            ),
-            Unknown => matches!(
-                next,
-                Queued | Running | Ready | Retrying | Stopping | Succeeded | Failed | Stopped
-            ),
+            Queued => matches!(next, Running | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped),
+            Running => matches!(next, Ready | Unknown | Retrying | Stopping | Succeeded | Failed | Stopped),
+            Ready => matches!(next, Unknown | Retrying | Stopping | Succeeded | Failed | Stopped),
+            Unknown => matches!(next, Queued | Running | Ready | Retrying | Stopping | Succeeded | Failed | Stopped),
             Retrying => matches!(next, Queued | Stopped),
             Stopping => matches!(next, Stopped),
             Succeeded | Failed | Stopped | Skipped => false,

@@ -93,11 +93,7 @@ impl Capabilities {
     /// Capabilities of a single-process backend that appends to `log`.
     #[must_use]
     pub fn new(durability: Durability, log: impl Into<String>) -> Self {
-        Self {
-            durability,
-            log: log.into(),
-            several_processes: false,
-        }
+        Self { durability, log: log.into(), several_processes: false }
     }
 
     /// Declares that several processes may open the same data.
@@ -133,10 +129,7 @@ impl RecordKey {
     /// The record `id` of `kind`.
     #[must_use]
     pub fn new(kind: impl Into<String>, id: impl Into<String>) -> Self {
-        Self {
-            kind: kind.into(),
-            id: id.into(),
-        }
+        Self { kind: kind.into(), id: id.into() }
     }
 }
 
@@ -190,14 +183,7 @@ impl RecordPut {
     /// A record without project, parent, name or state.
     #[must_use]
     pub fn new(key: RecordKey, body: Value) -> Self {
-        Self {
-            key,
-            project: String::new(),
-            parent: String::new(),
-            name: String::new(),
-            state: String::new(),
-            body,
-        }
+        Self { key, project: String::new(), parent: String::new(), name: String::new(), state: String::new(), body }
     }
 }
 
@@ -258,10 +244,7 @@ impl Batch {
     /// An empty batch written at `at`.
     #[must_use]
     pub fn at(at: Timestamp) -> Self {
-        Self {
-            at,
-            ..Self::default()
-        }
+        Self { at, ..Self::default() }
     }
 
     /// Adds an expectation: the record is at `revision`, or does not exist (`None`).
@@ -288,11 +271,7 @@ impl Batch {
     /// Adds a relation.
     #[must_use]
     pub fn relate(mut self, kind: impl Into<String>, from: RecordKey, to: RecordKey) -> Self {
-        self.relate.push(Relation {
-            kind: kind.into(),
-            from,
-            to,
-        });
+        self.relate.push(Relation { kind: kind.into(), from, to });
         self
     }
 
@@ -326,14 +305,10 @@ impl Batch {
         let mut seen = std::collections::BTreeSet::new();
         for key in self.puts.iter().map(|put| &put.key).chain(&self.deletes) {
             if key.kind.is_empty() || key.id.is_empty() {
-                return Err(
-                    Error::invalid("commit", "a record needs a kind and an id").with("key", key)
-                );
+                return Err(Error::invalid("commit", "a record needs a kind and an id").with("key", key));
             }
             if !seen.insert(key) {
-                return Err(
-                    Error::invalid("commit", "record occurs twice in one batch").with("key", key)
-                );
+                return Err(Error::invalid("commit", "record occurs twice in one batch").with("key", key));
             }
         }
         for put in &self.puts {
@@ -341,9 +316,7 @@ impl Batch {
             if body_bytes > RECORD_BYTES_MAX {
                 return Err(Error::invalid(
                     "commit",
-                    format!(
-                        "record body has {body_bytes} bytes, at most {RECORD_BYTES_MAX} are allowed"
-                    ),
+                    format!("record body has {body_bytes} bytes, at most {RECORD_BYTES_MAX} are allowed"),
                 )
                 .with("key", &put.key));
             }
@@ -374,10 +347,7 @@ impl Lease {
     /// The precondition that a commit under this lease carries.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        Fence {
-            lease: self.name.clone(),
-            epoch: self.epoch,
-        }
+        Fence { lease: self.name.clone(), epoch: self.epoch }
     }
 }
 
@@ -493,11 +463,7 @@ impl RelationQuery {
     /// The page size in force.
     #[must_use]
     pub fn page_rows(&self) -> usize {
-        if self.limit == 0 {
-            PAGE_ROWS_MAX
-        } else {
-            self.limit.min(PAGE_ROWS_MAX)
-        }
+        if self.limit == 0 { PAGE_ROWS_MAX } else { self.limit.min(PAGE_ROWS_MAX) }
     }
 }
 
@@ -536,12 +502,8 @@ pub trait MetaStoreExt: MetaStore {
             let page = self.query(&query).await?;
             rows.extend(page.items);
             if rows.len() > rows_max {
-                return Err(Error::new(
-                    crate::ErrorKind::Full,
-                    "query",
-                    format!("more than {rows_max} records match"),
-                )
-                .with("kind", &query.kind));
+                return Err(Error::new(crate::ErrorKind::Full, "query", format!("more than {rows_max} records match"))
+                    .with("kind", &query.kind));
             }
             match page.next {
                 Some(token) => query.after = Some(token),

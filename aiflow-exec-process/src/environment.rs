@@ -13,15 +13,7 @@ pub const ENV_ALLOWED: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USE
 pub const PARAMS_BYTES_MAX: usize = 96 * 1024;
 
 /// Names that change how the dynamic linker or the wrapper's shell behaves.
-const DENIED: [&str; 7] = [
-    "BASH_ENV",
-    "ENV",
-    "IFS",
-    "SHELLOPTS",
-    "BASHOPTS",
-    "PS4",
-    "POSIXLY_CORRECT",
-];
+const DENIED: [&str; 7] = ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "BASHOPTS", "PS4", "POSIXLY_CORRECT"];
 const DENIED_PREFIXES: [&str; 4] = ["LD_", "DYLD_", "BASH_FUNC_", "AIFLOW_"];
 
 /// Refuses names that are no identifiers (a shell would drop them) or that are denied.
@@ -29,20 +21,13 @@ pub(crate) fn check(env: &BTreeMap<String, String>) -> Result<()> {
     for name in env.keys() {
         let problem = if !is_identifier(name) {
             "is not a variable name (letters, digits and _, not starting with a digit)"
-        } else if DENIED.contains(&name.as_str())
-            || DENIED_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        {
+        } else if DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             "may not be set by a job"
         } else {
             continue;
         };
-        return Err(Error::invalid(
-            "read process spec",
-            format!("environment variable {problem}"),
-        )
-        .with("variable", name.escape_debug()));
+        return Err(Error::invalid("read process spec", format!("environment variable {problem}"))
+            .with("variable", name.escape_debug()));
     }
     Ok(())
 }
@@ -50,9 +35,7 @@ pub(crate) fn check(env: &BTreeMap<String, String>) -> Result<()> {
 fn is_identifier(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// The whole environment of an attempt. Later sources win: allow-list, then the job's own, then ours.
@@ -66,10 +49,7 @@ pub(crate) fn build(
     if params.len() > PARAMS_BYTES_MAX {
         return Err(Error::invalid(
             "submit",
-            format!(
-                "parameters have {} bytes of JSON, at most {PARAMS_BYTES_MAX} are allowed",
-                params.len()
-            ),
+            format!("parameters have {} bytes of JSON, at most {PARAMS_BYTES_MAX} are allowed", params.len()),
         ));
     }
     let mut env: BTreeMap<OsString, OsString> = ENV_ALLOWED
@@ -77,23 +57,13 @@ pub(crate) fn build(
         .chain(allowed.iter().map(String::as_str))
         .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
         .collect();
-    env.extend(
-        spec_env
-            .iter()
-            .map(|(name, value)| (name.into(), value.into())),
-    );
+    env.extend(spec_env.iter().map(|(name, value)| (name.into(), value.into())));
     let ours: [(&str, OsString); 11] = [
         ("AIFLOW_PROJECT", launch.project.as_str().into()),
         ("AIFLOW_WORKFLOW", launch.workflow.as_str().into()),
-        (
-            "AIFLOW_WORKFLOW_EXECUTION",
-            launch.workflow_execution.to_string().into(),
-        ),
+        ("AIFLOW_WORKFLOW_EXECUTION", launch.workflow_execution.to_string().into()),
         ("AIFLOW_JOB", launch.job.as_str().into()),
-        (
-            "AIFLOW_JOB_EXECUTION",
-            launch.attempt.job_execution.to_string().into(),
-        ),
+        ("AIFLOW_JOB_EXECUTION", launch.attempt.job_execution.to_string().into()),
         ("AIFLOW_ATTEMPT", launch.attempt.attempt.to_string().into()),
         ("AIFLOW_ATTEMPT_ID", launch.attempt.to_string().into()),
         ("AIFLOW_PARAMS", params.into()),
@@ -124,10 +94,7 @@ mod tests {
             "A B",
             "x%%",
         ] {
-            assert!(
-                check(&[(name.to_owned(), String::new())].into()).is_err(),
-                "{name}"
-            );
+            assert!(check(&[(name.to_owned(), String::new())].into()).is_err(), "{name}");
         }
         check(&[("PYTHONPATH".to_owned(), "x".to_owned())].into()).unwrap();
     }

@@ -126,9 +126,7 @@ impl Follower {
             return None;
         }
         self.line += 1;
-        Some(self.refuse(format!(
-            "the line has more than {EVENT_LINE_BYTES_MAX} bytes"
-        )))
+        Some(self.refuse(format!("the line has more than {EVENT_LINE_BYTES_MAX} bytes")))
     }
 
     fn take_rest(&mut self) -> Option<Said> {
@@ -189,12 +187,9 @@ impl Follower {
             return None;
         }
         Some(if line.len() > EVENT_LINE_BYTES_MAX {
-            self.refuse(format!(
-                "the line has more than {EVENT_LINE_BYTES_MAX} bytes"
-            ))
+            self.refuse(format!("the line has more than {EVENT_LINE_BYTES_MAX} bytes"))
         } else {
-            self.parse(line)
-                .unwrap_or_else(|reason| self.refuse(reason))
+            self.parse(line).unwrap_or_else(|reason| self.refuse(reason))
         })
     }
 
@@ -203,9 +198,7 @@ impl Follower {
             Ok(event_line) => event_line,
             Err(error) => {
                 return match serde_json::from_slice::<Control>(line) {
-                    Ok(Control {
-                        aiflow: Word::Ready,
-                    }) => Ok(Said::Ready),
+                    Ok(Control { aiflow: Word::Ready }) => Ok(Said::Ready),
                     Err(_) => Err(format!("not an event: {error}")),
                 };
             }
@@ -217,23 +210,14 @@ impl Follower {
 
     /// The event that says that the current line was refused.
     fn refuse(&self, reason: String) -> Said {
-        let JobIdentity {
-            attempt,
-            project,
-            workflow,
-            workflow_execution,
-            job,
-        } = &self.identity;
+        let JobIdentity { attempt, project, workflow, workflow_execution, job } = &self.identity;
         tracing::warn!(%attempt, line = self.line, reason, "an event of a job was refused");
-        let mut event = NewEvent::identified(
-            format!("job:{attempt}:{}", self.line),
-            project.as_str(),
-            format!("{workflow}/{job}"),
-        )
-        .event_type(JOB_EVENT_REJECTED)
-        .value(json!({"line": self.line, "reason": reason}))
-        .sender(job.as_str())
-        .for_execution(*workflow_execution);
+        let mut event =
+            NewEvent::identified(format!("job:{attempt}:{}", self.line), project.as_str(), format!("{workflow}/{job}"))
+                .event_type(JOB_EVENT_REJECTED)
+                .value(json!({"line": self.line, "reason": reason}))
+                .sender(job.as_str())
+                .for_execution(*workflow_execution);
         event.context.attempt = Some(*attempt);
         Said::Event(Box::new(event))
     }

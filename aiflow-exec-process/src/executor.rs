@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aiflow_core::executor::{
-    Executor, ExecutorCapabilities, ExecutorHost, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, LogStream,
-    OBSERVE_MAX, Observation, StopMode, Submission,
+    Executor, ExecutorCapabilities, ExecutorHost, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, LogStream, OBSERVE_MAX,
+    Observation, StopMode, Submission,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::{Error, ErrorKind, Result};
@@ -55,9 +55,7 @@ impl ProcessExecutor {
         let run_root = run_root.into();
         // Jobs run elsewhere: a relative path would mean something else to them.
         let run_root = std::path::absolute(&run_root).unwrap_or(run_root);
-        Self {
-            shared: Arc::new(Shared::new(run_root, options)),
-        }
+        Self { shared: Arc::new(Shared::new(run_root, options)) }
     }
 
     /// Removes all that is kept of an attempt that has ended: outputs, exit code, events.
@@ -73,12 +71,10 @@ impl ProcessExecutor {
                 blocking_io("remove attempt", move || dir.remove()).await
             }
             Some(Observation::NotFound) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::Conflict,
-                "remove attempt",
-                "the attempt has not ended",
-            )
-            .with("attempt", attempt)),
+            _ => {
+                Err(Error::new(ErrorKind::Conflict, "remove attempt", "the attempt has not ended")
+                    .with("attempt", attempt))
+            }
         }
     }
 
@@ -126,14 +122,8 @@ impl ProcessExecutor {
         let task_entered = entered.clone();
         let spawned = self.shared.spawn(async move {
             let mut observations = Vec::with_capacity(task_entered.len());
-            let dirs: Vec<RunDir> = task_entered
-                .iter()
-                .map(|attempt| attempt.dir.clone())
-                .collect();
-            let found = blocking("observe", move || {
-                Ok(dirs.iter().map(find).collect::<Vec<_>>())
-            })
-            .await;
+            let dirs: Vec<RunDir> = task_entered.iter().map(|attempt| attempt.dir.clone()).collect();
+            let found = blocking("observe", move || Ok(dirs.iter().map(find).collect::<Vec<_>>())).await;
             let mut found = found.unwrap_or_default().into_iter();
             for attempt in task_entered {
                 let observation = match found.next().unwrap_or(Found::Is(Observation::Unknown)) {
@@ -148,9 +138,7 @@ impl ProcessExecutor {
             let _ = answer.send(observations);
         });
         if let Err(error) = spawned {
-            entered
-                .iter()
-                .for_each(|attempt| self.shared.leave(attempt));
+            entered.iter().for_each(|attempt| self.shared.leave(attempt));
             return Err(error);
         }
         answered.await.map_err(|_| closed())
@@ -167,12 +155,7 @@ async fn settled(attempt: &Attempt) -> Stage {
 }
 
 /// Watches an attempt from now on.
-fn adopt(
-    shared: &Arc<Shared>,
-    attempt: &Arc<Attempt>,
-    record: Record,
-    group: Option<Group>,
-) -> Observation {
+fn adopt(shared: &Arc<Shared>, attempt: &Arc<Attempt>, record: Record, group: Option<Group>) -> Observation {
     let _ = attempt.epoch.set(record.epoch);
     attempt.stage.send_replace(Stage::Live);
     let life = life::adopt(Arc::clone(shared), Arc::clone(attempt), record, group);
@@ -219,12 +202,7 @@ impl Executor for ProcessExecutor {
             let (attempt, is_entered) = self.shared.enter(launch.attempt);
             if is_entered {
                 let (answer, answered) = oneshot::channel();
-                let submit = life::submit(
-                    Arc::clone(&self.shared),
-                    Arc::clone(&attempt),
-                    launch,
-                    answer,
-                );
+                let submit = life::submit(Arc::clone(&self.shared), Arc::clone(&attempt), launch, answer);
                 if let Err(error) = self.shared.spawn(submit) {
                     self.shared.leave(&attempt);
                     return Err(error);
@@ -248,17 +226,11 @@ impl Executor for ProcessExecutor {
     async fn observe(&self, attempts: &[AttemptId]) -> Result<Vec<Observation>> {
         self.check_open()?;
         if attempts.len() > OBSERVE_MAX {
-            let message = format!(
-                "{} attempts, at most {OBSERVE_MAX} are allowed",
-                attempts.len()
-            );
+            let message = format!("{} attempts, at most {OBSERVE_MAX} are allowed", attempts.len());
             return Err(Error::invalid("observe", message));
         }
         let known = self.look_up(attempts).await?;
-        Ok(attempts
-            .iter()
-            .map(|id| known.get(id).cloned().unwrap_or(Observation::Unknown))
-            .collect())
+        Ok(attempts.iter().map(|id| known.get(id).cloned().unwrap_or(Observation::Unknown)).collect())
     }
 
     async fn stop(&self, id: AttemptId, mode: StopMode) -> Result<()> {
@@ -288,20 +260,12 @@ impl Executor for ProcessExecutor {
         .await
     }
 
-    async fn logs(
-        &self,
-        attempt: AttemptId,
-        stream: LogStream,
-        from: u64,
-        bytes_max: usize,
-    ) -> Result<LogChunk> {
+    async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk> {
         // Whether it has ended is asked first: what is read afterwards is then complete.
         let observation = self.observe(&[attempt]).await?.pop();
         let has_ended = match observation {
             Some(Observation::NotFound) | None => {
-                return Err(
-                    Error::not_found("read logs", "no such attempt").with("attempt", attempt)
-                );
+                return Err(Error::not_found("read logs", "no such attempt").with("attempt", attempt));
             }
             Some(Observation::Ended(_)) => true,
             Some(Observation::Queued | Observation::Running | Observation::Unknown) => false,
@@ -312,18 +276,11 @@ impl Executor for ProcessExecutor {
                 .map_err(|error| io_error("read logs", error).with("attempt", attempt))
         })
         .await?;
-        Ok(LogChunk {
-            bytes: piece.bytes,
-            next: piece.next,
-            is_end: has_ended && piece.is_end,
-        })
+        Ok(LogChunk { bytes: piece.bytes, next: piece.next, is_end: has_ended && piece.is_end })
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
-        ExecutorCapabilities::default()
-            .survives_host()
-            .logs()
-            .graceful_stop()
+        ExecutorCapabilities::default().survives_host().logs().graceful_stop()
     }
 
     async fn shutdown(&self) -> Result<()> {

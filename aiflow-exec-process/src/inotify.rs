@@ -37,10 +37,7 @@ mod linux {
         pub(crate) fn open() -> Option<Arc<Self>> {
             let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
             let fd = inotify::init(flags).ok()?;
-            Some(Arc::new(Self {
-                fd: crate::readiness::watched(Arc::new(fd)).ok()?,
-                watches: Mutex::default(),
-            }))
+            Some(Arc::new(Self { fd: crate::readiness::watched(Arc::new(fd)).ok()?, watches: Mutex::default() }))
         }
 
         fn watches(&self) -> std::sync::MutexGuard<'_, Watches> {
@@ -51,13 +48,9 @@ mod linux {
         pub(crate) fn watch(self: &Arc<Self>, path: &Path, wake: Arc<Notify>) -> Option<Watch> {
             // Locked before the watch exists, so that its first notice finds whom to wake.
             let mut watches = self.watches();
-            let number =
-                inotify::add_watch(self.fd.get_ref(), path, inotify::WatchFlags::MODIFY).ok()?;
+            let number = inotify::add_watch(self.fd.get_ref(), path, inotify::WatchFlags::MODIFY).ok()?;
             watches.insert(number, wake);
-            Some(Watch {
-                inotify: Arc::clone(self),
-                number,
-            })
+            Some(Watch { inotify: Arc::clone(self), number })
         }
 
         /// Passes notices on, for ever.

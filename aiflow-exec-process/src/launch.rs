@@ -135,12 +135,7 @@ impl Plan {
             heartbeat_timeout: launch.heartbeat_timeout,
             stop_grace: launch.stop_grace,
         };
-        Ok(Self {
-            record,
-            cwd,
-            env,
-            spec,
-        })
+        Ok(Self { record, cwd, env, spec })
     }
 }
 
@@ -148,18 +143,14 @@ fn resolve_cwd(cwd: &Path) -> Result<PathBuf> {
     if cwd.is_dir() {
         return std::path::absolute(cwd).map_err(|error| io_error("submit", error));
     }
-    Err(
-        Error::invalid("submit", "the working directory is not a directory")
-            .with("cwd", cwd.display()),
-    )
+    Err(Error::invalid("submit", "the working directory is not a directory").with("cwd", cwd.display()))
 }
 
 /// The absolute path of a program: beside the working directory if it contains `/`, else from `PATH`.
 fn resolve_program(program: &str, cwd: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf> {
     let found = if program.contains('/') {
         let candidate = cwd.map_or_else(|| program.into(), |cwd| cwd.join(program));
-        let candidate =
-            std::path::absolute(candidate).map_err(|error| io_error("submit", error))?;
+        let candidate = std::path::absolute(candidate).map_err(|error| io_error("submit", error))?;
         Some(candidate).filter(|candidate| is_executable(candidate))
     } else {
         std::env::split_paths(path.unwrap_or(OsStr::new(PATH_DEFAULT)))
@@ -168,8 +159,7 @@ fn resolve_program(program: &str, cwd: Option<&Path>, path: Option<&OsStr>) -> R
             .find(|candidate| is_executable(candidate))
     };
     found.ok_or_else(|| {
-        Error::invalid("submit", "no such program, or it may not be executed")
-            .with("program", program.escape_debug())
+        Error::invalid("submit", "no such program, or it may not be executed").with("program", program.escape_debug())
     })
 }
 

@@ -60,10 +60,7 @@ pub(crate) async fn submit(
     let accepted = {
         let permit = shared.starts.acquire().await;
         let (shared, attempt) = (Arc::clone(&shared), Arc::clone(&attempt));
-        let accepted = blocking("submit", move || {
-            launch(&attempt.dir, &launched, &shared.options)
-        })
-        .await;
+        let accepted = blocking("submit", move || launch(&attempt.dir, &launched, &shared.options)).await;
         drop(permit);
         accepted
     };
@@ -87,9 +84,7 @@ pub(crate) async fn submit(
         Submission::Submitted => Origin::Started,
         Submission::AlreadySubmitted => Origin::Found,
     };
-    Life::new(&shared, &attempt, record)
-        .live(group, origin)
-        .await;
+    Life::new(&shared, &attempt, record).live(group, origin).await;
 }
 
 /// Waits until the wrapper has claimed the attempt: from then on, every later host knows that it was accepted.
@@ -109,16 +104,9 @@ async fn claimed(attempt: &Attempt, group: &Group) {
 }
 
 /// Lives with an attempt that was found, to its end.
-pub(crate) async fn adopt(
-    shared: Arc<Shared>,
-    attempt: Arc<Attempt>,
-    record: Record,
-    group: Option<Group>,
-) {
+pub(crate) async fn adopt(shared: Arc<Shared>, attempt: Arc<Attempt>, record: Record, group: Option<Group>) {
     let _leave = Leave(&shared, &attempt);
-    Life::new(&shared, &attempt, record)
-        .live(group, Origin::Found)
-        .await;
+    Life::new(&shared, &attempt, record).live(group, Origin::Found).await;
 }
 
 struct Life {
@@ -131,11 +119,7 @@ struct Life {
 
 impl Life {
     fn new(shared: &Arc<Shared>, attempt: &Arc<Attempt>, record: Record) -> Self {
-        let follower = Follower::new(
-            attempt.dir.events(),
-            record.identity.clone(),
-            shared.options.events_bytes_max,
-        );
+        let follower = Follower::new(attempt.dir.events(), record.identity.clone(), shared.options.events_bytes_max);
         Self {
             shared: Arc::clone(shared),
             attempt: Arc::clone(attempt),
@@ -156,12 +140,8 @@ impl Life {
         if over.has_unpublished_events && !self.publish_rest().await {
             return;
         }
-        self.attempt
-            .stage
-            .send_replace(Stage::Ended(over.ending.clone()));
-        self.shared
-            .report(self.attempt.id, ReportKind::Ended(over.ending))
-            .await;
+        self.attempt.stage.send_replace(Stage::Ended(over.ending.clone()));
+        self.shared.report(self.attempt.id, ReportKind::Ended(over.ending)).await;
     }
 
     /// Sees the process to its end; `None` if the executor closes before.
@@ -183,19 +163,13 @@ impl Life {
                 }
                 Ok((Standing::Ended(ending), has_unpublished_events)) => {
                     *is_over = true;
-                    return Some(Over {
-                        ending,
-                        has_unpublished_events,
-                    });
+                    return Some(Over { ending, has_unpublished_events });
                 }
                 Ok((Standing::Absent, _)) => {
                     // It was accepted, and its ending is final: it must not begin anew.
                     self.mark(StopReason::NeverStarted).await;
                     *is_over = true;
-                    return Some(Over {
-                        ending: StopReason::NeverStarted.ending(),
-                        has_unpublished_events: false,
-                    });
+                    return Some(Over { ending: StopReason::NeverStarted.ending(), has_unpublished_events: false });
                 }
                 Err(error) => {
                     tracing::warn!(attempt = %self.attempt.id, %error, "cannot read how the attempt ended; trying again");
@@ -306,9 +280,7 @@ impl Life {
     async fn listen(&self, mut when_gone: watch::Receiver<bool>, origin: Origin) {
         let _watch = self.shared.watch_events(&self.attempt);
         if origin == Origin::Started {
-            self.shared
-                .report(self.attempt.id, ReportKind::Started)
-                .await;
+            self.shared.report(self.attempt.id, ReportKind::Started).await;
         }
         loop {
             tokio::select! {

@@ -44,16 +44,11 @@ pub(crate) fn read(dir: &RunDir, stream: LogStream, from: u64, bytes_max: usize)
             next = cut_from;
         }
     }
-    Ok(Piece {
-        bytes,
-        next,
-        is_end: next >= size,
-    })
+    Ok(Piece { bytes, next, is_end: next >= size })
 }
 
 fn notice(n_bytes: u64) -> Vec<u8> {
-    format!("\n[aiflow: {n_bytes} bytes were removed here, because the log outgrew its bound]\n")
-        .into_bytes()
+    format!("\n[aiflow: {n_bytes} bytes were removed here, because the log outgrew its bound]\n").into_bytes()
 }
 
 /// Brings an output back to its bound by removing its middle.
@@ -71,9 +66,7 @@ pub(crate) fn bound(dir: &RunDir, stream: LogStream, bytes_max: u64) -> Result<(
         return Ok(());
     }
     let before = cut_of(dir, stream)?;
-    let kept = before.map_or(size, |(from, to)| {
-        size.saturating_sub(to.saturating_sub(from))
-    });
+    let kept = before.map_or(size, |(from, to)| size.saturating_sub(to.saturating_sub(from)));
     if kept <= bytes_max {
         return Ok(());
     }
@@ -116,10 +109,7 @@ fn record_cut(dir: &RunDir, stream: LogStream, (from, to): (u64, u64)) -> Result
 
 fn cut_of(dir: &RunDir, stream: LogStream) -> Result<Option<(u64, u64)>> {
     match std::fs::read_to_string(dir.cut(stream)) {
-        Ok(text) => Ok(text
-            .trim()
-            .split_once(' ')
-            .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))),
+        Ok(text) => Ok(text.trim().split_once(' ').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

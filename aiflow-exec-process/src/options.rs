@@ -15,11 +15,7 @@ pub struct ProcessOptions {
 
 impl Default for ProcessOptions {
     fn default() -> Self {
-        Self {
-            log_bytes_max: 64 * 1024 * 1024,
-            events_bytes_max: 256 * 1024 * 1024,
-            env_allow: Vec::new(),
-        }
+        Self { log_bytes_max: 64 * 1024 * 1024, events_bytes_max: 256 * 1024 * 1024, env_allow: Vec::new() }
     }
 }
 

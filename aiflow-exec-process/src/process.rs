@@ -62,9 +62,7 @@ impl Group {
             leader,
             own,
             #[cfg(target_os = "linux")]
-            fd: rustix::process::pidfd_open(leader, rustix::process::PidfdFlags::empty())
-                .ok()
-                .map(Arc::new),
+            fd: rustix::process::pidfd_open(leader, rustix::process::PidfdFlags::empty()).ok().map(Arc::new),
         }
     }
 
@@ -88,10 +86,7 @@ impl Group {
     fn is_gone(&self) -> bool {
         if self.own {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            return !matches!(
-                rustix::process::waitid(WaitId::Pid(self.leader), options),
-                Ok(None)
-            );
+            return !matches!(rustix::process::waitid(WaitId::Pid(self.leader), options), Ok(None));
         }
         #[cfg(target_os = "linux")]
         if let Some(fd) = &self.fd {
@@ -156,12 +151,7 @@ pub(crate) fn kill_leftovers(_pid: i32, _run_dir: &Path) {}
 fn group_of(process: &Path) -> Option<i32> {
     let stat = std::fs::read(process.join("stat")).ok()?;
     let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-    std::str::from_utf8(stat.get(after_name..)?)
-        .ok()?
-        .split_ascii_whitespace()
-        .nth(3)?
-        .parse()
-        .ok()
+    std::str::from_utf8(stat.get(after_name..)?).ok()?.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 /// Whether process `pid` is a wrapper of `run_dir`. A zombie is none.

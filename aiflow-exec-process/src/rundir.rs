@@ -66,12 +66,7 @@ pub(crate) enum StopReason {
 }
 
 impl StopReason {
-    const ALL: [Self; 4] = [
-        Self::Requested,
-        Self::TimedOut,
-        Self::Silent,
-        Self::NeverStarted,
-    ];
+    const ALL: [Self; 4] = [Self::Requested, Self::TimedOut, Self::Silent, Self::NeverStarted];
 
     /// As written to `stop`.
     fn line(self) -> &'static [u8] {
@@ -88,9 +83,9 @@ impl StopReason {
             Self::Requested => Ending::Stopped,
             Self::TimedOut => Ending::TimedOut,
             Self::Silent => Ending::failed("it gave no sign of life for too long and was killed"),
-            Self::NeverStarted => Ending::Lost {
-                message: "its wrapper died before it could start the program".to_owned(),
-            },
+            Self::NeverStarted => {
+                Ending::Lost { message: "its wrapper died before it could start the program".to_owned() }
+            }
         }
     }
 }
@@ -193,10 +188,7 @@ impl RunDir {
         }
         self.create("exit", EXIT_BLANK)?;
         append(&self.events())?;
-        Ok(Outputs {
-            stdout: append(&self.log(LogStream::Stdout))?,
-            stderr: append(&self.log(LogStream::Stderr))?,
-        })
+        Ok(Outputs { stdout: append(&self.log(LogStream::Stdout))?, stderr: append(&self.log(LogStream::Stderr))? })
     }
 
     /// The record, or `None` if there is none that can be read.
@@ -278,8 +270,7 @@ impl RunDir {
             return Ok(None);
         }
         kill_leftovers(pid, &self.named()?);
-        self.vanished("its wrapper died without recording an exit code")
-            .map(Some)
+        self.vanished("its wrapper died without recording an exit code").map(Some)
     }
 
     fn claimed_by(&self) -> Result<Option<i32>> {
@@ -292,9 +283,7 @@ impl RunDir {
 
     /// The directory under the name that its wrapper got.
     fn named(&self) -> Result<PathBuf> {
-        Ok(self
-            .record()?
-            .map_or_else(|| self.0.clone(), |record| record.run_dir))
+        Ok(self.record()?.map_or_else(|| self.0.clone(), |record| record.run_dir))
     }
 
     fn exited(&self, code: i32) -> Result<Standing> {
@@ -302,13 +291,10 @@ impl RunDir {
             return Ok(Standing::Ended(ending));
         }
         let program_is_gone = || {
-            matches!(code, 126 | 127)
-                && matches!(self.record(), Ok(Some(record)) if !is_executable(&record.program))
+            matches!(code, 126 | 127) && matches!(self.record(), Ok(Some(record)) if !is_executable(&record.program))
         };
         Ok(Standing::Ended(match code {
-            0 => Ending::Succeeded {
-                output: serde_json::Value::Null,
-            },
+            0 => Ending::Succeeded { output: serde_json::Value::Null },
             code if program_is_gone() => Ending::Failed {
                 message: "the program is missing or cannot be executed".to_owned(),
                 exit_code: Some(code),
@@ -330,21 +316,13 @@ impl RunDir {
     }
 
     fn vanished(&self, message: &str) -> Result<Standing> {
-        Ok(Standing::Ended(self.stopped()?.unwrap_or_else(|| {
-            Ending::Lost {
-                message: message.to_owned(),
-            }
-        })))
+        Ok(Standing::Ended(self.stopped()?.unwrap_or_else(|| Ending::Lost { message: message.to_owned() })))
     }
 
     /// The ending of an attempt that did not end by itself.
     fn stopped(&self) -> Result<Option<Ending>> {
         Ok(self.small("stop")?.map(|line| {
-            StopReason::ALL
-                .into_iter()
-                .find(|reason| reason.line() == line)
-                .unwrap_or(StopReason::Requested)
-                .ending()
+            StopReason::ALL.into_iter().find(|reason| reason.line() == line).unwrap_or(StopReason::Requested).ending()
         }))
     }
 
@@ -380,19 +358,12 @@ impl RunDir {
 
     /// How long ago the attempt last wrote anything, or was claimed.
     pub(crate) fn silent_for(&self) -> Option<Duration> {
-        ["events", "stdout", "stderr", "pid"]
-            .into_iter()
-            .filter_map(|name| self.age(name))
-            .min()
+        ["events", "stdout", "stderr", "pid"].into_iter().filter_map(|name| self.age(name)).min()
     }
 
     fn age(&self, name: &str) -> Option<Duration> {
         let modified = std::fs::metadata(self.0.join(name)).ok()?.modified().ok()?;
-        Some(
-            SystemTime::now()
-                .duration_since(modified)
-                .unwrap_or_default(),
-        )
+        Some(SystemTime::now().duration_since(modified).unwrap_or_default())
     }
 
     /// Whether there are events that may not have been published.
@@ -450,11 +421,7 @@ impl RunDir {
         let (writer, write) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
         let new = self.0.join(format!("{name}.{writer}.{write}.new"));
         let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE);
+        options.write(true).create(true).truncate(true).mode(FILE_MODE);
         options.open(&new)?.write_all(bytes)?;
         std::fs::rename(new, self.0.join(name))
     }

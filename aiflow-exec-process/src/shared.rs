@@ -90,10 +90,7 @@ impl Shared {
     }
 
     /// Starts a task that `close` waits for.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<()> {
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let token = lock(&self.token).clone().ok_or_else(closed)?;
         self.start_service();
         tokio::spawn(async move {
@@ -243,11 +240,7 @@ impl Shared {
             let Some(host) = hosts.borrow_and_update().clone() else {
                 return;
             };
-            let report = Report {
-                attempt,
-                at: host.clock.now(),
-                kind: kind.clone(),
-            };
+            let report = Report { attempt, at: host.clock.now(), kind: kind.clone() };
             tokio::select! {
                 delivered = host.reporter.report(report) => {
                     if delivered.is_err() {
@@ -288,12 +281,7 @@ impl Shared {
     }
 
     /// Publishes what can be published of events that the log refuses together.
-    async fn publish_singly(
-        &self,
-        attempt: AttemptId,
-        host: &ExecutorHost,
-        events: Vec<NewEvent>,
-    ) -> bool {
+    async fn publish_singly(&self, attempt: AttemptId, host: &ExecutorHost, events: Vec<NewEvent>) -> bool {
         for event in events {
             let mut pause = RETRY_MIN;
             while let Err(error) = host.bus.publish(vec![event.clone()]).await {
@@ -322,9 +310,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Error::new(ErrorKind::Internal, operation, "file work panicked").caused_by(error)
-    })?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, operation, "file work panicked").caused_by(error))?
 }
 
 /// [`blocking`] for work that fails with the errors of the file system.
@@ -332,10 +320,7 @@ pub(crate) async fn blocking_io<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    blocking(operation, move || {
-        work().map_err(|error| io_error(operation, error))
-    })
-    .await
+    blocking(operation, move || work().map_err(|error| io_error(operation, error))).await
 }
 
 pub(crate) fn closed() -> Error {

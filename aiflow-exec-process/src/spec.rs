@@ -79,18 +79,12 @@ where
     I: IntoIterator<Item = S>,
     S: Into<String>,
 {
-    ProcessSpec {
-        argv: argv.into_iter().map(Into::into).collect(),
-        ..ProcessSpec::default()
-    }
+    ProcessSpec { argv: argv.into_iter().map(Into::into).collect(), ..ProcessSpec::default() }
 }
 
 /// A job that runs a line of `/bin/sh`.
 pub fn shell(line: impl Into<String>) -> ProcessSpec {
-    ProcessSpec {
-        shell: Some(line.into()),
-        ..ProcessSpec::default()
-    }
+    ProcessSpec { shell: Some(line.into()), ..ProcessSpec::default() }
 }
 
 impl ProcessSpec {
@@ -125,10 +119,7 @@ impl ProcessSpec {
     #[must_use]
     pub fn to_spec(&self) -> Value {
         let mut plain = self.clone();
-        plain.cwd = self
-            .cwd
-            .as_ref()
-            .map(|cwd| PathBuf::from(cwd.to_string_lossy().into_owned()));
+        plain.cwd = self.cwd.as_ref().map(|cwd| PathBuf::from(cwd.to_string_lossy().into_owned()));
         serde_json::to_value(plain).unwrap_or(Value::Null)
     }
 
@@ -137,9 +128,8 @@ impl ProcessSpec {
     /// # Errors
     /// `Invalid`, naming what is wrong.
     pub fn from_spec(spec: &Value) -> Result<Self> {
-        let spec = Self::deserialize(spec).map_err(|error| {
-            Error::invalid("read process spec", "is not a process specification").caused_by(error)
-        })?;
+        let spec = Self::deserialize(spec)
+            .map_err(|error| Error::invalid("read process spec", "is not a process specification").caused_by(error))?;
         spec.check()?;
         Ok(spec)
     }
@@ -152,20 +142,14 @@ impl ProcessSpec {
             _ if self.argv.len() > ARGS_MAX => {
                 format!("has more than {ARGS_MAX} arguments")
             }
-            _ if self.words().any(|word| word.contains('\0')) => {
-                "contains a NUL character".to_owned()
-            }
+            _ if self.words().any(|word| word.contains('\0')) => "contains a NUL character".to_owned(),
             _ => return environment::check(&self.env),
         };
         Err(Error::invalid("read process spec", problem))
     }
 
     fn words(&self) -> impl Iterator<Item = &str> {
-        self.argv
-            .iter()
-            .chain(&self.shell)
-            .chain(self.env.values())
-            .map(String::as_str)
+        self.argv.iter().chain(&self.shell).chain(self.env.values()).map(String::as_str)
     }
 
     /// The program and its arguments.
@@ -194,11 +178,7 @@ mod tests {
         for spec in [
             process(["a", "b"]).env("X", "1").cwd("/tmp"),
             shell("echo hello"),
-            process(["a"]).limits(Limits {
-                memory_bytes: Some(1 << 30),
-                cpu_seconds: Some(1),
-                open_files: Some(64),
-            }),
+            process(["a"]).limits(Limits { memory_bytes: Some(1 << 30), cpu_seconds: Some(1), open_files: Some(64) }),
         ] {
             assert_eq!(ProcessSpec::from_spec(&spec.to_spec()).unwrap(), spec);
         }

@@ -67,11 +67,9 @@ pub(crate) fn spawn(
 /// The script. Only numbers are ever put into it.
 fn script(limits: Limits) -> String {
     let mut script = CLAIM.to_owned();
-    for (letter, limit) in [
-        ('v', limits.memory_bytes.map(|bytes| bytes / 1024)),
-        ('t', limits.cpu_seconds),
-        ('n', limits.open_files),
-    ] {
+    for (letter, limit) in
+        [('v', limits.memory_bytes.map(|bytes| bytes / 1024)), ('t', limits.cpu_seconds), ('n', limits.open_files)]
+    {
         if let Some(limit) = limit {
             script.push_str(&format!(" && ulimit -{letter} {limit}"));
         }

@@ -78,11 +78,7 @@ pub(crate) async fn look<'a>(
         ends: begun.ends,
         records: find_records(conn, works).await?,
         leases,
-        events: if look_up_ids {
-            Some(find_events(conn, works).await?)
-        } else {
-            None
-        },
+        events: if look_up_ids { Some(find_events(conn, works).await?) } else { None },
     })
 }
 
@@ -90,9 +86,7 @@ pub(crate) async fn look<'a>(
 pub(crate) async fn unlock(conn: &mut Conn, name: &str) -> Result<(), Fault> {
     let mut args = Args::default();
     args.str(name);
-    conn.run("UPDATE lease SET locked=0 WHERE name=?1", args)
-        .await
-        .map(|_| ())
+    conn.run("UPDATE lease SET locked=0 WHERE name=?1", args).await.map(|_| ())
 }
 
 async fn find_lease(conn: &mut Conn, name: &str) -> Result<Option<LeaseRow>, Fault> {
@@ -111,16 +105,9 @@ fn lease_row(row: &SqliteRow) -> Result<LeaseRow, Fault> {
     })
 }
 
-async fn find_records<'a>(
-    conn: &mut Conn,
-    works: &'a [Work],
-) -> Result<HashMap<Key<'a>, StoredRecord>, Fault> {
+async fn find_records<'a>(conn: &mut Conn, works: &'a [Work]) -> Result<HashMap<Key<'a>, StoredRecord>, Fault> {
     let mut seen = HashSet::new();
-    let keys: Vec<Key<'a>> = works
-        .iter()
-        .flat_map(Work::keys)
-        .filter(|key| seen.insert(*key))
-        .collect();
+    let keys: Vec<Key<'a>> = works.iter().flat_map(Work::keys).filter(|key| seen.insert(*key)).collect();
     let mut found = HashMap::new();
     for chunk in keys.chunks(CHUNK_ROWS) {
         let mut args = Args::default();
@@ -146,15 +133,8 @@ async fn find_records<'a>(
     Ok(found)
 }
 
-async fn find_events(
-    conn: &mut Conn,
-    works: &[Work],
-) -> Result<HashMap<String, StoredEvent>, Fault> {
-    let ids: Vec<_> = works
-        .iter()
-        .flat_map(Work::events)
-        .map(|event| &event.id)
-        .collect();
+async fn find_events(conn: &mut Conn, works: &[Work]) -> Result<HashMap<String, StoredEvent>, Fault> {
+    let ids: Vec<_> = works.iter().flat_map(Work::events).map(|event| &event.id).collect();
     let mut found = HashMap::new();
     for chunk in ids.chunks(CHUNK_ROWS) {
         let mut args = Args::default();
@@ -180,11 +160,7 @@ struct Step {
 ///
 /// # Errors
 /// With the phase in which the fault happened.
-pub(crate) async fn write(
-    conn: &mut Conn,
-    plan: &Plan<'_>,
-    now: Timestamp,
-) -> Result<(), (Fault, Phase)> {
+pub(crate) async fn write(conn: &mut Conn, plan: &Plan<'_>, now: Timestamp) -> Result<(), (Fault, Phase)> {
     let written = |fault| (fault, Phase::Write);
     // Events come first: they alone may be refused, and then nothing was done in vain. But no trimming may precede them.
     let mut steps = event_steps(plan, now);
@@ -193,42 +169,24 @@ pub(crate) async fn write(
     let others = !plan.leases.is_empty() || plan.trim.is_some();
     let last = if others { None } else { steps.pop() };
     for step in steps {
-        conn.bulk(step.bulk, step.rows, step.args, End::Nothing)
-            .await
-            .map_err(written)?;
+        conn.bulk(step.bulk, step.rows, step.args, End::Nothing).await.map_err(written)?;
     }
     write_leases(conn, plan).await.map_err(written)?;
     trim(conn, plan).await.map_err(written)?;
     let committed = match last {
-        Some(step) => {
-            conn.bulk(step.bulk, step.rows, step.args, End::Commit)
-                .await
-        }
+        Some(step) => conn.bulk(step.bulk, step.rows, step.args, End::Commit).await,
         None => conn.run("COMMIT", Args::default()).await,
     };
     committed.map(|_| ()).map_err(|fault| {
         // In a round trip of two statements only the first can break a constraint.
-        let phase = if fault.is_constraint() {
-            Phase::Write
-        } else {
-            Phase::Commit
-        };
+        let phase = if fault.is_constraint() { Phase::Write } else { Phase::Commit };
         (fault, phase)
     })
 }
 
 /// Appends events in one statement that is a transaction of its own, if the log still ends where it is thought to end.
-pub(crate) async fn append(
-    conn: &mut Conn,
-    events: &[&EventRow],
-    recorded: i64,
-    last: Offset,
-) -> Result<bool, Fault> {
-    let bulk = if events.iter().any(|event| event.has_extra()) {
-        Bulk::AppendEvents
-    } else {
-        Bulk::AppendPlainEvents
-    };
+pub(crate) async fn append(conn: &mut Conn, events: &[&EventRow], recorded: i64, last: Offset) -> Result<bool, Fault> {
+    let bulk = if events.iter().any(|event| event.has_extra()) { Bulk::AppendEvents } else { Bulk::AppendPlainEvents };
     let mut args = Args::default();
     event_args(&mut args, bulk, events, recorded, last.next());
     let unused = (shape(events.len()) - events.len()) * columns(bulk);
@@ -243,30 +201,17 @@ fn event_steps(plan: &Plan<'_>, now: Timestamp) -> Vec<Step> {
     let mut next = plan.first();
     let mut steps = Vec::new();
     for chunk in plan.events.chunks(CHUNK_ROWS) {
-        let bulk = if chunk.iter().any(|event| event.has_extra()) {
-            Bulk::InsertEvents
-        } else {
-            Bulk::InsertPlainEvents
-        };
+        let bulk =
+            if chunk.iter().any(|event| event.has_extra()) { Bulk::InsertEvents } else { Bulk::InsertPlainEvents };
         let mut args = Args::default();
         next = event_args(&mut args, bulk, chunk, recorded, next);
-        steps.push(Step {
-            bulk,
-            rows: chunk.len(),
-            args,
-        });
+        steps.push(Step { bulk, rows: chunk.len(), args });
     }
     steps
 }
 
 /// Adds the rows of `events`, the first at `next`; returns the offset after them.
-fn event_args(
-    args: &mut Args,
-    bulk: Bulk,
-    events: &[&EventRow],
-    recorded: i64,
-    mut next: Offset,
-) -> Offset {
+fn event_args(args: &mut Args, bulk: Bulk, events: &[&EventRow], recorded: i64, mut next: Offset) -> Offset {
     let whole = matches!(bulk, Bulk::InsertEvents | Bulk::AppendEvents);
     for event in events {
         args.int(signed(next.0));
@@ -319,10 +264,7 @@ fn record_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
 }
 
 fn relation_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
-    for (add, bulk) in [
-        (true, Bulk::InsertRelations),
-        (false, Bulk::DeleteRelations),
-    ] {
+    for (add, bulk) in [(true, Bulk::InsertRelations), (false, Bulk::DeleteRelations)] {
         let chosen = plan.relations.iter().filter(|(_, adds)| **adds == add);
         let chosen: Vec<&RelationRow> = chosen.map(|(relation, _)| *relation).collect();
         bulk_steps(steps, bulk, &chosen, |args, relation| {
@@ -336,11 +278,7 @@ fn bulk_steps<T>(steps: &mut Vec<Step>, bulk: Bulk, rows: &[T], bind: impl Fn(&m
     for chunk in rows.chunks(CHUNK_ROWS) {
         let mut args = Args::default();
         chunk.iter().for_each(|row| bind(&mut args, row));
-        steps.push(Step {
-            bulk,
-            rows: chunk.len(),
-            args,
-        });
+        steps.push(Step { bulk, rows: chunk.len(), args });
     }
 }
 

@@ -36,53 +36,32 @@ pub(crate) struct Conn {
 impl Conn {
     /// Runs a statement and drops its rows; returns the number of rows changed.
     pub(crate) async fn run(&mut self, sql: &'static str, args: Args) -> Result<u64, Fault> {
-        let done = sqlx::query_with(sql, args.into_inner())
-            .execute(&mut self.sql)
-            .await?;
+        let done = sqlx::query_with(sql, args.into_inner()).execute(&mut self.sql).await?;
         Ok(done.rows_affected())
     }
 
     /// Runs a statement and returns its rows.
-    pub(crate) async fn rows(
-        &mut self,
-        sql: impl Into<Arc<str>>,
-        args: Args,
-    ) -> Result<Vec<SqliteRow>, Fault> {
+    pub(crate) async fn rows(&mut self, sql: impl Into<Arc<str>>, args: Args) -> Result<Vec<SqliteRow>, Fault> {
         let query = sqlx::query_with(AssertSqlSafe(sql.into()), args.into_inner());
         Ok(query.fetch_all(&mut self.sql).await?)
     }
 
     /// Runs a statement over `rows` rows, and returns the number of rows changed.
-    pub(crate) async fn bulk(
-        &mut self,
-        bulk: Bulk,
-        rows: usize,
-        args: Args,
-        end: End,
-    ) -> Result<u64, Fault> {
+    pub(crate) async fn bulk(&mut self, bulk: Bulk, rows: usize, args: Args, end: End) -> Result<u64, Fault> {
         let sql = self.shapes.get(bulk, rows, end);
-        let done = sqlx::query_with(AssertSqlSafe(sql), args.into_inner())
-            .execute(&mut self.sql)
-            .await?;
+        let done = sqlx::query_with(AssertSqlSafe(sql), args.into_inner()).execute(&mut self.sql).await?;
         Ok(done.rows_affected())
     }
 
     /// Runs a query over `rows` rows.
-    pub(crate) async fn bulk_rows(
-        &mut self,
-        bulk: Bulk,
-        rows: usize,
-        args: Args,
-    ) -> Result<Vec<SqliteRow>, Fault> {
+    pub(crate) async fn bulk_rows(&mut self, bulk: Bulk, rows: usize, args: Args) -> Result<Vec<SqliteRow>, Fault> {
         let sql = self.shapes.get(bulk, rows, End::Nothing);
         self.rows(sql, args).await
     }
 
     /// Runs statements without parameters, unprepared.
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Fault> {
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut self.sql)
-            .await?;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.sql).await?;
         Ok(())
     }
 
@@ -97,34 +76,24 @@ impl Conn {
 /// # Errors
 /// `Invalid`: the path cannot hold a database, or may not be written. `Corrupt`: something else is there.
 pub(crate) fn prepare_path(path: &Path) -> Result<()> {
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        fs::create_dir_all(parent)
-            .map_err(|error| io_error("the folder cannot be made", parent, error))?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(|error| io_error("the folder cannot be made", parent, error))?;
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options
-        .open(path)
-        .map_err(|error| io_error("the file cannot be opened for writing", path, error))?;
+    let file = options.open(path).map_err(|error| io_error("the file cannot be opened for writing", path, error))?;
     check_header(file).map_err(|error| error.with("path", path.display()))
 }
 
 fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-        io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory => {
-            ErrorKind::Unavailable
-        }
+        io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory => ErrorKind::Unavailable,
         _ => ErrorKind::Invalid,
     };
-    Error::new(kind, "open", format!("{what}: {error}"))
-        .with("path", path.display())
-        .caused_by(error)
+    Error::new(kind, "open", format!("{what}: {error}")).with("path", path.display()).caused_by(error)
 }
 
 /// Looks at the first bytes without SQLite, which might write to the file while opening it.
@@ -134,29 +103,19 @@ fn check_header(mut file: File) -> Result<()> {
     file.by_ref()
         .take(100)
         .read_to_end(&mut header)
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "open", "the file cannot be read").caused_by(error)
-        })?;
+        .map_err(|error| Error::new(ErrorKind::Unavailable, "open", "the file cannot be read").caused_by(error))?;
     if header.is_empty() {
         return Ok(());
     }
     if !header.starts_with(MAGIC) || header.len() < 100 {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            "open",
-            "the file is not a SQLite database; it was not changed",
-        ));
+        return Err(Error::new(ErrorKind::Corrupt, "open", "the file is not a SQLite database; it was not changed"));
     }
     let id = header
         .get(68..72)
         .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
         .map_or(0, |bytes| i64::from(i32::from_be_bytes(bytes)));
     // 0 is judged by SQLite: the file may be a new one of ours whose first pages are still in the write-ahead log.
-    if id == 0 || id == schema::APPLICATION_ID {
-        Ok(())
-    } else {
-        Err(schema::foreign())
-    }
+    if id == 0 || id == schema::APPLICATION_ID { Ok(()) } else { Err(schema::foreign()) }
 }
 
 /// Opens only to look: no setting of this connection is written to the file.
@@ -182,11 +141,7 @@ pub(crate) async fn writer(path: &Path, options: &SqliteOptions) -> Result<Conn>
     verify(
         &mut conn,
         options,
-        &[
-            ("synchronous", options.synchronous.pragma()),
-            ("wal_autocheckpoint", pages),
-            ("query_only", 0),
-        ],
+        &[("synchronous", options.synchronous.pragma()), ("wal_autocheckpoint", pages), ("query_only", 0)],
     )
     .await?;
     Ok(conn)
@@ -199,12 +154,7 @@ pub(crate) async fn reader(path: &Path, options: &SqliteOptions) -> Result<Conn>
         .pragma("query_only", "1")
         .row_buffer_size(ROWS_BUFFERED);
     let mut conn = open(connect).await?;
-    verify(
-        &mut conn,
-        options,
-        &[("wal_autocheckpoint", 0), ("query_only", 1)],
-    )
-    .await?;
+    verify(&mut conn, options, &[("wal_autocheckpoint", 0), ("query_only", 1)]).await?;
     Ok(conn)
 }
 
@@ -228,10 +178,7 @@ async fn open(connect: SqliteConnectOptions) -> Result<Conn> {
     loop {
         match connect.connect().await.map_err(Fault::from) {
             Ok(sql) => {
-                return Ok(Conn {
-                    sql,
-                    shapes: Shapes::default(),
-                });
+                return Ok(Conn { sql, shapes: Shapes::default() });
             }
             Err(fault) if fault.is_busy() && tries < OPEN_TRIES => {
                 tries += 1;
@@ -249,32 +196,19 @@ async fn check_version(conn: &mut Conn) -> Result<()> {
     if version >= SQLITE_VERSION_MIN {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        "open",
-        "this SQLite can damage files in WAL mode; link 3.51.3 or newer",
-    )
-    .with("version", text))
+    Err(Error::new(ErrorKind::Unsupported, "open", "this SQLite can damage files in WAL mode; link 3.51.3 or newer")
+        .with("version", text))
 }
 
 /// Reads every setting back: SQLite ignores a PRAGMA that it does not understand.
-async fn verify(
-    conn: &mut Conn,
-    options: &SqliteOptions,
-    more: &[(&'static str, i64)],
-) -> Result<()> {
+async fn verify(conn: &mut Conn, options: &SqliteOptions, more: &[(&'static str, i64)]) -> Result<()> {
     let mode: String = scalar(conn, "PRAGMA journal_mode").await?;
     if mode != "wal" {
         return Err(mismatch("journal_mode", "wal", &mode));
     }
     let busy = i64::try_from(options.busy_timeout.as_millis()).unwrap_or(i64::MAX);
-    let always = [
-        ("foreign_keys", 1),
-        ("busy_timeout", busy),
-        ("trusted_schema", 0),
-        ("cell_size_check", 1),
-        ("mmap_size", 0),
-    ];
+    let always =
+        [("foreign_keys", 1), ("busy_timeout", busy), ("trusted_schema", 0), ("cell_size_check", 1), ("mmap_size", 0)];
     for (name, expected) in always.iter().chain(more) {
         let found: i64 = scalar(conn, &format!("PRAGMA {name}")).await?;
         if found != *expected {
@@ -285,23 +219,16 @@ async fn verify(
 }
 
 fn mismatch(name: &str, expected: &str, found: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "open",
-        "SQLite did not take a setting",
-    )
-    .with("pragma", name)
-    .with("expected", expected)
-    .with("found", found)
+    Error::new(ErrorKind::Unsupported, "open", "SQLite did not take a setting")
+        .with("pragma", name)
+        .with("expected", expected)
+        .with("found", found)
 }
 
 async fn scalar<T>(conn: &mut Conn, sql: &str) -> Result<T>
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .fetch_one(&mut conn.sql)
-        .await
-        .and_then(|row| row.try_get_unchecked(0));
+    let found = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut conn.sql).await.and_then(|row| row.try_get_unchecked(0));
     found.map_err(|error| Fault::from(error).into_error("open", Phase::Read))
 }

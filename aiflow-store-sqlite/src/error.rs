@@ -68,19 +68,14 @@ impl Fault {
 
     /// The connection should be replaced: its thread died, or the file under it misbehaved.
     pub(crate) fn breaks_connection(&self) -> bool {
-        matches!(
-            self.primary(),
-            None | Some(IOERR | CORRUPT | NOTADB | NOMEM)
-        )
+        matches!(self.primary(), None | Some(IOERR | CORRUPT | NOTADB | NOMEM))
     }
 
     /// One request of a group may be to blame, so that the others may succeed without it.
     pub(crate) fn blames_one(&self, phase: Phase) -> bool {
         match self.primary() {
             Some(FULL) => true,
-            Some(BUSY | LOCKED | PROTOCOL | IOERR | CORRUPT | NOTADB | CANTOPEN | READONLY) => {
-                false
-            }
+            Some(BUSY | LOCKED | PROTOCOL | IOERR | CORRUPT | NOTADB | CANTOPEN | READONLY) => false,
             Some(_) => phase == Phase::Write,
             None => false,
         }
@@ -105,10 +100,7 @@ impl Fault {
 fn meaning(code: Option<i32>, phase: Phase) -> (ErrorKind, &'static str) {
     let Some(code) = code else {
         return match phase {
-            Phase::Commit => (
-                ErrorKind::OutcomeUnknown,
-                "the connection ended while committing",
-            ),
+            Phase::Commit => (ErrorKind::OutcomeUnknown, "the connection ended while committing"),
             Phase::Read | Phase::Write => (ErrorKind::Unavailable, "the connection ended"),
         };
     };
@@ -116,17 +108,11 @@ fn meaning(code: Option<i32>, phase: Phase) -> (ErrorKind, &'static str) {
         return (ErrorKind::Corrupt, "the file system reports damage");
     }
     match code & 0xff {
-        BUSY | LOCKED | PROTOCOL => (
-            ErrorKind::Unavailable,
-            "another connection holds the file for too long",
-        ),
+        BUSY | LOCKED | PROTOCOL => (ErrorKind::Unavailable, "another connection holds the file for too long"),
         FULL => (ErrorKind::Full, "the disk or the database is full"),
         CORRUPT | NOTADB => (ErrorKind::Corrupt, "the file is damaged or not a database"),
         // The commit record may have reached the disk although the flush failed: a crash now could bring it back.
-        IOERR if phase == Phase::Commit => (
-            ErrorKind::OutcomeUnknown,
-            "an I/O error interrupted the commit",
-        ),
+        IOERR if phase == Phase::Commit => (ErrorKind::OutcomeUnknown, "an I/O error interrupted the commit"),
         IOERR => (ErrorKind::Unavailable, "an I/O error"),
         CANTOPEN => (ErrorKind::Unavailable, "the file cannot be opened"),
         PERM | READONLY | AUTH => (ErrorKind::Unavailable, "the file cannot be written"),

@@ -23,9 +23,7 @@ async fn empty_store() -> (tempfile::TempDir, Conn) {
 async fn plan(conn: &mut Conn, sql: &str) -> Vec<String> {
     let explain = format!("EXPLAIN QUERY PLAN {sql}");
     let rows = conn.rows(explain, Args::default()).await.unwrap();
-    rows.iter()
-        .map(|row| row.get::<String, _>("detail"))
-        .collect()
+    rows.iter().map(|row| row.get::<String, _>("detail")).collect()
 }
 
 /// Fails if the statement walks through a whole table of ours, or sorts more than one page.
@@ -81,30 +79,22 @@ async fn every_query_for_records_uses_an_index() {
 async fn a_page_of_one_state_is_not_sorted() {
     let (_folder, mut conn) = empty_store().await;
     let one = Query::kind("job_execution").states(["RUNNING"]);
-    let inner = "SELECT seq FROM record INDEXED BY record_state WHERE kind=?1 AND seq>?3 AND state=?4 ORDER BY seq LIMIT ?2";
+    let inner =
+        "SELECT seq FROM record INDEXED BY record_state WHERE kind=?1 AND seq>?3 AND state=?4 ORDER BY seq LIMIT ?2";
     let statement = query::records(&one).unwrap();
     assert!(statement.sql.contains("record_state"));
     let steps = plan(&mut conn, inner).await;
-    assert!(
-        !steps.iter().any(|step| step.contains("TEMP B-TREE")),
-        "{steps:#?}"
-    );
+    assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:#?}");
 }
 
 #[tokio::test]
 async fn reads_of_the_log_use_its_order() {
     let (_folder, mut conn) = empty_store().await;
-    for filter in [
-        EventFilter::all(),
-        EventFilter::all().namespace("wine").key("model.*"),
-    ] {
+    for filter in [EventFilter::all(), EventFilter::all().namespace("wine").key("model.*")] {
         let statement = query::events(Offset(9), &filter, 100);
         assert_indexed(&mut conn, &statement.sql).await;
         let steps = plan(&mut conn, &statement.sql).await;
-        assert!(
-            !steps.iter().any(|step| step.contains("TEMP B-TREE")),
-            "{steps:#?}"
-        );
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:#?}");
     }
 }
 
@@ -121,10 +111,7 @@ async fn every_query_for_relations_uses_an_index() {
         };
         let statement = query::relations(&query).unwrap();
         assert_indexed(&mut conn, &statement.sql).await;
-        let next = RelationQuery {
-            after: Some(PageToken("[\"a\",\"b\",\"c\",\"d\",\"e\"]".to_owned())),
-            ..query
-        };
+        let next = RelationQuery { after: Some(PageToken("[\"a\",\"b\",\"c\",\"d\",\"e\"]".to_owned())), ..query };
         let statement = query::relations(&next).unwrap();
         assert_indexed(&mut conn, &statement.sql).await;
     }

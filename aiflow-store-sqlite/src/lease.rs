@@ -35,11 +35,7 @@ impl LeaseRow {
 
     /// The lease as its holder knows it.
     pub(crate) fn lease(&self, name: &str) -> Lease {
-        Lease {
-            name: name.to_owned(),
-            holder: self.holder.clone(),
-            epoch: u64::try_from(self.epoch).unwrap_or(0),
-        }
+        Lease { name: name.to_owned(), holder: self.holder.clone(), epoch: u64::try_from(self.epoch).unwrap_or(0) }
     }
 }
 
@@ -63,11 +59,7 @@ pub(crate) fn decide(
     }
     Some(LeaseRow {
         holder: holder.to_owned(),
-        epoch: if mine {
-            row.epoch
-        } else {
-            row.epoch.saturating_add(1)
-        },
+        epoch: if mine { row.epoch } else { row.epoch.saturating_add(1) },
         expires: expires.as_millis(),
         // Without the lock file (a stopped holder that ran out still has it) the lease holds by its row alone.
         locked: locks.take(name),
@@ -83,10 +75,7 @@ pub(crate) struct Locks {
 
 impl Locks {
     pub(crate) fn new(database: &Path) -> Self {
-        Self {
-            database: database.to_owned(),
-            held: HashMap::new(),
-        }
+        Self { database: database.to_owned(), held: HashMap::new() }
     }
 
     pub(crate) fn holds(&self, name: &str) -> bool {

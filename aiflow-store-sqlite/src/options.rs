@@ -100,10 +100,7 @@ impl SqliteOptions {
             format!("write_queue must be 1 to {QUEUE_MAX}")
         } else if self.checkpoint_pages < 100 {
             "checkpoint_pages must be at least 100".to_owned()
-        } else if self
-            .file_bytes_max
-            .is_some_and(|bytes| bytes < FILE_BYTES_MIN)
-        {
+        } else if self.file_bytes_max.is_some_and(|bytes| bytes < FILE_BYTES_MIN) {
             format!("file_bytes_max must be at least {FILE_BYTES_MIN}")
         } else {
             return Ok(());
@@ -137,9 +134,7 @@ impl SqliteOptions {
             "write_queue" => self.write_queue = value.parse().map_err(|_| wrong())?,
             "checkpoint_pages" => self.checkpoint_pages = value.parse().map_err(|_| wrong())?,
             _ => {
-                return Err(
-                    Error::invalid("open", "unknown option in the URL").with("option", name)
-                );
+                return Err(Error::invalid("open", "unknown option in the URL").with("option", name));
             }
         }
         Ok(())
@@ -159,11 +154,8 @@ pub(crate) fn parse_url(url: &str) -> Result<(PathBuf, SqliteOptions)> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = decode(path)?;
     if path.is_empty() || path.starts_with(':') {
-        return Err(Error::invalid(
-            "open",
-            "the URL must name a file, as in sqlite://data/aiflow.db",
-        )
-        .with("path", format!("{path:?}")));
+        return Err(Error::invalid("open", "the URL must name a file, as in sqlite://data/aiflow.db")
+            .with("path", format!("{path:?}")));
     }
     let mut options = SqliteOptions::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -216,8 +208,7 @@ mod tests {
 
     #[test]
     fn a_url_names_a_path_and_options() {
-        let (path, options) =
-            parse_url("sqlite://data/my%20flow.db?synchronous=normal&readers=2").unwrap();
+        let (path, options) = parse_url("sqlite://data/my%20flow.db?synchronous=normal&readers=2").unwrap();
         assert_eq!(path, PathBuf::from("data/my flow.db"));
         assert_eq!(options.synchronous, Synchronous::Normal);
         assert_eq!(options.readers, 2);
@@ -247,15 +238,9 @@ mod tests {
 
     #[test]
     fn options_read_back_as_written() {
-        let options = SqliteOptions {
-            busy_timeout: Duration::from_millis(1_250),
-            ..SqliteOptions::default()
-        };
+        let options = SqliteOptions { busy_timeout: Duration::from_millis(1_250), ..SqliteOptions::default() };
         let text = serde_json::to_string(&options).unwrap();
         assert!(text.contains("\"busy_timeout_ms\":1250"), "{text}");
-        assert_eq!(
-            serde_json::from_str::<SqliteOptions>(&text).unwrap(),
-            options
-        );
+        assert_eq!(serde_json::from_str::<SqliteOptions>(&text).unwrap(), options);
     }
 }

@@ -25,11 +25,7 @@ pub(crate) enum Work {
     Publish(Vec<EventRow>),
     Commit(Box<CommitWork>),
     Trim(Offset),
-    Acquire {
-        name: String,
-        holder: String,
-        ttl: Duration,
-    },
+    Acquire { name: String, holder: String, ttl: Duration },
     Release(Lease),
 }
 
@@ -211,10 +207,7 @@ impl<'a> Plan<'a> {
         let stored = std::mem::take(&mut facts.records).into_iter();
         let slots = stored
             .map(|(key, stored)| {
-                let slot = Slot {
-                    stored: Some(stored),
-                    ..Slot::default()
-                };
+                let slot = Slot { stored: Some(stored), ..Slot::default() };
                 (key, slot)
             })
             .collect();
@@ -241,11 +234,7 @@ impl<'a> Plan<'a> {
         LogEnds {
             last: self.last(),
             trimmed: self.trim.unwrap_or(before.trimmed),
-            recorded: if self.events.is_empty() {
-                before.recorded
-            } else {
-                before.recorded.max(now.as_millis())
-            },
+            recorded: if self.events.is_empty() { before.recorded } else { before.recorded.max(now.as_millis()) },
         }
     }
 
@@ -260,23 +249,14 @@ impl<'a> Plan<'a> {
     }
 
     /// Adds one request, or refuses it.
-    pub(crate) fn add(
-        &mut self,
-        work: &'a Work,
-        now: Timestamp,
-        locks: &mut Locks,
-    ) -> Result<Answer> {
+    pub(crate) fn add(&mut self, work: &'a Work, now: Timestamp, locks: &mut Locks) -> Result<Answer> {
         match work {
             Work::Publish(events) => self.append("publish", events).map(Answer::Offsets),
             Work::Commit(work) => self.commit(work).map(Answer::Offsets),
             Work::Trim(through) => Ok(self.trim(*through)),
-            Work::Acquire { name, holder, ttl } => Ok(Answer::Lease(self.acquire(
-                name,
-                holder,
-                now,
-                now + *ttl,
-                locks,
-            ))),
+            Work::Acquire { name, holder, ttl } => {
+                Ok(Answer::Lease(self.acquire(name, holder, now, now + *ttl, locks)))
+            }
             Work::Release(lease) => {
                 self.release(lease);
                 Ok(Answer::Done)
@@ -305,10 +285,8 @@ impl<'a> Plan<'a> {
                 birth: slot.put.map_or(self.births, |put| put.birth),
             });
         }
-        self.relations
-            .extend(work.relate.iter().map(|relation| (relation, true)));
-        self.relations
-            .extend(work.unrelate.iter().map(|relation| (relation, false)));
+        self.relations.extend(work.relate.iter().map(|relation| (relation, true)));
+        self.relations.extend(work.unrelate.iter().map(|relation| (relation, false)));
         Ok(offsets)
     }
 
@@ -320,31 +298,21 @@ impl<'a> Plan<'a> {
         if row.is_some_and(|row| row.allows(fence.epoch)) {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Fenced,
-            "commit",
-            "the lease has another holder now, or none",
-        )
-        .with("lease", fence.lease.escape_default())
-        .with("epoch", fence.epoch)
-        .with("current epoch", row.map_or(0, |row| row.epoch)))
+        Err(Error::new(ErrorKind::Fenced, "commit", "the lease has another holder now, or none")
+            .with("lease", fence.lease.escape_default())
+            .with("epoch", fence.epoch)
+            .with("current epoch", row.map_or(0, |row| row.epoch)))
     }
 
     fn check_expectations(&self, work: &CommitWork) -> Result<()> {
         for expect in &work.expect {
-            let slot = self
-                .slots
-                .get(&(expect.key.kind.as_str(), expect.key.id.as_str()));
+            let slot = self.slots.get(&(expect.key.kind.as_str(), expect.key.id.as_str()));
             let found = slot.and_then(Slot::revision);
             if found != expect.revision {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "commit",
-                    "a record is not at the expected revision",
-                )
-                .with("key", &expect.key)
-                .with("expected", shown(expect.revision))
-                .with("found", shown(found)));
+                return Err(Error::new(ErrorKind::Conflict, "commit", "a record is not at the expected revision")
+                    .with("key", &expect.key)
+                    .with("expected", shown(expect.revision))
+                    .with("found", shown(found)));
             }
         }
         Ok(())
@@ -403,15 +371,11 @@ impl<'a> Plan<'a> {
         if until > done {
             self.trim = Some(until);
         }
-        Answer::Trimmed {
-            more: until < wanted,
-        }
+        Answer::Trimmed { more: until < wanted }
     }
 
     fn lease(&self, name: &str) -> Option<&LeaseRow> {
-        self.leases
-            .get(name)
-            .or_else(|| self.facts.leases.get(name))
+        self.leases.get(name).or_else(|| self.facts.leases.get(name))
     }
 
     fn acquire(
@@ -437,10 +401,7 @@ impl<'a> Plan<'a> {
         if row.holder != lease.holder || !row.allows(lease.epoch) {
             return;
         }
-        let released = LeaseRow {
-            epoch: row.epoch,
-            ..LeaseRow::default()
-        };
+        let released = LeaseRow { epoch: row.epoch, ..LeaseRow::default() };
         self.leases.insert(lease.name.clone(), released);
         self.freed.push(lease.name.clone());
     }
@@ -452,9 +413,8 @@ impl<'a> Plan<'a> {
             match (&slot.stored, slot.put) {
                 (Some(stored), Some(put)) if !slot.deleted => {
                     let row = put.row;
-                    let same_place = *row.project == *stored.project
-                        && *row.parent == *stored.parent
-                        && *row.name == *stored.name;
+                    let same_place =
+                        *row.project == *stored.project && *row.parent == *stored.parent && *row.name == *stored.name;
                     if same_place {
                         changes.updates.push((stored.seq, put));
                     } else {
@@ -494,9 +454,5 @@ fn shown(revision: Option<u64>) -> String {
 }
 
 fn offset_after(offset: Offset, count: usize) -> Offset {
-    Offset(
-        offset
-            .0
-            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX)),
-    )
+    Offset(offset.0.saturating_add(u64::try_from(count).unwrap_or(u64::MAX)))
 }

@@ -27,10 +27,7 @@ const HEADER: &str = "SELECT trimmed,coalesce((SELECT seq FROM sqlite_sequence W
 
 /// The ends of the log.
 pub(crate) fn head() -> Statement {
-    Statement {
-        sql: HEADER.into(),
-        args: Args::default(),
-    }
+    Statement { sql: HEADER.into(), args: Args::default() }
 }
 
 /// One page of the log behind its header.
@@ -38,29 +35,19 @@ pub(crate) fn events(after: Offset, filter: &EventFilter, max: usize) -> Stateme
     let mut args = Args::default();
     args.int(signed(after.0));
     args.int(i64::try_from(max).unwrap_or(i64::MAX));
-    let mut sql = format!(
-        "{HEADER} UNION ALL SELECT * FROM (SELECT {EVENT_COLUMNS} FROM event WHERE offset>?1"
-    );
+    let mut sql = format!("{HEADER} UNION ALL SELECT * FROM (SELECT {EVENT_COLUMNS} FROM event WHERE offset>?1");
     if *filter != EventFilter::default() {
         args.int(signed(after.0.saturating_add(WINDOW)));
         sql.push_str(
             " AND offset<=?3 AND key>=?4 AND key<?5 AND namespace>=?6 AND namespace<?7 \
              AND event_type>=?8 AND event_type<?9 AND sender>=?10 AND sender<?11",
         );
-        for field in [
-            &filter.key,
-            &filter.namespace,
-            &filter.event_type,
-            &filter.sender,
-        ] {
+        for field in [&filter.key, &filter.namespace, &filter.event_type, &filter.sender] {
             range_args(&mut args, field);
         }
     }
     sql.push_str(" ORDER BY offset LIMIT ?2)");
-    Statement {
-        sql: sql.into(),
-        args,
-    }
+    Statement { sql: sql.into(), args }
 }
 
 /// Every match is a range of texts, so that all filters share one statement. SQLite orders texts by bytes, and any BLOB after them.
@@ -112,17 +99,9 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
         None => 0,
     });
     let mut conditions = String::from("kind=?1");
-    conditions.push_str(if query.descending {
-        " AND seq<?3"
-    } else {
-        " AND seq>?3"
-    });
+    conditions.push_str(if query.descending { " AND seq<?3" } else { " AND seq>?3" });
     let mut next = 4;
-    let columns = [
-        ("project", &query.project),
-        ("parent", &query.parent),
-        ("name", &query.name),
-    ];
+    let columns = [("project", &query.project), ("parent", &query.parent), ("name", &query.name)];
     for (column, value) in columns {
         if let Some(value) = value {
             conditions.push_str(&format!(" AND {column}=?{next}"));
@@ -134,29 +113,19 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
     states.sort_unstable();
     states.dedup();
     if states.len() > STATES_MAX {
-        return Err(Error::invalid(
-            "query",
-            format!("at most {STATES_MAX} states may be named"),
-        ));
+        return Err(Error::invalid("query", format!("at most {STATES_MAX} states may be named")));
     }
     let order = if query.descending { "DESC" } else { "ASC" };
     let index = index_for(query);
     let select = |condition: &str| {
-        format!(
-            "SELECT seq FROM record INDEXED BY {index} WHERE {conditions}{condition} ORDER BY seq {order} LIMIT ?2"
-        )
+        format!("SELECT seq FROM record INDEXED BY {index} WHERE {conditions}{condition} ORDER BY seq {order} LIMIT ?2")
     };
     // Each state is read in order by itself, and the pages are merged: the cost is that of the page, not of all that match.
     let pages = if states.is_empty() {
         select("")
     } else {
         let pages: Vec<String> = (next..next + states.len())
-            .map(|number| {
-                format!(
-                    "SELECT seq FROM ({})",
-                    select(&format!(" AND state=?{number}"))
-                )
-            })
+            .map(|number| format!("SELECT seq FROM ({})", select(&format!(" AND state=?{number}"))))
             .collect();
         pages.join(" UNION ALL ")
     };
@@ -165,10 +134,7 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
         "SELECT {RECORD_COLUMNS} FROM (SELECT seq FROM ({pages}) ORDER BY seq {order} LIMIT ?2) p \
          CROSS JOIN record r ON r.seq=p.seq ORDER BY p.seq {order}"
     );
-    Ok(Statement {
-        sql: sql.into(),
-        args,
-    })
+    Ok(Statement { sql: sql.into(), args })
 }
 
 /// The most telling index. All end with `seq`, so that no page is sorted.
@@ -240,41 +206,27 @@ pub(crate) fn relations(query: &RelationQuery) -> Result<Statement> {
         }
     }
     // The columns that are not given vary within the pages. If all are given there is one row, and nothing behind it.
-    let mut varying: Vec<&str> = order
-        .into_iter()
-        .filter(|column| equal(column).is_none())
-        .collect();
+    let mut varying: Vec<&str> = order.into_iter().filter(|column| equal(column).is_none()).collect();
     if varying.is_empty() {
         varying = order.to_vec();
     }
     if let Some(token) = &query.after {
-        let last: [String; 5] =
-            serde_json::from_str(&token.0).map_err(|_| wrong_token("relations"))?;
+        let last: [String; 5] = serde_json::from_str(&token.0).map_err(|_| wrong_token("relations"))?;
         let value = |column: &&str| {
             KIND.iter()
                 .position(|name| name == column)
                 .and_then(|position| last.get(position))
                 .map_or("", String::as_str)
         };
-        let places: Vec<String> = varying
-            .iter()
-            .map(|column| bind(&mut args, value(column)))
-            .collect();
+        let places: Vec<String> = varying.iter().map(|column| bind(&mut args, value(column))).collect();
         conditions.push(format!("({})>({})", varying.join(","), places.join(",")));
     }
-    let condition = if conditions.is_empty() {
-        "1".to_owned()
-    } else {
-        conditions.join(" AND ")
-    };
+    let condition = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
     let sql = format!(
         "SELECT kind,from_kind,from_id,to_kind,to_id FROM relation WHERE {condition} ORDER BY {} LIMIT ?1",
         order.join(",")
     );
-    Ok(Statement {
-        sql: sql.into(),
-        args,
-    })
+    Ok(Statement { sql: sql.into(), args })
 }
 
 /// The token of the page that ends with `relation`.
@@ -300,10 +252,7 @@ mod tests {
     fn a_token_of_somebody_else_is_refused() {
         let query = Query::kind("job").after(Some(PageToken("x".to_owned())));
         assert!(records(&query).is_err());
-        let query = RelationQuery {
-            after: Some(PageToken("7".to_owned())),
-            ..RelationQuery::default()
-        };
+        let query = RelationQuery { after: Some(PageToken("7".to_owned())), ..RelationQuery::default() };
         assert!(relations(&query).is_err());
     }
 }

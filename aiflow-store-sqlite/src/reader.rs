@@ -41,12 +41,7 @@ impl Drop for Loan<'_> {
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, options: SqliteOptions) -> Self {
-        Self {
-            path,
-            permits: Semaphore::new(options.readers),
-            options,
-            idle: Mutex::new(Vec::new()),
-        }
+        Self { path, permits: Semaphore::new(options.readers), options, idle: Mutex::new(Vec::new()) }
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Conn>> {
@@ -62,11 +57,7 @@ impl Readers {
             Some(conn) => conn,
             None => connect::reader(&self.path, &self.options).await?,
         };
-        Ok(Loan {
-            conn: Some(conn),
-            pool: self,
-            _permit: permit,
-        })
+        Ok(Loan { conn: Some(conn), pool: self, _permit: permit })
     }
 
     /// Runs a query.
@@ -120,11 +111,7 @@ impl Readers {
 }
 
 impl Loan<'_> {
-    fn settle(
-        &mut self,
-        operation: &'static str,
-        done: Result<Vec<SqliteRow>, Fault>,
-    ) -> Result<Vec<SqliteRow>> {
+    fn settle(&mut self, operation: &'static str, done: Result<Vec<SqliteRow>, Fault>) -> Result<Vec<SqliteRow>> {
         done.map_err(|fault| {
             if fault.breaks_connection() {
                 self.conn = None;

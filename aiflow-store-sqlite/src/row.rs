@@ -47,11 +47,8 @@ impl EventRow {
             Some(known) if **known == *text => Arc::clone(known),
             _ => text.into(),
         };
-        let context = if event.context == EventContext::default() {
-            None
-        } else {
-            Some(json("publish", &event.context)?)
-        };
+        let context =
+            if event.context == EventContext::default() { None } else { Some(json("publish", &event.context)?) };
         Ok(Self {
             value: match &event.value {
                 Value::Null => None,
@@ -117,9 +114,7 @@ impl StoredEvent {
 
     /// Reads a row of `Bulk::FindEvents`: the id and the event.
     pub(crate) fn decode(row: &SqliteRow) -> Result<(String, Self), Fault> {
-        let text = |index: usize| -> Result<Arc<str>, Fault> {
-            Ok(row.try_get_unchecked::<&str, _>(index)?.into())
-        };
+        let text = |index: usize| -> Result<Arc<str>, Fault> { Ok(row.try_get_unchecked::<&str, _>(index)?.into()) };
         let stored = Self {
             offset: Offset(unsigned(row.try_get_unchecked(1)?)),
             namespace: text(2)?,
@@ -151,10 +146,7 @@ impl RecordRow {
         if body.len() > RECORD_BYTES_MAX {
             return Err(Error::invalid(
                 "commit",
-                format!(
-                    "the body has {} bytes of JSON, at most {RECORD_BYTES_MAX} are allowed",
-                    body.len()
-                ),
+                format!("the body has {} bytes of JSON, at most {RECORD_BYTES_MAX} are allowed", body.len()),
             )
             .with("key", &put.key));
         }
@@ -173,19 +165,12 @@ impl RecordRow {
 fn json(operation: &'static str, value: &impl serde::Serialize) -> Result<Arc<str>> {
     serde_json::to_string(value)
         .map(Arc::from)
-        .map_err(|error| {
-            Error::invalid(operation, "the value cannot be written as JSON").caused_by(error)
-        })
+        .map_err(|error| Error::invalid(operation, "the value cannot be written as JSON").caused_by(error))
 }
 
 fn parse<T: DeserializeOwned>(operation: &'static str, what: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        Error::new(
-            ErrorKind::Corrupt,
-            operation,
-            format!("the stored {what} cannot be read"),
-        )
-        .caused_by(error)
+        Error::new(ErrorKind::Corrupt, operation, format!("the stored {what} cannot be read")).caused_by(error)
     })
 }
 
@@ -197,9 +182,7 @@ impl<'r> Columns<'r> {
     where
         T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
     {
-        self.0
-            .try_get_unchecked(index)
-            .map_err(|error| Fault::from(error).into_error(self.1, Phase::Read))
+        self.0.try_get_unchecked(index).map_err(|error| Fault::from(error).into_error(self.1, Phase::Read))
     }
 }
 
@@ -218,10 +201,8 @@ pub(crate) fn log_page(operation: &'static str, rows: &[SqliteRow]) -> Result<Op
         match columns.get::<Option<String>>(2)? {
             Some(id) => events.push(event(&columns, id)?),
             None => {
-                head = Some(Head {
-                    trimmed: Offset(unsigned(columns.get(0)?)),
-                    last: Offset(unsigned(columns.get(1)?)),
-                });
+                head =
+                    Some(Head { trimmed: Offset(unsigned(columns.get(0)?)), last: Offset(unsigned(columns.get(1)?)) });
             }
         }
     }
@@ -248,26 +229,17 @@ fn event(columns: &Columns<'_>, id: String) -> Result<Event> {
         value,
         context,
         time: columns.get::<Option<i64>>(9)?.map(Timestamp::from_millis),
-        cause: cause.map(|offset| Cause {
-            offset: Offset(unsigned(offset)),
-            hops: u32::try_from(hops).unwrap_or(u32::MAX),
-        }),
+        cause: cause
+            .map(|offset| Cause { offset: Offset(unsigned(offset)), hops: u32::try_from(hops).unwrap_or(u32::MAX) }),
     };
-    Ok(Event {
-        offset: Offset(unsigned(columns.get(0)?)),
-        recorded: Timestamp::from_millis(columns.get(1)?),
-        body,
-    })
+    Ok(Event { offset: Offset(unsigned(columns.get(0)?)), recorded: Timestamp::from_millis(columns.get(1)?), body })
 }
 
 /// Reads a row of [`crate::sql::RECORD_COLUMNS`]: its place in the order, and the record.
 pub(crate) fn record(operation: &'static str, row: &SqliteRow) -> Result<(i64, Record)> {
     let columns = Columns(row, operation);
     let record = Record {
-        key: RecordKey {
-            kind: columns.get(1)?,
-            id: columns.get(2)?,
-        },
+        key: RecordKey { kind: columns.get(1)?, id: columns.get(2)? },
         project: columns.get(3)?,
         parent: columns.get(4)?,
         name: columns.get(5)?,
@@ -291,14 +263,8 @@ pub(crate) fn relation(row: &SqliteRow) -> Result<Relation> {
     let columns = Columns(row, "relations");
     Ok(Relation {
         kind: columns.get(0)?,
-        from: RecordKey {
-            kind: columns.get(1)?,
-            id: columns.get(2)?,
-        },
-        to: RecordKey {
-            kind: columns.get(3)?,
-            id: columns.get(4)?,
-        },
+        from: RecordKey { kind: columns.get(1)?, id: columns.get(2)? },
+        to: RecordKey { kind: columns.get(3)?, id: columns.get(4)? },
     })
 }
 
@@ -319,10 +285,7 @@ mod tests {
     #[test]
     fn values_are_compared_as_json() {
         assert!(same_json(None, None));
-        assert!(same_json(
-            Some("{\"a\":1,\"b\":2}"),
-            Some("{\"b\":2,\"a\":1}")
-        ));
+        assert!(same_json(Some("{\"a\":1,\"b\":2}"), Some("{\"b\":2,\"a\":1}")));
         assert!(!same_json(Some("1"), None));
         assert!(!same_json(Some("1"), Some("\"1\"")));
     }
@@ -331,10 +294,7 @@ mod tests {
     fn numbers_read_back_exactly() {
         for number in [0.1 + 0.2, 1e-310, 123_456_789.123_456_79, f64::MAX] {
             let text = serde_json::to_string(&number).unwrap();
-            assert_eq!(
-                serde_json::from_str::<f64>(&text).unwrap().to_bits(),
-                number.to_bits()
-            );
+            assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), number.to_bits());
         }
     }
 }

@@ -14,10 +14,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x4149_666c;
 pub(crate) const VERSION: i64 = 2;
 
 /// Each brings the schema from its index to the next version. Released ones are never edited.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("migrations/0001_tables.sql"),
-    include_str!("migrations/0002_views.sql"),
-];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_views.sql")];
 const _: () = assert!(MIGRATIONS.len() == 2 && VERSION == 2);
 
 /// What the file says about itself.
@@ -36,10 +33,7 @@ pub(crate) enum Identity {
 pub(crate) async fn identify(conn: &mut Conn) -> Result<Identity> {
     const FACTS: &str = "SELECT (SELECT application_id FROM pragma_application_id()), \
         (SELECT user_version FROM pragma_user_version()), (SELECT count(*) FROM sqlite_schema)";
-    let rows = conn
-        .rows(FACTS, Args::default())
-        .await
-        .map_err(|fault| fault.into_error("open", Phase::Read))?;
+    let rows = conn.rows(FACTS, Args::default()).await.map_err(|fault| fault.into_error("open", Phase::Read))?;
     let fact = |index: usize| -> Result<i64> {
         rows.first()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "open", "no answer from SQLite"))?
@@ -66,11 +60,7 @@ fn judge(application_id: i64, version: i64, tables: i64) -> Result<Identity> {
 
 /// The error for another application's file.
 pub(crate) fn foreign() -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        "open",
-        "the file belongs to another application; it was not changed",
-    )
+    Error::new(ErrorKind::Corrupt, "open", "the file belongs to another application; it was not changed")
 }
 
 /// Brings the file to the current schema in one transaction. Several processes may do so at once.
@@ -82,9 +72,7 @@ pub(crate) async fn migrate(conn: &mut Conn) -> Result<()> {
         return Ok(());
     }
     let write = |fault: Fault| fault.into_error("migrate", Phase::Write);
-    conn.run("BEGIN IMMEDIATE", Args::default())
-        .await
-        .map_err(write)?;
+    conn.run("BEGIN IMMEDIATE", Args::default()).await.map_err(write)?;
     let done = apply(conn).await;
     match done {
         Ok(()) => conn
@@ -111,18 +99,13 @@ async fn apply(conn: &mut Conn) -> Result<()> {
         conn.script(migration).await.map_err(write)?;
     }
     if from == 0 {
-        conn.run(
-            "INSERT INTO meta (one, store_id) VALUES (1, lower(hex(randomblob(16))))",
-            Args::default(),
-        )
-        .await
-        .map_err(write)?;
+        conn.run("INSERT INTO meta (one, store_id) VALUES (1, lower(hex(randomblob(16))))", Args::default())
+            .await
+            .map_err(write)?;
     }
-    conn.script(&format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-    ))
-    .await
-    .map_err(write)
+    conn.script(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"))
+        .await
+        .map_err(write)
 }
 
 #[cfg(test)]
@@ -133,13 +116,9 @@ mod tests {
     fn only_empty_files_and_ours_are_accepted() {
         assert_eq!(judge(0, 0, 0).unwrap(), Identity::Empty);
         assert_eq!(judge(APPLICATION_ID, 1, 9).unwrap(), Identity::Ours(1));
-        for (application, version, tables) in [
-            (0, 0, 1),
-            (0, 3, 0),
-            (7, 0, 0),
-            (APPLICATION_ID, VERSION + 1, 9),
-            (APPLICATION_ID, 0, 9),
-        ] {
+        for (application, version, tables) in
+            [(0, 0, 1), (0, 3, 0), (7, 0, 0), (APPLICATION_ID, VERSION + 1, 9), (APPLICATION_ID, 0, 9)]
+        {
             let error = judge(application, version, tables).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         }

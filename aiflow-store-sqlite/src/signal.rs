@@ -16,10 +16,7 @@ struct State {
 
 impl Signal {
     pub(crate) fn new(last: Offset) -> Self {
-        Self(watch::Sender::new(State {
-            last,
-            closed: false,
-        }))
+        Self(watch::Sender::new(State { last, closed: false }))
     }
 
     /// The log reaches up to `last`.
@@ -48,9 +45,7 @@ impl Signal {
     pub(crate) async fn beyond(&self, after: Offset) -> Result<()> {
         let mut state = self.0.subscribe();
         // The sender lives as long as `self`.
-        let seen = state
-            .wait_for(|state| state.closed || state.last > after)
-            .await;
+        let seen = state.wait_for(|state| state.closed || state.last > after).await;
         match seen {
             Ok(state) if !state.closed => Ok(()),
             _ => Err(closed("wait")),

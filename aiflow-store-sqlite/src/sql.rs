@@ -49,8 +49,7 @@ pub(crate) const EVENT_COLUMNS: &str =
 /// The columns that every event needs: the first of [`EVENT_COLUMNS`].
 const PLAIN_EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value";
 /// Holds while no other process has appended since the offsets were chosen.
-const UNLESS_OTHERS_APPENDED: &str =
-    " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)=?";
+const UNLESS_OTHERS_APPENDED: &str = " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)=?";
 /// Columns of a record, in the order in which [`crate::row`] reads them.
 pub(crate) const RECORD_COLUMNS: &str =
     "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body";
@@ -67,14 +66,11 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
     match bulk {
         Bulk::InsertPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list),
         Bulk::InsertEvents => insert_events(EVENT_COLUMNS, &list),
-        Bulk::AppendPlainEvents => {
-            insert_events(PLAIN_EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED
-        }
+        Bulk::AppendPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
         Bulk::AppendEvents => insert_events(EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
-        Bulk::FindEvents => format!(
-            "SELECT id,offset,namespace,key,event_type,sender,value FROM event WHERE id IN ({})",
-            list
-        ),
+        Bulk::FindEvents => {
+            format!("SELECT id,offset,namespace,key,event_type,sender,value FROM event WHERE id IN ({})", list)
+        }
         Bulk::GetRecords => format!(
             "SELECT {RECORD_COLUMNS},v.column3 FROM ({}) v CROSS JOIN record r WHERE r.kind=v.column1 AND r.id=v.column2",
             numbered_values(rows, width)
@@ -105,10 +101,9 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
              ON CONFLICT DO NOTHING",
             list
         ),
-        Bulk::DeleteRelations => format!(
-            "DELETE FROM relation WHERE (kind,from_kind,from_id,to_kind,to_id) IN ({})",
-            list
-        ),
+        Bulk::DeleteRelations => {
+            format!("DELETE FROM relation WHERE (kind,from_kind,from_id,to_kind,to_id) IN ({})", list)
+        }
     }
 }
 

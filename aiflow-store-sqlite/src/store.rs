@@ -10,8 +10,8 @@ use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, Query, Receipt, Record, RecordKey,
-    Relation, RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, Query, Receipt, Record, RecordKey, Relation,
+    RelationQuery,
 };
 use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -74,9 +74,7 @@ impl SqliteStore {
         let path = path.as_ref();
         options.check()?;
         connect::prepare_path(path)?;
-        Self::start(path, options)
-            .await
-            .map_err(|error| error.with("path", path.display()))
+        Self::start(path, options).await.map_err(|error| error.with("path", path.display()))
     }
 
     /// Opens by URL: `sqlite://relative/path.db`, `sqlite:///absolute/path.db`.
@@ -143,30 +141,17 @@ impl SqliteStore {
     async fn request(&self, work: Work) -> Result<Answer> {
         let operation = work.operation();
         let (reply, answer) = oneshot::channel();
-        self.0
-            .requests
-            .send(Message::Request(Request { work, reply }))
-            .await
-            .map_err(|_| signal::closed(operation))?;
+        self.0.requests.send(Message::Request(Request { work, reply })).await.map_err(|_| signal::closed(operation))?;
         answer.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                operation,
-                "the runtime that the store was opened in ended",
-            ))
+            Err(Error::new(ErrorKind::OutcomeUnknown, operation, "the runtime that the store was opened in ended"))
         })
     }
 
     async fn log_ends(&self, operation: &'static str) -> Result<Head> {
         let statement = query::head();
-        let rows = self
-            .0
-            .readers
-            .rows(operation, statement.sql, statement.args)
-            .await?;
+        let rows = self.0.readers.rows(operation, statement.sql, statement.args).await?;
         let page = row::log_page(operation, &rows)?;
-        page.map(|page| page.head)
-            .ok_or_else(|| no_header(operation))
+        page.map(|page| page.head).ok_or_else(|| no_header(operation))
     }
 
     /// Looks at the file until it holds an event beyond `after`, and tells the others.
@@ -201,35 +186,19 @@ async fn introduce(conn: &mut Conn) -> Result<(String, Offset)> {
     let read = |fault: Fault| fault.into_error("open", Phase::Read);
     let rows = conn.rows(FACTS, Args::default()).await.map_err(read)?;
     let Some(row) = rows.first() else {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            "open",
-            "the file has lost its id",
-        ));
+        return Err(Error::new(ErrorKind::Corrupt, "open", "the file has lost its id"));
     };
-    let id = row
-        .try_get_unchecked(0)
-        .map_err(|error| read(error.into()))?;
-    let last = row
-        .try_get_unchecked(1)
-        .map_err(|error| read(error.into()))?;
+    let id = row.try_get_unchecked(0).map_err(|error| read(error.into()))?;
+    let last = row.try_get_unchecked(1).map_err(|error| read(error.into()))?;
     Ok((id, Offset(row::unsigned(last))))
 }
 
 fn no_header(operation: &'static str) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        operation,
-        "the file has lost its id row",
-    )
+    Error::new(ErrorKind::Corrupt, operation, "the file has lost its id row")
 }
 
 fn unexpected(operation: &'static str) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        operation,
-        "the writer gave an answer of another kind",
-    )
+    Error::new(ErrorKind::Internal, operation, "the writer gave an answer of another kind")
 }
 
 fn relation_row(relation: Relation) -> RelationRow {
@@ -242,10 +211,7 @@ impl MetaStore for SqliteStore {
     async fn get(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>> {
         self.0.signal.check("get")?;
         if keys.len() > PAGE_ROWS_MAX {
-            return Err(Error::invalid(
-                "get",
-                format!("at most {PAGE_ROWS_MAX} keys may be asked for"),
-            ));
+            return Err(Error::invalid("get", format!("at most {PAGE_ROWS_MAX} keys may be asked for")));
         }
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -255,11 +221,7 @@ impl MetaStore for SqliteStore {
             args.str(&key.kind);
             args.str(&key.id);
         }
-        let rows = self
-            .0
-            .readers
-            .bulk_rows("get", Bulk::GetRecords, keys.len(), args)
-            .await?;
+        let rows = self.0.readers.bulk_rows("get", Bulk::GetRecords, keys.len(), args).await?;
         let mut records = vec![None; keys.len()];
         for row in rows {
             if let Some(place) = records.get_mut(row::question(&row)?) {
@@ -272,11 +234,7 @@ impl MetaStore for SqliteStore {
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         self.0.signal.check("query")?;
         let statement = query::records(query)?;
-        let rows = self
-            .0
-            .readers
-            .rows("query", statement.sql, statement.args)
-            .await?;
+        let rows = self.0.readers.rows("query", statement.sql, statement.args).await?;
         let limit = query.page_rows();
         let mut items = Vec::with_capacity(rows.len().min(limit));
         let mut last = None;
@@ -292,21 +250,10 @@ impl MetaStore for SqliteStore {
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         self.0.signal.check("relations")?;
         let statement = query::relations(query)?;
-        let rows = self
-            .0
-            .readers
-            .rows("relations", statement.sql, statement.args)
-            .await?;
+        let rows = self.0.readers.rows("relations", statement.sql, statement.args).await?;
         let limit = query.page_rows();
-        let items: Vec<Relation> = rows
-            .iter()
-            .take(limit)
-            .map(row::relation)
-            .collect::<Result<_>>()?;
-        let next = items
-            .last()
-            .filter(|_| rows.len() > limit)
-            .map(query::relation_token);
+        let items: Vec<Relation> = rows.iter().take(limit).map(row::relation).collect::<Result<_>>()?;
+        let next = items.last().filter(|_| rows.len() > limit).map(query::relation_token);
         Ok(Page { items, next })
     }
 
@@ -317,11 +264,7 @@ impl MetaStore for SqliteStore {
             at: batch.at.as_millis(),
             fence: batch.fence,
             expect: batch.expect,
-            puts: batch
-                .puts
-                .into_iter()
-                .map(RecordRow::encode)
-                .collect::<Result<_>>()?,
+            puts: batch.puts.into_iter().map(RecordRow::encode).collect::<Result<_>>()?,
             deletes: batch.deletes,
             relate: batch.relate.into_iter().map(relation_row).collect(),
             unrelate: batch.unrelate.into_iter().map(relation_row).collect(),
@@ -336,11 +279,7 @@ impl MetaStore for SqliteStore {
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>> {
         self.0.signal.check("acquire")?;
         lease::check(name, holder)?;
-        let work = Work::Acquire {
-            name: name.to_owned(),
-            holder: holder.to_owned(),
-            ttl,
-        };
+        let work = Work::Acquire { name: name.to_owned(), holder: holder.to_owned(), ttl };
         match self.request(work).await? {
             Answer::Lease(lease) => Ok(lease),
             _ => Err(unexpected("acquire")),
@@ -358,11 +297,7 @@ impl MetaStore for SqliteStore {
 
     async fn close(&self) -> Result<()> {
         let (reply, ended) = oneshot::channel();
-        self.0
-            .requests
-            .send(Message::Close(reply))
-            .await
-            .map_err(|_| signal::closed("close"))?;
+        self.0.requests.send(Message::Close(reply)).await.map_err(|_| signal::closed("close"))?;
         self.0.readers.close().await;
         ended.await.unwrap_or_else(|_| Err(signal::closed("close")))
     }
@@ -392,13 +327,8 @@ impl EventBus for SqliteStore {
         self.0.signal.check("read")?;
         let max = max.min(EVENTS_PAGE_MAX);
         let statement = query::events(after, filter, max);
-        let rows = self
-            .0
-            .readers
-            .rows("read", statement.sql, statement.args)
-            .await?;
-        let LogPage { head, events } =
-            row::log_page("read", &rows)?.ok_or_else(|| no_header("read"))?;
+        let rows = self.0.readers.rows("read", statement.sql, statement.args).await?;
+        let LogPage { head, events } = row::log_page("read", &rows)?.ok_or_else(|| no_header("read"))?;
         if after < head.trimmed {
             return Err(Error::not_found(
                 "read",

@@ -56,10 +56,7 @@ struct Failed {
 
 impl Failed {
     fn new(fault: Fault, phase: Phase) -> Self {
-        Self {
-            fault: Arc::new(fault),
-            phase,
-        }
+        Self { fault: Arc::new(fault), phase }
     }
 
     fn error(&self, operation: &'static str) -> Error {
@@ -131,26 +128,19 @@ impl Writer {
             }
             self.locks.free(&name);
         }
-        let checkpoint = conn
-            .rows("PRAGMA wal_checkpoint(TRUNCATE)", Args::default())
-            .await;
+        let checkpoint = conn.rows("PRAGMA wal_checkpoint(TRUNCATE)", Args::default()).await;
         if let Err(fault) = checkpoint {
             // The next opening does it.
             tracing::debug!(%fault, "checkpoint at close");
         }
-        conn.close()
-            .await
-            .map_err(|fault| fault.into_error("close", Phase::Read))
+        conn.close().await.map_err(|fault| fault.into_error("close", Phase::Read))
     }
 
     async fn serve(&mut self, group: Vec<Request>) {
         if group.is_empty() {
             return;
         }
-        let (works, replies): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|request| (request.work, request.reply))
-            .unzip();
+        let (works, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|request| (request.work, request.reply)).unzip();
         count(&self.counters.requests, works.len());
         let apart = match self.attempt(&works).await {
             Ok(answers) => {
@@ -217,21 +207,13 @@ impl Writer {
             Ok(Answer::Offsets(offsets.collect::<Vec<Offset>>()))
         });
         let answers = answers.collect();
-        self.ends = Some(LogEnds {
-            last,
-            recorded,
-            ..ends
-        });
+        self.ends = Some(LogEnds { last, recorded, ..ends });
         count(&self.counters.transactions, 1);
         self.signal.reached(last);
         Ok(Some(answers))
     }
 
-    async fn transaction(
-        &mut self,
-        works: &[Work],
-        look_up_ids: bool,
-    ) -> Result<Vec<Result<Answer>>, Failed> {
+    async fn transaction(&mut self, works: &[Work], look_up_ids: bool) -> Result<Vec<Result<Answer>>, Failed> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.reconnect().await?,
@@ -246,8 +228,7 @@ impl Writer {
             }
             // SQLite has rolled back by itself after some faults; then this one reports that there is no transaction.
             let rolled_back = conn.run("ROLLBACK", Args::default()).await;
-            let broken = failed.fault.breaks_connection()
-                || rolled_back.is_err_and(|fault| fault.breaks_connection());
+            let broken = failed.fault.breaks_connection() || rolled_back.is_err_and(|fault| fault.breaks_connection());
             if broken {
                 tracing::warn!(fault = %failed.fault, "the write connection is replaced");
                 drop(conn);
@@ -269,18 +250,11 @@ impl Writer {
         // Whatever happens, what is known of the log is known again only when this transaction stands.
         self.ends = None;
         let begun = self.begin(conn, works).await.map_err(write)?;
-        let facts = apply::look(conn, works, begun, look_up_ids)
-            .await
-            .map_err(write)?;
+        let facts = apply::look(conn, works, begun, look_up_ids).await.map_err(write)?;
         let now = SystemClock.now();
         let mut plan = Plan::new(facts);
-        let answers = works
-            .iter()
-            .map(|work| plan.add(work, now, &mut self.locks))
-            .collect();
-        apply::write(conn, &plan, now)
-            .await
-            .map_err(|(fault, phase)| Failed::new(fault, phase))?;
+        let answers = works.iter().map(|work| plan.add(work, now, &mut self.locks)).collect();
+        apply::write(conn, &plan, now).await.map_err(|(fault, phase)| Failed::new(fault, phase))?;
         self.ends = Some(plan.ends_after(now));
         count(&self.counters.transactions, 1);
         for name in &plan.freed {
@@ -297,9 +271,7 @@ impl Writer {
             match apply::begin(conn, works).await {
                 // Some locks, such as that of a recovery, are not waited for by SQLite itself.
                 Err(fault)
-                    if fault.is_busy()
-                        && tries < BEGIN_TRIES
-                        && started.elapsed() < self.options.busy_timeout =>
+                    if fault.is_busy() && tries < BEGIN_TRIES && started.elapsed() < self.options.busy_timeout =>
                 {
                     tries += 1;
                     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -319,8 +291,7 @@ impl Writer {
 fn only_events(works: &[Work]) -> Option<Vec<&EventRow>> {
     let all_publish = works.iter().all(|work| matches!(work, Work::Publish(_)));
     let count: usize = works.iter().map(Work::items).sum();
-    (all_publish && (1..=CHUNK_ROWS).contains(&count))
-        .then(|| works.iter().flat_map(Work::events).collect())
+    (all_publish && (1..=CHUNK_ROWS).contains(&count)).then(|| works.iter().flat_map(Work::events).collect())
 }
 
 /// Takes what fits into one transaction from the front of the queue.

@@ -25,9 +25,7 @@ impl ManualClock {
     /// Moves forward by `time`; less than a millisecond is nothing.
     pub fn advance(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        self.0.update(Ordering::SeqCst, Ordering::SeqCst, |now| {
-            now.saturating_add(millis)
-        });
+        self.0.update(Ordering::SeqCst, Ordering::SeqCst, |now| now.saturating_add(millis));
     }
 }
 
@@ -48,10 +46,7 @@ impl VirtualClock {
     /// A clock that shows `base` now. Make it in the runtime whose time it is to follow.
     #[must_use]
     pub fn starting_at(base: Timestamp) -> Self {
-        Self {
-            base,
-            started: Instant::now(),
-        }
+        Self { base, started: Instant::now() }
     }
 }
 

@@ -11,8 +11,7 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation,
-    RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
 use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -38,10 +37,7 @@ impl FaultPlan {
     /// No faults yet, from `seed` on.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 
     /// Sets how many of 100 calls fail without effect.
@@ -107,11 +103,7 @@ impl Faults {
     }
 
     /// Around a call that changes nothing: a lost reply to it is a call that failed.
-    async fn read<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+    async fn read<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.before(operation).await?;
         let answer = call.await;
         self.pause().await;
@@ -119,11 +111,7 @@ impl Faults {
     }
 
     /// Around a call that changes something.
-    async fn write<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+    async fn write<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.before(operation).await?;
         let answer = call.await;
         self.pause().await;
@@ -171,9 +159,7 @@ impl MetaStore for FaultyStore {
         self.faults.write("acquire", call).await
     }
     async fn release(&self, lease: &Lease) -> Result<()> {
-        self.faults
-            .write("release", self.inner.release(lease))
-            .await
+        self.faults.write("release", self.inner.release(lease)).await
     }
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
@@ -240,27 +226,18 @@ impl<F: StoreFixture> FaultyFixture<F> {
     }
 
     fn wrap(&self, backend: Backend) -> Backend {
-        let other = FaultPlan {
-            seed: !self.plan.seed,
-            ..self.plan
-        };
+        let other = FaultPlan { seed: !self.plan.seed, ..self.plan };
         let faulty = Backend {
             store: Arc::new(FaultyStore::new(backend.store, self.plan)),
             bus: Arc::new(FaultyBus::new(backend.bus, other)),
         };
-        if self.plan.can_fail() {
-            Backend::of(Arc::new(Retrying::new(faulty)))
-        } else {
-            faulty
-        }
+        if self.plan.can_fail() { Backend::of(Arc::new(Retrying::new(faulty))) } else { faulty }
     }
 }
 
 impl<F> fmt::Debug for FaultyFixture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyFixture")
-            .field("plan", &self.plan)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultyFixture").field("plan", &self.plan).finish_non_exhaustive()
     }
 }
 
@@ -278,10 +255,7 @@ impl<F: StoreFixture> StoreFixture for FaultyFixture<F> {
 }
 
 impl<F> Drop for FaultyFixture<F> {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the output of a failed test is where the seed is looked for"
-    )]
+    #[expect(clippy::print_stderr, reason = "the output of a failed test is where the seed is looked for")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let (name, seed) = (crate::rng::SEED_VARIABLE, self.plan.seed);

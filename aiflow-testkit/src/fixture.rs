@@ -24,10 +24,7 @@ impl Backend {
     /// A backend whose store is also the log.
     #[must_use]
     pub fn of<B: MetaStore + EventBus + 'static>(both: Arc<B>) -> Self {
-        Self {
-            store: Arc::<B>::clone(&both),
-            bus: both,
-        }
+        Self { store: Arc::<B>::clone(&both), bus: both }
     }
 }
 
@@ -56,9 +53,7 @@ impl MemoryFixture {
     #[must_use]
     pub fn new() -> Self {
         let start = Timestamp::from_millis(1_700_000_000_000);
-        Self {
-            clock: Arc::new(ManualClock::new(start)),
-        }
+        Self { clock: Arc::new(ManualClock::new(start)) }
     }
 }
 

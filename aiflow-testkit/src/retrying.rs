@@ -12,8 +12,7 @@ use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::{Offset, random_id};
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, RecordPut,
-    Relation, RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, RecordPut, Relation, RelationQuery,
 };
 use aiflow_core::{Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
@@ -51,9 +50,7 @@ impl Retrying {
         let head = self.head().await?;
         let mut after = head.trimmed;
         while missing > 0 && after < head.last {
-            let page = self
-                .read(after, &EventFilter::all(), EVENTS_PAGE_MAX)
-                .await?;
+            let page = self.read(after, &EventFilter::all(), EVENTS_PAGE_MAX).await?;
             for event in page.events {
                 if let Some(offset @ None) = wanted.get_mut(event.id.as_str()) {
                     *offset = Some(event.offset);
@@ -63,15 +60,10 @@ impl Retrying {
             after = page.covered;
         }
         let offset = |event: &NewEvent| {
-            wanted
-                .get(event.id.as_str())
-                .copied()
-                .flatten()
-                .ok_or_else(|| {
-                    let message = "the batch is done, an event of it was trimmed already";
-                    Error::new(ErrorKind::OutcomeUnknown, "commit", message)
-                        .with_retry(Retry::Never)
-                })
+            wanted.get(event.id.as_str()).copied().flatten().ok_or_else(|| {
+                let message = "the batch is done, an event of it was trimmed already";
+                Error::new(ErrorKind::OutcomeUnknown, "commit", message).with_retry(Retry::Never)
+            })
         };
         events.iter().map(offset).collect()
     }
@@ -113,10 +105,7 @@ impl MetaStore for Retrying {
 
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let marker = RecordKey::new(MARKER_KIND, random_id());
-        let marked = batch
-            .clone()
-            .expect(marker.clone(), None)
-            .put(RecordPut::new(marker.clone(), json!({})));
+        let marked = batch.clone().expect(marker.clone(), None).put(RecordPut::new(marker.clone(), json!({})));
         let mut is_in_doubt = false;
         let mut tries = 1;
         loop {

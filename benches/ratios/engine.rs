@@ -30,13 +30,7 @@ fn engine(workflows: impl Iterator<Item = Workflow>) -> Engine {
     let mut snapshot = Snapshot::default();
     for workflow in workflows {
         let (project, name) = (workflow.project.clone(), workflow.name.clone());
-        snapshot.workflows.push(WorkflowState {
-            project,
-            name,
-            version: 1,
-            enabled: true,
-            rules: Default::default(),
-        });
+        snapshot.workflows.push(WorkflowState { project, name, version: 1, enabled: true, rules: Default::default() });
         snapshot.definitions.push((1, Arc::new(workflow)));
     }
     Engine::restore(snapshot)
@@ -59,10 +53,7 @@ fn looks(n: usize) -> WorkflowRule {
 
 /// Keeps each event of its key in mind, and never fires.
 fn waits(n: usize) -> WorkflowRule {
-    start_workflow(all([
-        on(format!("key-{n}").as_str()).repeated(),
-        on("never"),
-    ]))
+    start_workflow(all([on(format!("key-{n}").as_str()).repeated(), on("never")]))
 }
 
 fn fires(n: usize) -> WorkflowRule {
@@ -75,18 +66,12 @@ impl Log {
     fn input(&mut self, key: &str) -> Input {
         self.0 += 1;
         let body = NewEvent::identified(format!("event-{}", self.0), PROJECT, key);
-        Input::from(Event {
-            offset: Offset(self.0),
-            recorded: Timestamp::from_millis(1_790_000_000_000),
-            body,
-        })
+        Input::from(Event { offset: Offset(self.0), recorded: Timestamp::from_millis(1_790_000_000_000), body })
     }
 
     /// Events that hit the rules far apart, so that no cache holds what the next one needs.
     fn inputs(&mut self, count: usize, rules: usize, prefix: &str) -> Vec<Input> {
-        (0..count)
-            .map(|n| self.input(&format!("{prefix}-{}", n * 7_919 % rules)))
-            .collect()
+        (0..count).map(|n| self.input(&format!("{prefix}-{}", n * 7_919 % rules))).collect()
     }
 }
 
@@ -132,16 +117,8 @@ pub(crate) fn matching(table: &mut Table) {
     measure(table, title, &mut engine, 100_000, "key", Target::Info);
 }
 
-fn measure(
-    table: &mut Table,
-    title: &str,
-    engine: &mut Engine,
-    rules: usize,
-    prefix: &str,
-    target: Target,
-) {
-    let index: HashMap<String, Vec<usize>> =
-        (0..rules).map(|n| (format!("key-{n}"), vec![n])).collect();
+fn measure(table: &mut Table, title: &str, engine: &mut Engine, rules: usize, prefix: &str, target: Target) {
+    let index: HashMap<String, Vec<usize>> = (0..rules).map(|n| (format!("key-{n}"), vec![n])).collect();
     let mut log = Log(0);
     let mut pairs = Pairs::default();
     for _ in 0..ROUNDS {
@@ -156,9 +133,7 @@ fn measure(
 pub(crate) fn memory(table: &mut Table) {
     let mut standing = workflow("standing");
     standing.jobs.push(job("a", "function"));
-    standing
-        .control_edges
-        .push(control("a", start(all([on("first"), on("second")]))));
+    standing.control_edges.push(control("a", start(all([on("first"), on("second")]))));
     standing.rules.push(start_workflow(on("go")));
     let mut engine = engine(std::iter::once(standing));
     let mut log = Log(0);
@@ -178,11 +153,7 @@ pub(crate) fn memory(table: &mut Table) {
     let first = [log.input("first")];
     drive(&mut engine, &first);
     row(", each with one of two events");
-    assert!(
-        engine
-            .executions()
-            .all(|execution| execution.rules.len() == 1)
-    );
+    assert!(engine.executions().all(|execution| execution.rules.len() == 1));
 }
 
 fn resident_bytes() -> usize {

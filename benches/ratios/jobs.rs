@@ -31,10 +31,7 @@ fn chain(jobs: &[&str]) -> Workflow {
     workflow.jobs = jobs.iter().map(|name| job(name, "function")).collect();
     for pair in jobs.windows(2) {
         let before = pair[0].parse().unwrap();
-        workflow.control_edges.push(control(
-            pair[1],
-            start(job_status(&before, JobStatus::Succeeded)),
-        ));
+        workflow.control_edges.push(control(pair[1], start(job_status(&before, JobStatus::Succeeded))));
     }
     workflow.rules.push(start_workflow(on("go")));
     workflow
@@ -45,8 +42,7 @@ fn measure(table: &mut Table, path: &str, jobs: &[&str], count: usize, target: T
     let mut pairs = Pairs::default();
     for _ in 0..ROUNDS {
         let workflow = chain(jobs);
-        let (ours, floor) =
-            runtime.block_on(async move { tokio::spawn(round(workflow, count)).await.unwrap() });
+        let (ours, floor) = runtime.block_on(async move { tokio::spawn(round(workflow, count)).await.unwrap() });
         pairs.add(ours, floor);
     }
     table.rates(path, FULL, &pairs, target);
@@ -57,25 +53,15 @@ async fn round(workflow: Workflow, count: usize) -> (f64, f64) {
     let path = dir.path().join("ours.db");
     let mut functions = Functions::new();
     for job in &workflow.jobs {
-        functions = functions.register(job.name.as_str(), |_: JobContext, _: Value| async {
-            Ok(())
-        });
+        functions = functions.register(job.name.as_str(), |_: JobContext, _: Value| async { Ok(()) });
     }
-    let world = World::start(
-        &path,
-        "function",
-        FunctionExecutor::new(functions),
-        &workflow,
-    )
-    .await;
+    let world = World::start(&path, "function", FunctionExecutor::new(functions), &workflow).await;
     let (begun, cpu_before) = (Instant::now(), cpu_seconds());
     let aiflow = world.aiflow.clone();
     let publisher = tokio::spawn(async move {
         let mut rest = count;
         while rest > 0 {
-            let batch: Vec<NewEvent> = (0..rest.min(EVENTS_AT_ONCE))
-                .map(|_| aiflow.event("go"))
-                .collect();
+            let batch: Vec<NewEvent> = (0..rest.min(EVENTS_AT_ONCE)).map(|_| aiflow.event("go")).collect();
             rest -= batch.len();
             aiflow.publish_all(batch).await.unwrap();
         }
@@ -88,25 +74,14 @@ async fn round(workflow: Workflow, count: usize) -> (f64, f64) {
     let volume = Raw::open(&path).volume(transactions);
     describe(volume, count, cpu);
     let floor = Raw::create(&dir.path().join("raw.db")).await.replay(volume);
-    let rate = |elapsed: std::time::Duration| {
-        f64::from(u32::try_from(count).unwrap()) / elapsed.as_secs_f64()
-    };
+    let rate = |elapsed: std::time::Duration| f64::from(u32::try_from(count).unwrap()) / elapsed.as_secs_f64();
     (rate(elapsed), rate(floor))
 }
 
 /// What one workflow execution costs in rows.
 fn describe(volume: Volume, count: usize, cpu: f64) {
-    let Volume {
-        transactions,
-        events,
-        event_bytes,
-        inserts,
-        updates,
-        body_bytes,
-    } = volume;
-    let each = |rows: usize| {
-        f64::from(u32::try_from(rows).unwrap()) / f64::from(u32::try_from(count).unwrap())
-    };
+    let Volume { transactions, events, event_bytes, inserts, updates, body_bytes } = volume;
+    let each = |rows: usize| f64::from(u32::try_from(rows).unwrap()) / f64::from(u32::try_from(count).unwrap());
     eprintln!(
         "   each: {:.2} events of {event_bytes} bytes, {:.2} new records and {:.2} changes of {body_bytes} bytes; in all {transactions} transactions; {} of processor time",
         each(events),

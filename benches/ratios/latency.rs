@@ -43,8 +43,7 @@ pub(crate) fn event_to_job(table: &mut Table) {
         workflow.jobs.push(job("a", "function"));
         workflow.rules.push(start_workflow(on("go")));
         let executor = FunctionExecutor::new(functions);
-        let world =
-            World::start(&dir.path().join("ours.db"), "function", executor, &workflow).await;
+        let world = World::start(&dir.path().join("ours.db"), "function", executor, &workflow).await;
         let raw = Raw::create(&dir.path().join("raw.db")).await;
         for _ in 0..ROUNDS {
             floor.extend((0..EVENTS).map(|_| two_commits(&world, &raw)));
@@ -60,29 +59,17 @@ pub(crate) fn event_to_job(table: &mut Table) {
     });
     let name = "event to first instruction of its function";
     for (times, what, p50, p99) in [
-        (
-            &paced,
-            "an event each 5 ms",
-            Target::Within(P50_MAX),
-            Target::Within(P99_MAX),
-        ),
+        (&paced, "an event each 5 ms", Target::Within(P50_MAX), Target::Within(P99_MAX)),
         (&busy, "at once after the last", Target::Info, Target::Info),
     ] {
         for (percent, target) in [(50, p50), (99, p99)] {
             let path = format!("{name}, {what}, p{percent} (floor: two raw commits)");
-            add(
-                table,
-                &path,
-                target,
-                percent,
-                times,
-                |times| times.total,
-                &floor,
-            );
+            add(table, &path, target, percent, times, |times| times.total, &floor);
         }
     }
     let whole = [percentile(paced.iter().map(|times| times.total), 50)];
-    let parts: [(&str, fn(&Times) -> f64); 5] = [
+    type Part = (&'static str, fn(&Times) -> f64);
+    let parts: [Part; 5] = [
         ("publish", |times| times.publish),
         ("wake and read", |times| times.wake_and_read),
         ("decide and encode", |times| times.decide),
@@ -105,10 +92,7 @@ fn add(
     floor: &[f64],
 ) {
     let mut pairs = Pairs::default();
-    pairs.add(
-        percentile(times.iter().map(time), percent),
-        percentile(floor.iter().copied(), percent),
-    );
+    pairs.add(percentile(times.iter().map(time), percent), percentile(floor.iter().copied(), percent));
     table.times(path, FULL, &pairs, target);
 }
 
@@ -121,10 +105,7 @@ async fn one(world: &World, started: &mut mpsc::UnboundedReceiver<Instant>) -> T
     let started = started.recv().await.unwrap();
     // The job is started only after the commit of the decision.
     let commits = world.probe.take_commits();
-    let commit = commits
-        .iter()
-        .rfind(|commit| commit.ended <= started)
-        .unwrap();
+    let commit = commits.iter().rfind(|commit| commit.ended <= started).unwrap();
     let read_at = commit.read_at.unwrap();
     let span = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
     Times {
@@ -139,11 +120,7 @@ async fn one(world: &World, started: &mut mpsc::UnboundedReceiver<Instant>) -> T
 
 /// The event and what follows from it, each durable before it goes on, without anything else.
 fn two_commits(world: &World, raw: &Raw) -> f64 {
-    let row = || {
-        [raw::row(
-            &world.aiflow.event("go").value("batch-7").sender("ingest"),
-        )]
-    };
+    let row = || [raw::row(&world.aiflow.event("go").value("batch-7").sender("ingest"))];
     let (event, decision) = (row(), row());
     let begun = Instant::now();
     raw.append(&event);

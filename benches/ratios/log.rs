@@ -34,12 +34,8 @@ pub(crate) fn publish(table: &mut Table) {
 
 fn events(count: usize) -> Vec<NewEvent> {
     let value = "v".repeat(VALUE_BYTES);
-    let event = || {
-        NewEvent::new("wine", "samples/batch")
-            .event_type("SAMPLES_READY")
-            .sender("ingest")
-            .value(value.as_str())
-    };
+    let event =
+        || NewEvent::new("wine", "samples/batch").event_type("SAMPLES_READY").sender("ingest").value(value.as_str());
     (0..count).map(|_| event()).collect()
 }
 
@@ -82,10 +78,7 @@ async fn concurrently() -> Pairs {
     let count = PUBLISHERS * EVENTS_EACH;
     for _ in 0..ROUNDS {
         let all: Vec<Vec<NewEvent>> = (0..PUBLISHERS).map(|_| events(EVENTS_EACH)).collect();
-        let rows = all
-            .iter()
-            .map(|events| events.iter().map(raw::row).collect())
-            .collect();
+        let rows = all.iter().map(|events| events.iter().map(raw::row).collect()).collect();
         let (again, floor) = raw::group_commit(raw, rows);
         raw = again;
         let begun = Instant::now();
@@ -110,17 +103,10 @@ pub(crate) fn subscriber(table: &mut Table) {
     let runtime = crate::runtime();
     let channel = runtime.block_on(async { tokio::spawn(through_channel()).await.unwrap() });
     let log = runtime.block_on(async { tokio::spawn(through_log()).await.unwrap() });
-    for (percent, target) in [
-        (50, Target::Within(Duration::from_micros(50))),
-        (99, Target::Info),
-    ] {
+    for (percent, target) in [(50, Target::Within(Duration::from_micros(50))), (99, Target::Info)] {
         let mut pairs = Pairs::default();
-        pairs.add(
-            percentile(log.iter().copied(), percent),
-            percentile(channel.iter().copied(), percent),
-        );
-        let path =
-            format!("publish to subscriber, beyond the commit, p{percent} (floor: tokio channel)");
+        pairs.add(percentile(log.iter().copied(), percent), percentile(channel.iter().copied(), percent));
+        let path = format!("publish to subscriber, beyond the commit, p{percent} (floor: tokio channel)");
         table.times(&path, NONE, &pairs, target);
     }
 }
@@ -130,9 +116,10 @@ async fn through_log() -> Vec<f64> {
     let aiflow = open(&dir.path().join("ours.db")).await;
     let (sender, mut received) = mpsc::channel(1);
     let mut listener = aiflow.listen(EventFilter::all().namespace("wine"), Offset::START);
-    let task = tokio::spawn(async move {
-        while listener.next().await.is_ok() && sender.send(Instant::now()).await.is_ok() {}
-    });
+    let task =
+        tokio::spawn(
+            async move { while listener.next().await.is_ok() && sender.send(Instant::now()).await.is_ok() {} },
+        );
     let mut times = Vec::with_capacity(DELIVERIES);
     for event in events(DELIVERIES) {
         aiflow.publish(event).await.unwrap();
@@ -147,9 +134,7 @@ async fn through_log() -> Vec<f64> {
 async fn through_channel() -> Vec<f64> {
     let (sender, mut receiver) = mpsc::channel(1);
     let (answer, mut received) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while receiver.recv().await.is_some() && answer.send(Instant::now()).await.is_ok() {}
-    });
+    tokio::spawn(async move { while receiver.recv().await.is_some() && answer.send(Instant::now()).await.is_ok() {} });
     let mut times = Vec::with_capacity(DELIVERIES);
     for event in events(DELIVERIES) {
         sender.send(event).await.unwrap();

@@ -39,9 +39,7 @@ const SECTIONS: &[Section] = &[
 
 fn main() {
     // Cargo itself adds `--bench`.
-    let filter = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with('-'));
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let filter = filter.unwrap_or_default();
     let mut table = Table::default();
     for (name, run) in SECTIONS.iter().filter(|(name, _)| name.contains(&*filter)) {
@@ -58,11 +56,7 @@ fn main() {
 
 /// A runtime as a host application on this machine would have it.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// A folder on the disk of the build, which is a real one more often than the system's temporary folder.

@@ -35,18 +35,8 @@ pub(crate) fn processes(table: &mut Table) {
     }
     let floor = format!("(floor: tokio, {AT_ONCE} at once)");
     let durability = "run directories, not flushed";
-    table.rates(
-        &format!("{TRUE} through the executor alone {floor}"),
-        durability,
-        &alone,
-        Target::Info,
-    );
-    table.rates(
-        &format!("{TRUE}, event to recorded end {floor}"),
-        FULL,
-        &scheduled,
-        Target::Share(0.4),
-    );
+    table.rates(&format!("{TRUE} through the executor alone {floor}"), durability, &alone, Target::Info);
+    table.rates(&format!("{TRUE}, event to recorded end {floor}"), FULL, &scheduled, Target::Share(0.4));
 }
 
 fn rate(elapsed: Duration) -> f64 {
@@ -77,15 +67,7 @@ async fn by_executor(round: u64) -> Duration {
     let store = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
     let (reporter, mut reports) = Reporter::channel(1_000);
     let bus = Arc::<MemoryStore>::clone(&store);
-    executor
-        .attach(ExecutorHost {
-            reporter,
-            bus,
-            store,
-            clock,
-        })
-        .await
-        .unwrap();
+    executor.attach(ExecutorHost { reporter, bus, store, clock }).await.unwrap();
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let begun = Instant::now();
     let submitter = {
@@ -132,11 +114,7 @@ fn launch(round: u64, n: u32) -> Launch {
 async fn by_scheduler() -> Duration {
     let dir = crate::folder();
     let mut workflow = Workflow::new(PROJECT.parse().unwrap(), "true".parse().unwrap());
-    workflow.jobs.push(Job::new(
-        "true".parse().unwrap(),
-        "process".parse().unwrap(),
-        process([TRUE]).to_spec(),
-    ));
+    workflow.jobs.push(Job::new("true".parse().unwrap(), "process".parse().unwrap(), process([TRUE]).to_spec()));
     workflow.rules.push(start_workflow(on("go")));
     let executor = ProcessExecutor::new(dir.path().join("runs"));
     let world = World::start(&dir.path().join("ours.db"), "process", executor, &workflow).await;

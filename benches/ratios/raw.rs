@@ -11,12 +11,10 @@ use rusqlite::{Connection, params};
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
-const INSERT_EVENT: &str =
-    "INSERT INTO event(recorded,id,namespace,key,event_type,sender,value) VALUES(?,?,?,?,?,?,?)";
+const INSERT_EVENT: &str = "INSERT INTO event(recorded,id,namespace,key,event_type,sender,value) VALUES(?,?,?,?,?,?,?)";
 const INSERT_RECORD: &str = "INSERT INTO record(kind,id,project,parent,name,state,revision,created,updated,body) \
     VALUES('job_execution',?,'bench','4711.0','a',?,1,?,?,?)";
-const UPDATE_RECORD: &str =
-    "UPDATE record SET state=?,revision=revision+1,updated=?,body=? WHERE seq=?";
+const UPDATE_RECORD: &str = "UPDATE record SET state=?,revision=revision+1,updated=?,body=? WHERE seq=?";
 /// A moment like any other.
 const NOW: i64 = 1_790_000_000_000;
 /// The most waiting events that the group-committing thread takes into one transaction.
@@ -28,15 +26,7 @@ pub(crate) struct Raw(Connection);
 pub(crate) type Row = [String; 6];
 
 pub(crate) fn row(event: &NewEvent) -> Row {
-    let NewEvent {
-        id,
-        namespace,
-        key,
-        event_type,
-        sender,
-        value,
-        ..
-    } = event.clone();
+    let NewEvent { id, namespace, key, event_type, sender, value, .. } = event.clone();
     [id, namespace, key, event_type, sender, value.to_string()]
 }
 
@@ -54,9 +44,7 @@ pub(crate) struct Volume {
 impl Raw {
     /// A new file with the tables and indexes of the store, and its settings.
     pub(crate) async fn create(path: &Path) -> Self {
-        let store = SqliteStore::open(path, SqliteOptions::default())
-            .await
-            .unwrap();
+        let store = SqliteStore::open(path, SqliteOptions::default()).await.unwrap();
         store.close().await.unwrap();
         Self::open(path)
     }
@@ -96,31 +84,17 @@ impl Raw {
             let mut event = self.0.prepare_cached(INSERT_EVENT).unwrap();
             for id in n_events..share(volume.events) {
                 let id = format!("aiflow:event-{id}");
-                event
-                    .execute(params![
-                        NOW,
-                        id,
-                        "bench",
-                        "noop/a",
-                        "JOB_STATUS_CHANGED",
-                        "a",
-                        value
-                    ])
-                    .unwrap();
+                event.execute(params![NOW, id, "bench", "noop/a", "JOB_STATUS_CHANGED", "a", value]).unwrap();
             }
             let mut insert = self.0.prepare_cached(INSERT_RECORD).unwrap();
             for id in n_inserts..share(volume.inserts) {
-                insert
-                    .execute(params![format!("{id}.0"), "QUEUED", NOW, NOW, body])
-                    .unwrap();
+                insert.execute(params![format!("{id}.0"), "QUEUED", NOW, NOW, body]).unwrap();
             }
             (n_events, n_inserts) = (share(volume.events), share(volume.inserts));
             let mut update = self.0.prepare_cached(UPDATE_RECORD).unwrap();
             for turn in n_updates..share(volume.updates) {
                 let seq = i64::try_from(turn % n_inserts.max(1) + 1).unwrap();
-                update
-                    .execute(params!["SUCCEEDED", NOW, body, seq])
-                    .unwrap();
+                update.execute(params!["SUCCEEDED", NOW, body, seq]).unwrap();
             }
             n_updates = share(volume.updates);
             self.run(COMMIT);
@@ -135,26 +109,15 @@ impl Raw {
             let counts: [i64; 3] = self.0.query_row(sql, [], read).unwrap();
             counts.map(|count| usize::try_from(count).unwrap())
         };
-        let [events, event_bytes, _] =
-            ask("SELECT count(*),CAST(avg(length(value)) AS INTEGER),0 FROM event");
+        let [events, event_bytes, _] = ask("SELECT count(*),CAST(avg(length(value)) AS INTEGER),0 FROM event");
         let [inserts, puts, body_bytes] =
             ask("SELECT count(*),sum(revision),CAST(avg(length(body)) AS INTEGER) FROM record");
-        Volume {
-            transactions,
-            events,
-            event_bytes,
-            inserts,
-            updates: puts - inserts,
-            body_bytes,
-        }
+        Volume { transactions, events, event_bytes, inserts, updates: puts - inserts, body_bytes }
     }
 
     /// Reads the bodies of all records of a kind.
     pub(crate) fn bodies(&self, kind: &str) -> Vec<String> {
-        let mut select = self
-            .0
-            .prepare("SELECT body FROM record WHERE kind=? ORDER BY seq")
-            .unwrap();
+        let mut select = self.0.prepare("SELECT body FROM record WHERE kind=? ORDER BY seq").unwrap();
         let rows = select.query_map([kind], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
     }
@@ -190,9 +153,7 @@ pub(crate) fn group_commit(raw: Raw, rows: Vec<Vec<Row>>) -> (Raw, Duration) {
             })
         })
         .collect();
-    publishers
-        .into_iter()
-        .for_each(|publisher| publisher.join().unwrap());
+    publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
     let elapsed = begun.elapsed();
     drop(sender);
     (writer.join().unwrap(), elapsed)

@@ -23,15 +23,9 @@ pub(crate) fn restart(table: &mut Table) {
     waiting.rules.push(start_workflow(on("go")));
     let running = waiting.clone();
     waiting.control_edges.push(control("a", start(on("never"))));
-    for (workflow, what) in [
-        (waiting, "that wait"),
-        (running, "with a lost function job each"),
-    ] {
-        let pairs =
-            crate::runtime().block_on(async move { tokio::spawn(rounds(workflow)).await.unwrap() });
-        let path = format!(
-            "restart to leading with {EXECUTIONS} executions {what} (floor: read their records raw)"
-        );
+    for (workflow, what) in [(waiting, "that wait"), (running, "with a lost function job each")] {
+        let pairs = crate::runtime().block_on(async move { tokio::spawn(rounds(workflow)).await.unwrap() });
+        let path = format!("restart to leading with {EXECUTIONS} executions {what} (floor: read their records raw)");
         table.times(&path, FULL, &pairs, Target::Within(Duration::from_secs(1)));
     }
 }
@@ -53,11 +47,7 @@ async fn rounds(workflow: Workflow) -> Pairs {
         populate(&path, &workflow).await;
         let aiflow = open(&path).await;
         let begun = Instant::now();
-        let scheduler = aiflow
-            .scheduler()
-            .executor("function", executor())
-            .start()
-            .unwrap();
+        let scheduler = aiflow.scheduler().executor("function", executor()).start().unwrap();
         scheduler.wait_leading().await.unwrap();
         let elapsed = begun.elapsed();
         let floor = read(&path);
@@ -71,15 +61,9 @@ async fn rounds(workflow: Workflow) -> Pairs {
 async fn populate(path: &Path, workflow: &Workflow) {
     let world = World::start(path, "function", executor(), workflow).await;
     for _ in 0..EXECUTIONS / EVENTS_AT_ONCE {
-        let events: Vec<NewEvent> = (0..EVENTS_AT_ONCE)
-            .map(|_| world.aiflow.event("go"))
-            .collect();
+        let events: Vec<NewEvent> = (0..EVENTS_AT_ONCE).map(|_| world.aiflow.event("go")).collect();
         let offsets = world.aiflow.publish_all(events).await.unwrap();
-        world
-            .scheduler
-            .wait_applied(*offsets.last().unwrap())
-            .await
-            .unwrap();
+        world.scheduler.wait_applied(*offsets.last().unwrap()).await.unwrap();
     }
     world.stop().await;
 }
@@ -87,10 +71,7 @@ async fn populate(path: &Path, workflow: &Workflow) {
 fn read(path: &Path) -> Duration {
     let raw = Raw::open(path);
     let begun = Instant::now();
-    let bodies: usize = [KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION]
-        .iter()
-        .map(|kind| raw.bodies(kind).len())
-        .sum();
+    let bodies: usize = [KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION].iter().map(|kind| raw.bodies(kind).len()).sum();
     assert!(bodies >= EXECUTIONS);
     begun.elapsed()
 }

@@ -75,10 +75,7 @@ impl Table {
     pub(crate) fn times(&mut self, path: &str, durability: &str, pairs: &Pairs, target: Target) {
         let time = pairs.ours();
         let (wanted, met) = match target {
-            Target::Within(most) => (
-                format!("< {}", seconds(most.as_secs_f64())),
-                Some(time < most.as_secs_f64()),
-            ),
+            Target::Within(most) => (format!("< {}", seconds(most.as_secs_f64())), Some(time < most.as_secs_f64())),
             Target::Share(_) | Target::Rate(_) | Target::Info => (String::new(), None),
         };
         self.add([
@@ -105,14 +102,9 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| path | durability | measured | floor in the same run | ratio | target | met? |"
-        )?;
+        writeln!(f, "| path | durability | measured | floor in the same run | ratio | target | met? |")?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
-        self.0
-            .iter()
-            .try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
+        self.0.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
     }
 }
 
@@ -129,11 +121,7 @@ fn percent(share: f64) -> String {
 }
 
 fn per_second(rate: f64) -> String {
-    if rate >= 1e6 {
-        format!("{:.2} M/s", rate / 1e6)
-    } else {
-        format!("{rate:.0} /s")
-    }
+    if rate >= 1e6 { format!("{:.2} M/s", rate / 1e6) } else { format!("{rate:.0} /s") }
 }
 
 pub(crate) fn seconds(time: f64) -> String {
@@ -174,9 +162,6 @@ pub(crate) fn cpu_seconds() -> f64 {
     const TICKS_A_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = text.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks = fields
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse().unwrap_or(0.0));
+    let ticks = fields.skip(11).take(2).map(|field| field.parse().unwrap_or(0.0));
     ticks.sum::<f64>() / TICKS_A_SECOND
 }

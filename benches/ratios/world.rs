@@ -11,8 +11,7 @@ use aiflow::function::FunctionSpec;
 use aiflow::id::Offset;
 use aiflow::sqlite::{SqliteOptions, SqliteStore};
 use aiflow::store::{
-    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation,
-    RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
 use aiflow::workflow::{ControlEdge, Job, SchedulingRule, Workflow};
 use aiflow::{AiFlow, Result, Scheduler};
@@ -22,15 +21,8 @@ pub(crate) const PROJECT: &str = "bench";
 
 /// A handle on a store with the default options: every commit is flushed.
 pub(crate) async fn open(path: &Path) -> AiFlow {
-    let store = Arc::new(
-        SqliteStore::open(path, SqliteOptions::default())
-            .await
-            .unwrap(),
-    );
-    AiFlow::new(Arc::<SqliteStore>::clone(&store), store)
-        .unwrap()
-        .project(PROJECT)
-        .unwrap()
+    let store = Arc::new(SqliteStore::open(path, SqliteOptions::default()).await.unwrap());
+    AiFlow::new(Arc::<SqliteStore>::clone(&store), store).unwrap().project(PROJECT).unwrap()
 }
 
 /// A job that runs the function of its own name.
@@ -40,10 +32,7 @@ pub(crate) fn job(name: &str, executor: &str) -> Job {
 }
 
 pub(crate) fn control(job: &str, rule: SchedulingRule) -> ControlEdge {
-    ControlEdge {
-        job: job.parse().unwrap(),
-        rule,
-    }
+    ControlEdge { job: job.parse().unwrap(), rule }
 }
 
 pub(crate) struct World {
@@ -54,30 +43,16 @@ pub(crate) struct World {
 
 impl World {
     /// Opens the file, submits the workflow, and returns when the scheduler leads and knows it.
-    pub(crate) async fn start(
-        path: &Path,
-        name: &str,
-        executor: impl Executor + 'static,
-        workflow: &Workflow,
-    ) -> Self {
-        let store = SqliteStore::open(path, SqliteOptions::default())
-            .await
-            .unwrap();
+    pub(crate) async fn start(path: &Path, name: &str, executor: impl Executor + 'static, workflow: &Workflow) -> Self {
+        let store = SqliteStore::open(path, SqliteOptions::default()).await.unwrap();
         let probe = Arc::new(Probe::new(store));
         let aiflow = AiFlow::new(Arc::<Probe>::clone(&probe), Arc::<Probe>::clone(&probe)).unwrap();
         let aiflow = aiflow.project(PROJECT).unwrap();
         aiflow.submit(workflow).await.unwrap();
         let scheduler = aiflow.scheduler().executor(name, executor).start().unwrap();
         scheduler.wait_leading().await.unwrap();
-        scheduler
-            .wait_applied(aiflow.head().await.unwrap())
-            .await
-            .unwrap();
-        Self {
-            probe,
-            aiflow,
-            scheduler,
-        }
+        scheduler.wait_applied(aiflow.head().await.unwrap()).await.unwrap();
+        Self { probe, aiflow, scheduler }
     }
 
     pub(crate) async fn stop(self) {
@@ -112,20 +87,12 @@ pub(crate) struct Commit {
 
 impl Probe {
     fn new(store: SqliteStore) -> Self {
-        Self {
-            store,
-            seen: Mutex::default(),
-            ended: watch::Sender::new(0),
-        }
+        Self { store, seen: Mutex::default(), ended: watch::Sender::new(0) }
     }
 
     /// Waits until so many workflow executions have ended since the probe was made.
     pub(crate) async fn wait_ended(&self, count: usize) {
-        self.ended
-            .subscribe()
-            .wait_for(|ended| *ended >= count)
-            .await
-            .unwrap();
+        self.ended.subscribe().wait_for(|ended| *ended >= count).await.unwrap();
     }
 
     /// The commits since the last call.
@@ -141,10 +108,7 @@ impl Probe {
 
 /// Workflow executions that end by this batch.
 fn endings(batch: &Batch) -> usize {
-    let status = batch
-        .events
-        .iter()
-        .filter(|event| event.event_type == WORKFLOW_STATUS_CHANGED);
+    let status = batch.events.iter().filter(|event| event.event_type == WORKFLOW_STATUS_CHANGED);
     status.filter(|event| event.value != "RUNNING").count()
 }
 
@@ -170,11 +134,7 @@ impl MetaStore for Probe {
         {
             let mut seen = self.seen.lock().unwrap();
             let read_at = seen.read_at;
-            seen.commits.push(Commit {
-                read_at,
-                begun,
-                ended,
-            });
+            seen.commits.push(Commit { read_at, begun, ended });
         }
         if endings > 0 {
             self.ended.send_modify(|ended| *ended += endings);

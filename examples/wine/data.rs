@@ -11,9 +11,7 @@ pub(crate) const HELD_OUT_FROM: usize = 1279;
 
 /// Where an example keeps everything: `aiflow-data/<name>`, or the folder given as its argument.
 pub(crate) fn folder(name: &str) -> PathBuf {
-    std::env::args_os()
-        .nth(1)
-        .map_or_else(|| Path::new("aiflow-data").join(name), PathBuf::from)
+    std::env::args_os().nth(1).map_or_else(|| Path::new("aiflow-data").join(name), PathBuf::from)
 }
 
 /// Writes batch `n` (from 1) of the samples as CSV: eleven features, then whether the wine is good (quality above 5).
@@ -22,11 +20,7 @@ pub(crate) fn write_samples(folder: &Path, n: usize) -> io::Result<PathBuf> {
     let rows = (n - 1) * BATCH_ROWS..(n * BATCH_ROWS).min(HELD_OUT_FROM);
     let lines = rows.map(|row| {
         let features: Vec<String> = data.records.row(row).iter().map(f64::to_string).collect();
-        format!(
-            "{},{}\n",
-            features.join(","),
-            u8::from(data.targets[row] > 5)
-        )
+        format!("{},{}\n", features.join(","), u8::from(data.targets[row] > 5))
     });
     let path = fs::canonicalize(folder)?.join(format!("samples-{n}.csv"));
     fs::write(&path, lines.collect::<String>())?;

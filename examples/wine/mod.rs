@@ -27,10 +27,7 @@ fn read_samples(paths: &[PathBuf]) -> Result<Dataset<f64, bool, ndarray::Ix1>, E
     let (mut features, mut good) = (Vec::new(), Vec::new());
     for path in paths {
         for line in fs::read_to_string(path)?.lines() {
-            let mut row = line
-                .split(',')
-                .map(str::parse::<f64>)
-                .collect::<Result<Vec<f64>, _>>()?;
+            let mut row = line.split(',').map(str::parse::<f64>).collect::<Result<Vec<f64>, _>>()?;
             good.push(row.pop() == Some(1.0));
             features.extend(row);
         }
@@ -42,11 +39,7 @@ fn read_samples(paths: &[PathBuf]) -> Result<Dataset<f64, bool, ndarray::Ix1>, E
 impl Tree {
     /// Trains on all samples in these files.
     pub(crate) fn train(paths: &[PathBuf]) -> Result<Self, Error> {
-        Ok(Self(
-            DecisionTree::params()
-                .max_depth(Some(4))
-                .fit(&read_samples(paths)?)?,
-        ))
+        Ok(Self(DecisionTree::params().max_depth(Some(4)).fit(&read_samples(paths)?)?))
     }
 
     /// Writes the model to a file and then puts it in place, so that nobody reads half of it.
@@ -66,40 +59,24 @@ impl Tree {
         let data = linfa_datasets::winequality();
         let held_out = Slice::from(data::HELD_OUT_FROM..);
         let features = data.records.slice_axis(Axis(0), held_out).to_owned();
-        let good = data
-            .targets
-            .slice_axis(Axis(0), held_out)
-            .mapv(|quality| quality > 5);
+        let good = data.targets.slice_axis(Axis(0), held_out).mapv(|quality| quality > 5);
         let held_out = Dataset::new(features, good);
-        Ok(f64::from(
-            self.0
-                .predict(&held_out)
-                .confusion_matrix(&held_out)?
-                .accuracy(),
-        ))
+        Ok(f64::from(self.0.predict(&held_out).confusion_matrix(&held_out)?.accuracy()))
     }
 
     /// Prints how many of the wines in a file it finds good.
     pub(crate) fn judge(&self, version: u32, path: &str) -> Result<(), Error> {
         let judged = self.0.predict(&read_samples(&[path.into()])?);
         let good = judged.iter().filter(|good| **good).count();
-        println!(
-            "       version {version} finds {good} of {} wines good",
-            judged.len()
-        );
+        println!("       version {version} finds {good} of {} wines good", judged.len());
         Ok(())
     }
 }
 
 /// The model version that the event speaks of which fired the job.
 pub(crate) fn version_in(ctx: &JobContext) -> Result<u32, Error> {
-    let version = ctx
-        .events()
-        .first()
-        .and_then(|event| event.value["version"].as_u64());
-    Ok(u32::try_from(
-        version.ok_or("the event of a model names a version")?,
-    )?)
+    let version = ctx.events().first().and_then(|event| event.value["version"].as_u64());
+    Ok(u32::try_from(version.ok_or("the event of a model names a version")?)?)
 }
 
 /// Prints a line whenever a job begins or ends.
@@ -113,17 +90,12 @@ pub(crate) async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Res
 }
 
 /// Prints why each job of an execution ran: the events that fired it.
-pub(crate) async fn print_reasons(
-    aiflow: &AiFlow,
-    execution: WorkflowExecutionId,
-) -> aiflow::Result<()> {
+pub(crate) async fn print_reasons(aiflow: &AiFlow, execution: WorkflowExecutionId) -> aiflow::Result<()> {
     println!("\nwhy each job ran:");
     for job in aiflow.job_executions(execution).await? {
         let events = aiflow.explain(job.id).await?;
-        let reasons: Vec<String> = events
-            .iter()
-            .map(|event| format!("event {} {}", event.offset, short(event)))
-            .collect();
+        let reasons: Vec<String> =
+            events.iter().map(|event| format!("event {} {}", event.offset, short(event))).collect();
         println!(
             "  {:<20} {:<10} because of {}",
             job.job,
@@ -135,11 +107,7 @@ pub(crate) async fn print_reasons(
 }
 
 fn short(event: &Event) -> String {
-    let what = if event.event_type == UNDEFINED_EVENT_TYPE {
-        &event.key
-    } else {
-        &event.event_type
-    };
+    let what = if event.event_type == UNDEFINED_EVENT_TYPE { &event.key } else { &event.event_type };
     format!("{what} {}", event.value)
 }
 
@@ -148,15 +116,8 @@ pub(crate) async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
     println!("\nmodel  version  stage       accuracy");
     for version in aiflow.models().versions("wine").await? {
         let subject = Subject::model_version("wine", version.version)?;
-        let accuracy = aiflow
-            .metrics()
-            .latest(&subject, "accuracy")
-            .await?
-            .map_or(f64::NAN, |metric| metric.value);
-        println!(
-            "wine   {:>7}  {:<10}  {accuracy:.3}",
-            version.version, version.stage
-        );
+        let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.map_or(f64::NAN, |metric| metric.value);
+        println!("wine   {:>7}  {:<10}  {accuracy:.3}", version.version, version.stage);
     }
     Ok(())
 }

@@ -10,34 +10,17 @@ use aiflow::prelude::*;
 /// Cargo puts the examples of this package beside the folder of its tests, and builds them before it runs them.
 fn example(name: &str) -> Command {
     let tests = std::env::current_exe().unwrap();
-    let path = tests
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples")
-        .join(name);
-    assert!(
-        path.exists(),
-        "{} is not built: run `cargo test` or `cargo build --examples`",
-        path.display()
-    );
+    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: run `cargo test` or `cargo build --examples`", path.display());
     let mut command = Command::new(path);
     command.stdin(Stdio::null());
     command
 }
 
 fn run(name: &str, folder: &Path) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = example(name).arg(folder).output().unwrap();
+    let Output { status, stdout, stderr } = example(name).arg(folder).output().unwrap();
     let text = String::from_utf8(stdout).unwrap();
-    assert!(
-        status.success(),
-        "{status}\n{text}\n{}",
-        String::from_utf8_lossy(&stderr)
-    );
+    assert!(status.success(), "{status}\n{text}\n{}", String::from_utf8_lossy(&stderr));
     text
 }
 
@@ -51,51 +34,26 @@ async fn versions(folder: &Path) -> Vec<aiflow::meta::ModelVersion> {
 async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let folder = tempfile::tempdir().unwrap();
     let first = run("quickstart", folder.path());
-    for line in [
-        "batch 1: \"version 1 is deployed and in use\"",
-        "because of event",
-        "DEPRECATED",
-        "DEPLOYED",
-    ] {
+    for line in ["batch 1: \"version 1 is deployed and in use\"", "because of event", "DEPRECATED", "DEPLOYED"] {
         assert!(first.contains(line), "{line:?} is missing in\n{first}");
     }
     assert_eq!(versions(folder.path()).await.len(), 4);
     let second = run("quickstart", folder.path());
-    assert!(
-        second.contains("batch 5: ") && !second.contains("batch 4: "),
-        "{second}"
-    );
+    assert!(second.contains("batch 5: ") && !second.contains("batch 4: "), "{second}");
     let versions = versions(folder.path()).await;
     assert_eq!(versions.len(), 8, "one version a batch");
-    assert_eq!(
-        versions
-            .iter()
-            .filter(|version| version.stage == ModelStage::Deployed)
-            .count(),
-        1
-    );
+    assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
 }
 
 fn start(folder: &Path) -> Child {
-    example("quickstart")
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    example("quickstart").arg(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[tokio::test]
 async fn a_killed_quickstart_resumes_and_finishes() {
     let folder = tempfile::tempdir().unwrap();
     // Kill it as soon as each of these exists: in the middle of every stage.
-    for made in [
-        "aiflow.db",
-        "samples-1.csv",
-        "model-of-1-batches.json",
-        "samples-2.csv",
-        "model-of-3-batches.json",
-    ] {
+    for made in ["aiflow.db", "samples-1.csv", "model-of-1-batches.json", "samples-2.csv", "model-of-3-batches.json"] {
         let mut child = start(folder.path());
         wait_for(&folder.path().join(made));
         child.kill().unwrap();
@@ -105,28 +63,14 @@ async fn a_killed_quickstart_resumes_and_finishes() {
     assert!(text.contains("batch 4: \"version 4 is"), "{text}");
     let versions = versions(folder.path()).await;
     let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();
-    assert_eq!(
-        numbers,
-        [1, 2, 3, 4],
-        "one version a batch, whatever was killed"
-    );
-    assert_eq!(
-        versions
-            .iter()
-            .filter(|version| version.stage == ModelStage::Deployed)
-            .count(),
-        1
-    );
+    assert_eq!(numbers, [1, 2, 3, 4], "one version a batch, whatever was killed");
+    assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
 }
 
 fn wait_for(path: &Path) {
     let started = Instant::now();
     while !path.exists() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "{} does not appear",
-            path.display()
-        );
+        assert!(started.elapsed() < Duration::from_secs(60), "{} does not appear", path.display());
         std::thread::yield_now();
     }
 }
@@ -135,16 +79,8 @@ fn wait_for(path: &Path) {
 fn process_jobs_run_until_the_rule_stops_the_producer() {
     let folder = tempfile::tempdir().unwrap();
     let text = run("process_jobs", folder.path());
-    assert!(
-        text.contains("enough: the rule stops the producer"),
-        "{text}"
-    );
+    assert!(text.contains("enough: the rule stops the producer"), "{text}");
     let means = fs::read_to_string(folder.path().join("means.txt")).unwrap();
     assert!(means.lines().count() >= 5, "{means}");
-    assert!(
-        means
-            .lines()
-            .all(|mean| (8.0..15.0).contains(&mean.parse::<f64>().unwrap())),
-        "{means}"
-    );
+    assert!(means.lines().all(|mean| (8.0..15.0).contains(&mean.parse::<f64>().unwrap())), "{means}");
 }

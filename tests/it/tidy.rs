@@ -27,12 +27,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// Lines of code of a file that contain one of `words`; comments do not count.
 fn lines_with(path: &Path, words: &[&str]) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
-    let code = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let hits = code.filter(|line| words.iter().any(|word| line.contains(word)));
-    hits.map(|line| format!("{}: {}", path.display(), line.trim()))
-        .collect()
+    hits.map(|line| format!("{}: {}", path.display(), line.trim())).collect()
 }
 
 #[test]
@@ -56,10 +53,8 @@ fn the_engine_is_synchronous_and_names_no_port() {
         "std::env",
         "std::time::Instant",
     ];
-    let found: Vec<String> = sources(&root().join("aiflow-core/src/engine"))
-        .iter()
-        .flat_map(|path| lines_with(path, &forbidden))
-        .collect();
+    let found: Vec<String> =
+        sources(&root().join("aiflow-core/src/engine")).iter().flat_map(|path| lines_with(path, &forbidden)).collect();
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -69,12 +64,7 @@ fn the_runtime_chooses_no_branch_at_random() {
         let text = fs::read_to_string(&path).unwrap();
         let selects = text.matches("select! {").count();
         let biased = text.matches("biased;").count();
-        assert_eq!(
-            selects,
-            biased,
-            "{}: every select! is biased, so that simulated worlds repeat",
-            path.display()
-        );
+        assert_eq!(selects, biased, "{}: every select! is biased, so that simulated worlds repeat", path.display());
     }
 }
 
@@ -102,10 +92,7 @@ fn imports_run_one_way() {
         for dependency in package["dependencies"].as_array().unwrap() {
             let on = dependency["name"].as_str().unwrap();
             let is_internal = on.starts_with("aiflow") && dependency["kind"].is_null();
-            assert!(
-                !is_internal || allowed(name).contains(&on),
-                "{name} must not depend on {on}"
-            );
+            assert!(!is_internal || allowed(name).contains(&on), "{name} must not depend on {on}");
         }
     }
 }

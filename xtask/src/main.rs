@@ -1,9 +1,5 @@
 //! Checks and longer proofs of the workspace: `cargo xtask test`, `sim`, `kill-loop`, `bench`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line tool talks to its user"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
 use std::env;
 use std::path::Path;
@@ -42,48 +38,15 @@ fn main() -> ExitCode {
 fn test() -> Outcome {
     check_tools()?;
     cargo("format", &["fmt", "--all", "--check"], &[])?;
-    cargo(
-        "lints",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        &[],
-    )?;
+    cargo("lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])?;
     cargo(
         "the umbrella with sqlite alone",
-        &[
-            "check",
-            "--package",
-            "aiflow",
-            "--no-default-features",
-            "--features",
-            "sqlite",
-        ],
+        &["check", "--package", "aiflow", "--no-default-features", "--features", "sqlite"],
         &[],
     )?;
-    cargo(
-        "the umbrella without backends",
-        &["check", "--package", "aiflow", "--no-default-features"],
-        &[],
-    )?;
+    cargo("the umbrella without backends", &["check", "--package", "aiflow", "--no-default-features"], &[])?;
     let docs = [("RUSTDOCFLAGS", "-D warnings")];
-    cargo(
-        "docs",
-        &[
-            "doc",
-            "--workspace",
-            "--all-features",
-            "--no-deps",
-            "--document-private-items",
-        ],
-        &docs,
-    )?;
+    cargo("docs", &["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"], &docs)?;
     sim(&["--seeds", "5000"])?;
     cargo("tests", &["test", "--workspace", "--all-features"], &[])
 }
@@ -91,51 +54,25 @@ fn test() -> Outcome {
 /// What the tests run besides Rust: `sh` and `python3`, as jobs.
 fn check_tools() -> Outcome {
     for tool in ["sh", "python3"] {
-        let found = Command::new(tool)
-            .arg("-c")
-            .arg("")
-            .status()
-            .is_ok_and(|status| status.success());
+        let found = Command::new(tool).arg("-c").arg("").status().is_ok_and(|status| status.success());
         if !found {
-            return Err(format!(
-                "the tests run jobs in {tool}, which is not on the PATH: install it"
-            ));
+            return Err(format!("the tests run jobs in {tool}, which is not on the PATH: install it"));
         }
     }
     Ok(())
 }
 
 fn sim(arguments: &[&str]) -> Outcome {
-    let run = [
-        "run",
-        "--quiet",
-        "--package",
-        "aiflow-testkit",
-        "--bin",
-        "aiflow-sim",
-        "--",
-    ];
+    let run = ["run", "--quiet", "--package", "aiflow-testkit", "--bin", "aiflow-sim", "--"];
     cargo("simulation", &[&run, arguments].concat(), &[])
 }
 
 fn kill_loop(arguments: &[&str]) -> Outcome {
-    cargo(
-        "kill loop",
-        &[
-            &["test", "--package", "aiflow", "--test", "kill_loop", "--"],
-            arguments,
-        ]
-        .concat(),
-        &[],
-    )
+    cargo("kill loop", &[&["test", "--package", "aiflow", "--test", "kill_loop", "--"], arguments].concat(), &[])
 }
 
 fn bench(arguments: &[&str]) -> Outcome {
-    cargo(
-        "benchmarks",
-        &[&["bench", "--package", "aiflow", "--"], arguments].concat(),
-        &[],
-    )
+    cargo("benchmarks", &[&["bench", "--package", "aiflow", "--"], arguments].concat(), &[])
 }
 
 fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
@@ -143,13 +80,8 @@ fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outco
     let started = Instant::now();
     let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .current_dir(root());
-    let status = command
-        .status()
-        .map_err(|error| format!("{title}: cargo did not start: {error}"))?;
+    command.args(arguments).envs(environment.iter().copied()).current_dir(root());
+    let status = command.status().map_err(|error| format!("{title}: cargo did not start: {error}"))?;
     if !status.success() {
         return Err(format!("{title} failed: {status}"));
     }

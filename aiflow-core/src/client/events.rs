@@ -5,9 +5,7 @@ use crate::bus::EVENTS_PAGE_MAX;
 use crate::error::{Error, Result};
 use crate::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, WORKFLOW_STATUS_CHANGED};
 use crate::id::Offset;
-use crate::meta::{
-    ARTIFACT_REGISTERED, DATASET_CHANGED, METRIC_RECORDED, MODEL_REGISTERED, PROJECT_CHANGED,
-};
+use crate::meta::{ARTIFACT_REGISTERED, DATASET_CHANGED, METRIC_RECORDED, MODEL_REGISTERED, PROJECT_CHANGED};
 use crate::workflow::ModelStage;
 
 /// Namespaces that begin so belong to the library.
@@ -73,13 +71,10 @@ impl AiFlow {
     /// publish again with the same id.
     pub async fn publish(&self, event: NewEvent) -> Result<Offset> {
         let offsets = self.publish_all(vec![event]).await?;
-        offsets.first().copied().ok_or_else(|| {
-            Error::new(
-                crate::ErrorKind::Internal,
-                "publish",
-                "the log gave no offset",
-            )
-        })
+        offsets
+            .first()
+            .copied()
+            .ok_or_else(|| Error::new(crate::ErrorKind::Internal, "publish", "the log gave no offset"))
     }
 
     /// Publishes events, all or none, adjacent and in this order; at most [`EVENTS_PAGE_MAX`].
@@ -102,10 +97,7 @@ impl AiFlow {
         if events.len() > EVENTS_PAGE_MAX {
             return Err(Error::invalid(
                 "publish",
-                format!(
-                    "{} events at once, at most {EVENTS_PAGE_MAX} are allowed",
-                    events.len()
-                ),
+                format!("{} events at once, at most {EVENTS_PAGE_MAX} are allowed", events.len()),
             ));
         }
         events.iter().try_for_each(check_user_event)?;

@@ -4,13 +4,11 @@ use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventFilter};
 use crate::execution::{
-    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION,
-    KIND_WORKFLOW_EXECUTION, WorkflowExecution,
+    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
+    WorkflowExecution,
 };
 use crate::id::{JobExecutionId, Offset, WorkflowExecutionId, WorkflowName};
-use crate::records::{
-    DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id,
-};
+use crate::records::{DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id};
 use crate::store::{MetaStoreExt as _, Query};
 
 /// The most job executions of one workflow execution that are listed.
@@ -30,14 +28,9 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn executions(
-        &self,
-        workflow: impl AsRef<str>,
-        limit: usize,
-    ) -> Result<Vec<WorkflowExecution>> {
+    pub async fn executions(&self, workflow: impl AsRef<str>, limit: usize) -> Result<Vec<WorkflowExecution>> {
         let workflow = WorkflowName::parse(workflow)?;
-        let query = Query::kind(KIND_WORKFLOW_EXECUTION)
-            .parent(workflow_id(self.project_name(), &workflow));
+        let query = Query::kind(KIND_WORKFLOW_EXECUTION).parent(workflow_id(self.project_name(), &workflow));
         self.newest(query, limit).await
     }
 
@@ -54,15 +47,9 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Full` if there are more than 100,000; others are those of the store.
-    pub async fn job_executions(
-        &self,
-        execution: WorkflowExecutionId,
-    ) -> Result<Vec<JobExecution>> {
+    pub async fn job_executions(&self, execution: WorkflowExecutionId) -> Result<Vec<JobExecution>> {
         let query = Query::kind(KIND_JOB_EXECUTION).parent(execution.to_string());
-        let records = self
-            .store()
-            .query_all(query, JOB_EXECUTIONS_LISTED_MAX)
-            .await?;
+        let records = self.store().query_all(query, JOB_EXECUTIONS_LISTED_MAX).await?;
         records.iter().map(body_of).collect()
     }
 
@@ -104,12 +91,9 @@ impl AiFlow {
                     return Ok(now);
                 }
                 if now.status.is_terminal() {
-                    return Err(Error::invalid(
-                        "wait",
-                        "the execution ended before what was waited for",
-                    )
-                    .with("execution", execution)
-                    .with("status", now.status));
+                    return Err(Error::invalid("wait", "the execution ended before what was waited for")
+                        .with("execution", execution)
+                        .with("status", now.status));
                 }
             }
             self.bus().wait(head).await?;
@@ -118,10 +102,7 @@ impl AiFlow {
 
     /// An execution; `None` if it was not started yet, an error if it never will be.
     async fn started(&self, execution: WorkflowExecutionId) -> Result<Option<WorkflowExecution>> {
-        let keys = [
-            workflow_execution_key(execution),
-            dead_letter_key(execution.cause),
-        ];
+        let keys = [workflow_execution_key(execution), dead_letter_key(execution.cause)];
         let mut found = self.store().get(&keys).await?.into_iter();
         if let Some(record) = found.next().flatten() {
             return body_of(&record).map(Some);
@@ -159,11 +140,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn firings(
-        &self,
-        execution: WorkflowExecutionId,
-        limit: usize,
-    ) -> Result<Vec<FiringRecord>> {
+    pub async fn firings(&self, execution: WorkflowExecutionId, limit: usize) -> Result<Vec<FiringRecord>> {
         let query = Query::kind(KIND_FIRING).parent(execution.to_string());
         self.newest(query, limit).await
     }
@@ -173,11 +150,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn workflow_firings(
-        &self,
-        workflow: impl AsRef<str>,
-        limit: usize,
-    ) -> Result<Vec<FiringRecord>> {
+    pub async fn workflow_firings(&self, workflow: impl AsRef<str>, limit: usize) -> Result<Vec<FiringRecord>> {
         let workflow = WorkflowName::parse(workflow)?;
         let query = Query::kind(KIND_FIRING).parent(workflow_id(self.project_name(), &workflow));
         self.newest(query, limit).await
@@ -188,34 +161,27 @@ impl AiFlow {
     /// # Errors
     /// `NotFound`: there is no such job execution, or one of the events was trimmed from the log. Others are those of the store and the log.
     pub async fn explain(&self, id: JobExecutionId) -> Result<Vec<Event>> {
-        let execution = self.job_execution(id).await?.ok_or_else(|| {
-            Error::not_found("explain", "there is no such job execution").with("id", id)
-        })?;
+        let execution = self
+            .job_execution(id)
+            .await?
+            .ok_or_else(|| Error::not_found("explain", "there is no such job execution").with("id", id))?;
         let mut events = Vec::with_capacity(execution.cause.events.len());
         for offset in execution.cause.events {
             let before = Offset(offset.0.saturating_sub(1));
             let page = self.bus().read(before, &EventFilter::all(), 1).await?;
             let event = page.events.into_iter().find(|event| event.offset == offset);
             events.push(event.ok_or_else(|| {
-                Error::not_found("explain", "an event is not in the log any more")
-                    .with("offset", offset)
+                Error::not_found("explain", "an event is not in the log any more").with("offset", offset)
             })?);
         }
         Ok(events)
     }
 
-    async fn newest<T: serde::de::DeserializeOwned>(
-        &self,
-        query: Query,
-        limit: usize,
-    ) -> Result<Vec<T>> {
+    async fn newest<T: serde::de::DeserializeOwned>(&self, query: Query, limit: usize) -> Result<Vec<T>> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let page = self
-            .store()
-            .query(&query.newest_first().limit(limit))
-            .await?;
+        let page = self.store().query(&query.newest_first().limit(limit)).await?;
         page.items.iter().map(body_of).collect()
     }
 }

@@ -28,13 +28,7 @@ pub struct Listener {
 
 impl Listener {
     pub(super) fn new(bus: Arc<dyn EventBus>, filter: EventFilter, after: Offset) -> Self {
-        Self {
-            bus,
-            filter,
-            ahead: VecDeque::new(),
-            covered: after,
-            position: after,
-        }
+        Self { bus, filter, ahead: VecDeque::new(), covered: after, position: after }
     }
 
     /// The next event; waits until there is one.
@@ -58,10 +52,7 @@ impl Listener {
     /// As [`next`](Self::next).
     pub async fn try_next(&mut self) -> Result<Option<Event>> {
         while self.ahead.is_empty() {
-            let page = self
-                .bus
-                .read(self.covered, &self.filter, LISTENER_EVENTS_MAX)
-                .await?;
+            let page = self.bus.read(self.covered, &self.filter, LISTENER_EVENTS_MAX).await?;
             let is_end = page.covered <= self.covered;
             self.covered = self.covered.max(page.covered);
             self.ahead = page.events.into();

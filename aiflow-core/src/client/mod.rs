@@ -124,11 +124,9 @@ impl AiFlow {
     pub fn project(&self, name: impl AsRef<str>) -> Result<Self> {
         let name = ProjectName::parse(name)?;
         if name.is_reserved() {
-            return Err(Error::invalid(
-                "choose project",
-                "names that begin with \"aiflow.\" are reserved",
-            )
-            .with("name", name));
+            return Err(
+                Error::invalid("choose project", "names that begin with \"aiflow.\" are reserved").with("name", name)
+            );
         }
         let mut inner = Inner::clone(&self.0);
         inner.project = name;
@@ -180,10 +178,7 @@ impl AiFlow {
     pub(crate) fn stamp_for_execution(&self, event: NewEvent) -> NewEvent {
         let mut event = self.stamp(event);
         if let Some(Origin { identity, .. }) = self.origin() {
-            event
-                .context
-                .workflow_execution
-                .get_or_insert(identity.workflow_execution);
+            event.context.workflow_execution.get_or_insert(identity.workflow_execution);
         }
         event
     }

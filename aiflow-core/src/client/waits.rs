@@ -47,11 +47,7 @@ impl Waits {
             state.position = state.position.max(head);
         }
         let news = state.waiting.entry(execution).or_default().subscribe();
-        Ticket {
-            waits: self,
-            execution,
-            news,
-        }
+        Ticket { waits: self, execution, news }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,9 +86,7 @@ impl Waits {
     async fn read_page(&self, bus: &dyn EventBus, position: Offset) -> Result<Offset> {
         let status = EventFilter::all().event_type(WORKFLOW_STATUS_CHANGED);
         let status = bus.read(position, &status, WAITS_PAGE_EVENTS).await?;
-        let refused = EventFilter::all()
-            .namespace(SYSTEM_NAMESPACE)
-            .event_type(CONTROL_REFUSED);
+        let refused = EventFilter::all().namespace(SYSTEM_NAMESPACE).event_type(CONTROL_REFUSED);
         let refused = bus.read(position, &refused, WAITS_PAGE_EVENTS).await?;
         let covered = status.covered.min(refused.covered);
         let mut state = self.state();
@@ -137,11 +131,7 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.waits.state();
         // This ticket's own receiver is still counted.
-        if state
-            .waiting
-            .get(&self.execution)
-            .is_some_and(|news| news.receiver_count() <= 1)
-        {
+        if state.waiting.get(&self.execution).is_some_and(|news| news.receiver_count() <= 1) {
             state.waiting.remove(&self.execution);
         }
     }

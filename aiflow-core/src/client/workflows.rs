@@ -8,9 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
 use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_VERSION, WorkflowState};
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
-use crate::records::{
-    WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put,
-};
+use crate::records::{WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put};
 use crate::store::{Batch, MetaStoreExt as _, Query};
 use crate::workflow::{Diagnostic, JobAction, Workflow, hash_of};
 
@@ -54,18 +52,12 @@ impl AiFlow {
             if let Some(latest) = &latest
                 && latest.hash == hash
             {
-                return Ok(SubmittedVersion {
-                    version: latest.version,
-                    is_new: tried == Some(latest.version),
-                });
+                return Ok(SubmittedVersion { version: latest.version, is_new: tried == Some(latest.version) });
             }
             let version = latest.map_or(0, |latest| latest.version).saturating_add(1);
             match self.store_version(workflow, version, &hash).await {
                 Ok(()) => {
-                    return Ok(SubmittedVersion {
-                        version,
-                        is_new: true,
-                    });
+                    return Ok(SubmittedVersion { version, is_new: true });
                 }
                 Err(error) if error.kind() == ErrorKind::OutcomeUnknown => tried = Some(version),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -81,17 +73,8 @@ impl AiFlow {
     async fn store_version(&self, workflow: &Workflow, version: u32, hash: &str) -> Result<()> {
         let now = self.clock().now();
         let Workflow { project, name, .. } = workflow;
-        let stored = WorkflowVersion {
-            version,
-            workflow: workflow.clone(),
-            hash: hash.to_owned(),
-            submitted_at: now,
-        };
-        let announcement = Control::WorkflowSubmitted {
-            project: project.clone(),
-            workflow: name.clone(),
-            version,
-        };
+        let stored = WorkflowVersion { version, workflow: workflow.clone(), hash: hash.to_owned(), submitted_at: now };
+        let announcement = Control::WorkflowSubmitted { project: project.clone(), workflow: name.clone(), version };
         let batch = Batch::at(now)
             .expect(workflow_version_key(project, name, version), None)
             .put(workflow_version_put(&stored))
@@ -123,11 +106,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn workflow_version(
-        &self,
-        name: impl AsRef<str>,
-        version: u32,
-    ) -> Result<Option<WorkflowVersion>> {
+    pub async fn workflow_version(&self, name: impl AsRef<str>, version: u32) -> Result<Option<WorkflowVersion>> {
         let key = workflow_version_key(self.project_name(), &WorkflowName::parse(name)?, version);
         let record = self.store().get_one(&key).await?;
         record.as_ref().map(body_of).transpose()
@@ -137,15 +116,10 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn latest_workflow_version(
-        &self,
-        name: impl AsRef<str>,
-    ) -> Result<Option<WorkflowVersion>> {
+    pub async fn latest_workflow_version(&self, name: impl AsRef<str>) -> Result<Option<WorkflowVersion>> {
         let name = WorkflowName::parse(name)?;
-        let query = Query::kind(KIND_WORKFLOW_VERSION)
-            .parent(workflow_id(self.project_name(), &name))
-            .newest_first()
-            .limit(1);
+        let query =
+            Query::kind(KIND_WORKFLOW_VERSION).parent(workflow_id(self.project_name(), &name)).newest_first().limit(1);
         let page = self.store().query(&query).await?;
         page.items.first().map(body_of).transpose()
     }
@@ -156,11 +130,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `Invalid`: the name or the parameters are not well formed. Others are those of the log.
-    pub async fn start(
-        &self,
-        workflow: impl AsRef<str>,
-        params: Value,
-    ) -> Result<WorkflowExecutionId> {
+    pub async fn start(&self, workflow: impl AsRef<str>, params: Value) -> Result<WorkflowExecutionId> {
         let id = format!("start:{}", random_id());
         self.request_start(workflow.as_ref(), params, id).await
     }
@@ -180,25 +150,16 @@ impl AiFlow {
         if key.is_empty() || id.len() > EVENT_FIELD_BYTES_MAX {
             return Err(Error::invalid(
                 "start",
-                format!(
-                    "the key must not be empty, and with the project at most {EVENT_FIELD_BYTES_MAX} bytes"
-                ),
+                format!("the key must not be empty, and with the project at most {EVENT_FIELD_BYTES_MAX} bytes"),
             ));
         }
         self.request_start(workflow.as_ref(), params, id).await
     }
 
-    async fn request_start(
-        &self,
-        workflow: &str,
-        params: Value,
-        id: String,
-    ) -> Result<WorkflowExecutionId> {
+    async fn request_start(&self, workflow: &str, params: Value, id: String) -> Result<WorkflowExecutionId> {
         if !(params.is_null() || params.is_object()) {
-            return Err(
-                Error::invalid("start", "params must be a JSON object or null")
-                    .with("workflow", workflow.escape_default()),
-            );
+            return Err(Error::invalid("start", "params must be a JSON object or null")
+                .with("workflow", workflow.escape_default()));
         }
         let request = Control::StartWorkflow {
             project: self.project_name().clone(),
@@ -221,54 +182,29 @@ impl AiFlow {
     ///
     /// # Errors
     /// As [`stop`](Self::stop), and `Invalid` if the name is not well formed.
-    pub async fn start_job(
-        &self,
-        execution: WorkflowExecutionId,
-        job: impl AsRef<str>,
-    ) -> Result<Offset> {
-        self.act_on_job(execution, job.as_ref(), JobAction::Start)
-            .await
+    pub async fn start_job(&self, execution: WorkflowExecutionId, job: impl AsRef<str>) -> Result<Offset> {
+        self.act_on_job(execution, job.as_ref(), JobAction::Start).await
     }
 
     /// Asks to stop a job of a running execution, as a rule would. Returns the offset of the request.
     ///
     /// # Errors
     /// As [`start_job`](Self::start_job).
-    pub async fn stop_job(
-        &self,
-        execution: WorkflowExecutionId,
-        job: impl AsRef<str>,
-    ) -> Result<Offset> {
-        self.act_on_job(execution, job.as_ref(), JobAction::Stop)
-            .await
+    pub async fn stop_job(&self, execution: WorkflowExecutionId, job: impl AsRef<str>) -> Result<Offset> {
+        self.act_on_job(execution, job.as_ref(), JobAction::Stop).await
     }
 
     /// Asks to restart a job of a running execution, as a rule would. Returns the offset of the request.
     ///
     /// # Errors
     /// As [`start_job`](Self::start_job).
-    pub async fn restart_job(
-        &self,
-        execution: WorkflowExecutionId,
-        job: impl AsRef<str>,
-    ) -> Result<Offset> {
-        self.act_on_job(execution, job.as_ref(), JobAction::Restart)
-            .await
+    pub async fn restart_job(&self, execution: WorkflowExecutionId, job: impl AsRef<str>) -> Result<Offset> {
+        self.act_on_job(execution, job.as_ref(), JobAction::Restart).await
     }
 
-    async fn act_on_job(
-        &self,
-        execution: WorkflowExecutionId,
-        job: &str,
-        action: JobAction,
-    ) -> Result<Offset> {
+    async fn act_on_job(&self, execution: WorkflowExecutionId, job: &str, action: JobAction) -> Result<Offset> {
         let job = JobName::parse(job)?;
-        self.control(Control::ActOnJob {
-            execution,
-            job,
-            action,
-        })
-        .await
+        self.control(Control::ActOnJob { execution, job, action }).await
     }
 
     /// Lets a workflow start executions again. Returns the offset of the request.
@@ -297,8 +233,7 @@ impl AiFlow {
     }
 
     async fn control(&self, control: Control) -> Result<Offset> {
-        self.request(control.into_event(format!("control:{}", random_id())))
-            .await
+        self.request(control.into_event(format!("control:{}", random_id()))).await
     }
 
     /// Publishes a control event; while the outcome is unknown, again under the same id.
@@ -309,13 +244,12 @@ impl AiFlow {
         loop {
             match self.bus().publish(vec![event.clone()]).await {
                 Ok(offsets) => {
-                    return offsets.first().copied().ok_or_else(|| {
-                        Error::new(ErrorKind::Internal, "publish", "the log gave no offset")
-                    });
+                    return offsets
+                        .first()
+                        .copied()
+                        .ok_or_else(|| Error::new(ErrorKind::Internal, "publish", "the log gave no offset"));
                 }
-                Err(error)
-                    if error.kind() == ErrorKind::OutcomeUnknown && tries < OUTCOME_TRIES_MAX =>
-                {
+                Err(error) if error.kind() == ErrorKind::OutcomeUnknown && tries < OUTCOME_TRIES_MAX => {
                     tries += 1;
                 }
                 Err(error) => return Err(error),
@@ -336,9 +270,5 @@ fn submission_id(workflow: &Workflow, version: u32) -> String {
 
 /// Others wrote first each time.
 pub(crate) fn too_many_conflicts(operation: &'static str) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        operation,
-        format!("others wrote first, {CONFLICT_TRIES_MAX} times in a row"),
-    )
+    Error::new(ErrorKind::Conflict, operation, format!("others wrote first, {CONFLICT_TRIES_MAX} times in a row"))
 }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use crate::event::{Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
 use crate::executor::StopMode;
-use crate::id::{
-    AttemptId, ExecutorName, JobExecutionId, Offset, ProjectName, WorkflowExecutionId,
-};
+use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
 
 /// An event from the log, with what the engine cannot look up itself.
@@ -22,10 +20,7 @@ pub struct Input {
 
 impl From<Event> for Input {
     fn from(event: Event) -> Self {
-        Self {
-            event: Arc::new(event),
-            workflow: None,
-        }
+        Self { event: Arc::new(event), workflow: None }
     }
 }
 

@@ -35,23 +35,17 @@ pub(super) struct RuleIndex {
 impl RuleIndex {
     pub(super) fn insert(&mut self, rule_ref: &RuleRef, rule: &Arc<CompiledRule>) {
         for (operand, pattern) in rule.operands.iter().enumerate() {
-            self.operands_of(pattern)
-                .insert((rule_ref.clone(), operand), Arc::clone(rule));
+            self.operands_of(pattern).insert((rule_ref.clone(), operand), Arc::clone(rule));
         }
     }
 
     fn operands_of(&mut self, pattern: &EventPattern) -> &mut Operands {
         match (&pattern.key, &pattern.event_type) {
             (Match::Exact(key), _) => self.by_key.entry(hash(key)).or_default(),
-            (Match::Prefix(prefix), _) => self
-                .by_key_prefix
-                .entry(prefix.len())
-                .or_default()
-                .entry(prefix.clone())
-                .or_default(),
-            (Match::Any, Match::Exact(event_type)) => {
-                self.by_type.entry(event_type.clone()).or_default()
+            (Match::Prefix(prefix), _) => {
+                self.by_key_prefix.entry(prefix.len()).or_default().entry(prefix.clone()).or_default()
             }
+            (Match::Any, Match::Exact(event_type)) => self.by_type.entry(event_type.clone()).or_default(),
             (Match::Any, _) => &mut self.any,
         }
     }
@@ -69,9 +63,7 @@ impl RuleIndex {
                         }
                     }
                 }
-                (Match::Any, Match::Exact(event_type)) => {
-                    remove_from(&mut self.by_type, event_type, &place)
-                }
+                (Match::Any, Match::Exact(event_type)) => remove_from(&mut self.by_type, event_type, &place),
                 (Match::Any, _) => {
                     self.any.remove(&place);
                 }
@@ -81,29 +73,15 @@ impl RuleIndex {
 
     /// The rules that `event` could concern, each with the operands it could concern, in definition order within each workflow. A superset:
     /// not all fields are compared.
-    pub(super) fn candidates(
-        &self,
-        event: &NewEvent,
-    ) -> BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> {
+    pub(super) fn candidates(&self, event: &NewEvent) -> BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> {
         let exact = self.by_key.get(&hash(&event.key));
-        let prefixes = self
-            .by_key_prefix
-            .iter()
-            .filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
+        let prefixes =
+            self.by_key_prefix.iter().filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
         let by_type = self.by_type.get(&event.event_type);
         let mut found: BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> = BTreeMap::new();
-        for ((rule_ref, operand), rule) in exact
-            .into_iter()
-            .chain(prefixes)
-            .chain(by_type)
-            .chain([&self.any])
-            .flatten()
+        for ((rule_ref, operand), rule) in exact.into_iter().chain(prefixes).chain(by_type).chain([&self.any]).flatten()
         {
-            found
-                .entry(rule_ref)
-                .or_insert_with(|| (rule, Vec::new()))
-                .1
-                .push(*operand);
+            found.entry(rule_ref).or_insert_with(|| (rule, Vec::new())).1.push(*operand);
         }
         for (_, operands) in found.values_mut() {
             operands.sort_unstable();
@@ -114,9 +92,7 @@ impl RuleIndex {
 
 /// FNV-1a. The same on every machine, unlike the standard library's.
 fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn remove_from<K: Ord>(map: &mut BTreeMap<K, Operands>, key: &K, place: &(RuleRef, usize)) {
@@ -137,27 +113,16 @@ mod tests {
     const RULES: usize = 100_000;
 
     fn place(place: usize) -> RuleRef {
-        RuleRef {
-            workflow: "p/wf".into(),
-            version: None,
-            place,
-        }
+        RuleRef { workflow: "p/wf".into(), version: None, place }
     }
 
     fn rule(pattern: EventPattern) -> Arc<CompiledRule> {
         let workflow = WorkflowName::parse("wf").unwrap();
-        Arc::new(CompiledRule::of_workflow(
-            &workflow,
-            &start_workflow(pattern),
-        ))
+        Arc::new(CompiledRule::of_workflow(&workflow, &start_workflow(pattern)))
     }
 
     fn places(index: &RuleIndex, event: &NewEvent) -> Vec<usize> {
-        index
-            .candidates(event)
-            .keys()
-            .map(|rule_ref| rule_ref.place)
-            .collect()
+        index.candidates(event).keys().map(|rule_ref| rule_ref.place).collect()
     }
 
     fn filled() -> RuleIndex {
@@ -171,10 +136,7 @@ mod tests {
     #[test]
     fn one_event_among_100_000_rules_concerns_the_one_it_hits() {
         let index = filled();
-        assert_eq!(
-            places(&index, &NewEvent::identified("x", "p", "key-4711")),
-            [4711]
-        );
+        assert_eq!(places(&index, &NewEvent::identified("x", "p", "key-4711")), [4711]);
         assert!(places(&index, &NewEvent::identified("x", "p", "key-")).is_empty());
     }
 
@@ -209,9 +171,6 @@ mod tests {
         let mut index = RuleIndex::default();
         index.insert(&place(0), &rule(on("a*")));
         index.insert(&place(1), &rule(on("ab*")));
-        assert_eq!(
-            places(&index, &NewEvent::identified("x", "p", "a\u{e4}")),
-            [0]
-        );
+        assert_eq!(places(&index, &NewEvent::identified("x", "p", "a\u{e4}")), [0]);
     }
 }

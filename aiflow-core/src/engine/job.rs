@@ -6,8 +6,7 @@ use super::decision::Command;
 use super::state::{Draft, workflow_key};
 use crate::event::{JOB_STATUS_CHANGED, NewEvent};
 use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobExecution, JobSlot, JobStatus, RuleAction,
-    WorkflowStatus,
+    Firing, FiringOutcome, FiringRecord, JobExecution, JobSlot, JobStatus, RuleAction, WorkflowStatus,
 };
 use crate::executor::{Ending, ReportKind, StopMode};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
@@ -37,12 +36,8 @@ impl Draft<'_> {
             (JobAction::Start | JobAction::Restart, None) => {
                 return self.create_job(execution, job, firing);
             }
-            (JobAction::Start, Some(current)) if !self.is_stopping(current) => {
-                FiringOutcome::AlreadyLive
-            }
-            (JobAction::Start | JobAction::Restart, Some(_))
-                if self.has_waiting(execution, job) =>
-            {
+            (JobAction::Start, Some(current)) if !self.is_stopping(current) => FiringOutcome::AlreadyLive,
+            (JobAction::Start | JobAction::Restart, Some(_)) if self.has_waiting(execution, job) => {
                 FiringOutcome::Merged
             }
             (JobAction::Start | JobAction::Restart, Some(current)) => {
@@ -91,8 +86,7 @@ impl Draft<'_> {
     }
 
     fn is_stopping(&self, job: JobExecutionId) -> bool {
-        self.job(job)
-            .is_some_and(|job| job.status == JobStatus::Stopping)
+        self.job(job).is_some_and(|job| job.status == JobStatus::Stopping)
     }
 
     fn slot_mut(&mut self, execution: WorkflowExecutionId, job: &JobName) -> Option<&mut JobSlot> {
@@ -101,24 +95,12 @@ impl Draft<'_> {
     }
 
     /// Creates an execution of a job: launched at once if none is live, otherwise when the live one has ended.
-    pub(super) fn create_job(
-        &mut self,
-        execution: WorkflowExecutionId,
-        job: &JobName,
-        cause: Firing,
-    ) {
+    pub(super) fn create_job(&mut self, execution: WorkflowExecutionId, job: &JobName, cause: Firing) {
         let Some(parent) = self.execution(execution) else {
             return;
         };
-        let (project, workflow, version) = (
-            parent.project.clone(),
-            parent.workflow.clone(),
-            parent.version,
-        );
-        let Some(compiled) = self
-            .state
-            .definition(&workflow_key(&project, &workflow), version)
-        else {
+        let (project, workflow, version) = (parent.project.clone(), parent.workflow.clone(), parent.version);
+        let Some(compiled) = self.state.definition(&workflow_key(&project, &workflow), version) else {
             return;
         };
         let Some(definition) = compiled.workflow.job(job) else {
@@ -183,11 +165,7 @@ impl Draft<'_> {
                 job.status = JobStatus::Stopping;
                 job.timer = None;
                 let (attempt, executor) = (job.attempt_id(), job.executor.clone());
-                self.command(Command::Stop {
-                    attempt,
-                    executor,
-                    mode: StopMode::Graceful,
-                });
+                self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
             }
             JobStatus::Init | JobStatus::Retrying => self.end_job(id, JobStatus::Stopped),
             JobStatus::Stopping
@@ -203,20 +181,14 @@ impl Draft<'_> {
         if !self.has_waiting(execution, job) {
             return;
         }
-        if let Some(waiting) = self
-            .slot_mut(execution, job)
-            .and_then(|slot| slot.waiting.take())
-        {
+        if let Some(waiting) = self.slot_mut(execution, job).and_then(|slot| slot.waiting.take()) {
             self.set_status(waiting, JobStatus::Stopped);
         }
     }
 
     /// Takes in what an executor says of an attempt. What is stale (an old attempt, an ended execution) changes nothing.
     pub(super) fn on_report(&mut self, attempt: AttemptId, report: ReportKind) {
-        let Some(job) = self
-            .job(attempt.job_execution)
-            .filter(|job| job.attempt == attempt.attempt)
-        else {
+        let Some(job) = self.job(attempt.job_execution).filter(|job| job.attempt == attempt.attempt) else {
             return;
         };
         let (id, status) = (job.id, job.status);
@@ -244,18 +216,12 @@ impl Draft<'_> {
     fn definition_of(&self, id: JobExecutionId) -> Option<&Job> {
         let job = self.job(id)?;
         let version = self.execution(job.workflow_execution)?.version;
-        self.state
-            .definition(&workflow_key(&job.project, &job.workflow), version)?
-            .workflow
-            .job(&job.job)
+        self.state.definition(&workflow_key(&job.project, &job.workflow), version)?.workflow.job(&job.job)
     }
 
     fn on_started(&mut self, id: JobExecutionId) {
         let now = self.now();
-        let timer = self
-            .definition_of(id)
-            .and_then(|job| job.timeout)
-            .map(|timeout| now + timeout);
+        let timer = self.definition_of(id).and_then(|job| job.timeout).map(|timeout| now + timeout);
         if let Some(job) = self.job_mut(id) {
             job.started_at = Some(now);
             job.timer = timer;
@@ -266,11 +232,7 @@ impl Draft<'_> {
     fn on_ended(&mut self, id: JobExecutionId, ending: Ending) {
         let Some(job) = self.job_mut(id) else { return };
         // An attempt that was told to stop because of its limit has timed out, however it ended.
-        let ending = if job.timed_out && job.status != JobStatus::Stopping {
-            Ending::TimedOut
-        } else {
-            ending
-        };
+        let ending = if job.timed_out && job.status != JobStatus::Stopping { Ending::TimedOut } else { ending };
         let is_stopping = job.status == JobStatus::Stopping;
         job.timer = None;
         job.ending = Some(ending.clone());
@@ -285,10 +247,7 @@ impl Draft<'_> {
     }
 
     fn on_failed(&mut self, id: JobExecutionId, retryable: bool) {
-        let policy = self
-            .definition_of(id)
-            .map(|job| job.retry.clone())
-            .unwrap_or_default();
+        let policy = self.definition_of(id).map(|job| job.retry.clone()).unwrap_or_default();
         let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
         job.failures = job.failures.saturating_add(1);
@@ -322,11 +281,7 @@ impl Draft<'_> {
                 job.timer = None;
                 job.timed_out = true;
                 let (attempt, executor) = (job.attempt_id(), job.executor.clone());
-                self.command(Command::Stop {
-                    attempt,
-                    executor,
-                    mode: StopMode::Graceful,
-                });
+                self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
             }
             JobStatus::Init
             | JobStatus::Queued
@@ -341,15 +296,10 @@ impl Draft<'_> {
     /// Ends a job execution and starts the one that waits for it, if its workflow execution still runs.
     fn end_job(&mut self, id: JobExecutionId, status: JobStatus) {
         self.set_status(id, status);
-        let Some((execution, job)) = self
-            .job(id)
-            .map(|job| (job.workflow_execution, job.job.clone()))
-        else {
+        let Some((execution, job)) = self.job(id).map(|job| (job.workflow_execution, job.job.clone())) else {
             return;
         };
-        let is_running = self
-            .execution(execution)
-            .is_some_and(|execution| execution.status == WorkflowStatus::Running);
+        let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
         let Some(slot) = self.slot_mut(execution, &job) else {
             return;
         };
@@ -366,23 +316,18 @@ impl Draft<'_> {
     fn set_status(&mut self, id: JobExecutionId, status: JobStatus) {
         let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
-        debug_assert!(
-            job.status.may_become(status),
-            "{id}: {} -> {status}",
-            job.status
-        );
+        debug_assert!(job.status.may_become(status), "{id}: {} -> {status}", job.status);
         job.status = status;
         if status.is_terminal() {
             job.finished_at = Some(now);
             job.timer = None;
         }
         if status.is_announced() {
-            let mut event =
-                NewEvent::identified("", job.project.as_str(), job_key(&job.workflow, &job.job))
-                    .event_type(JOB_STATUS_CHANGED)
-                    .value(status.as_str())
-                    .sender(job.job.as_str())
-                    .for_execution(job.workflow_execution);
+            let mut event = NewEvent::identified("", job.project.as_str(), job_key(&job.workflow, &job.job))
+                .event_type(JOB_STATUS_CHANGED)
+                .value(status.as_str())
+                .sender(job.job.as_str())
+                .for_execution(job.workflow_execution);
             event.context.attempt = Some(job.attempt_id());
             let (execution, behind) = (job.workflow_execution, job.cause.hops);
             let event_id = self.emit(event, behind);
@@ -395,29 +340,13 @@ impl Draft<'_> {
     }
 
     /// Why something is done now: the given rule, used events and the chain behind the current event.
-    pub(super) fn firing(
-        &self,
-        rule: Option<crate::id::RuleName>,
-        events: Vec<crate::id::Offset>,
-    ) -> Firing {
-        Firing {
-            rule,
-            events,
-            hops: self.event.hops().saturating_add(1),
-        }
+    pub(super) fn firing(&self, rule: Option<crate::id::RuleName>, events: Vec<crate::id::Offset>) -> Firing {
+        Firing { rule, events, hops: self.event.hops().saturating_add(1) }
     }
 
     /// The rules of a version, kept alive while the draft changes.
-    pub(super) fn definition(
-        &self,
-        execution: WorkflowExecutionId,
-    ) -> Option<Arc<super::state::Compiled>> {
+    pub(super) fn definition(&self, execution: WorkflowExecutionId) -> Option<Arc<super::state::Compiled>> {
         let execution = self.execution(execution)?;
-        self.state
-            .definition(
-                &workflow_key(&execution.project, &execution.workflow),
-                execution.version,
-            )
-            .cloned()
+        self.state.definition(&workflow_key(&execution.project, &execution.workflow), execution.version).cloned()
     }
 }

@@ -28,8 +28,8 @@ use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 use crate::control::Control;
 use crate::event::{EVENT_HOPS_MAX, JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, RuleState, WorkflowExecution,
-    WorkflowState, WorkflowStatus,
+    FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, RuleState, WorkflowExecution, WorkflowState,
+    WorkflowStatus,
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
@@ -81,11 +81,7 @@ impl Engine {
             state.set_workflow(workflow_key(&workflow.project, &workflow.name), workflow);
         }
         for (version, definition) in snapshot.definitions {
-            state.define(
-                &workflow_key(&definition.project, &definition.name),
-                version,
-                definition,
-            );
+            state.define(&workflow_key(&definition.project, &definition.name), version, definition);
         }
         for execution in snapshot.executions {
             state.set_execution(execution.id, execution);
@@ -156,21 +152,12 @@ impl Engine {
     /// Timers that are due at `now`, at most `max`, earliest first. Each is to be published as a `TimerFired` event.
     #[must_use]
     pub fn due_timers(&self, now: Timestamp, max: usize) -> Vec<(Timestamp, JobExecutionId)> {
-        self.state
-            .timers()
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .take(max)
-            .copied()
-            .collect()
+        self.state.timers().iter().take_while(|(due, _)| *due <= now).take(max).copied().collect()
     }
 
     /// Job executions with an attempt at an executor: after a restart, these are to be looked up there.
     pub fn live_attempts(&self) -> impl Iterator<Item = &JobExecution> {
-        self.state
-            .jobs
-            .values()
-            .filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
+        self.state.jobs.values().filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
     }
 
     /// What the executor of a live job execution is to be given.
@@ -178,16 +165,9 @@ impl Engine {
     pub fn launch_plan(&self, id: JobExecutionId) -> Option<LaunchPlan<'_>> {
         let execution = self.state.jobs.get(&id)?;
         let parent = self.state.executions.get(&execution.workflow_execution)?;
-        let compiled = self.state.definition(
-            &workflow_key(&execution.project, &execution.workflow),
-            parent.version,
-        )?;
+        let compiled = self.state.definition(&workflow_key(&execution.project, &execution.workflow), parent.version)?;
         let job = compiled.workflow.job(&execution.job)?;
-        Some(LaunchPlan {
-            execution,
-            job,
-            params: workflow::merge(&job.params, &parent.params),
-        })
+        Some(LaunchPlan { execution, job, params: workflow::merge(&job.params, &parent.params) })
     }
 
     /// The live workflow executions.
@@ -213,8 +193,7 @@ impl Draft<'_> {
             return;
         }
         self.match_rules();
-        let is_status =
-            event.event_type == JOB_STATUS_CHANGED || event.event_type == WORKFLOW_STATUS_CHANGED;
+        let is_status = event.event_type == JOB_STATUS_CHANGED || event.event_type == WORKFLOW_STATUS_CHANGED;
         let is_own = is_status && event.id.starts_with(OWN_EVENT_ID);
         if let Some(execution) = event.context.workflow_execution.filter(|_| is_own) {
             self.on_announced(execution);
@@ -231,10 +210,8 @@ impl Draft<'_> {
         for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
-                    let is_superseded =
-                        *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
-                    let fired =
-                        self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
+                    let is_superseded = *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
+                    let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
                     if fired && *action == WorkflowAction::Start {
                         started.insert(Arc::clone(&rule_ref.workflow));
                     }
@@ -272,8 +249,7 @@ impl Draft<'_> {
             // Found without a look at all the others: nearly every status event takes this way.
             Some(own) if !self.sees_other_executions(workflow, version, rule, operands) => {
                 let is_of_workflow = self.execution(own).is_some_and(|execution| {
-                    execution.version == version
-                        && workflow_key(&execution.project, &execution.workflow) == *workflow
+                    execution.version == version && workflow_key(&execution.project, &execution.workflow) == *workflow
                 });
                 Vec::from_iter(is_of_workflow.then_some(own))
             }
@@ -281,9 +257,7 @@ impl Draft<'_> {
         };
         concerned.retain(|id| {
             id.cause != self.event.offset
-                && self
-                    .execution(*id)
-                    .is_some_and(|execution| execution.status == WorkflowStatus::Running)
+                && self.execution(*id).is_some_and(|execution| execution.status == WorkflowStatus::Running)
         });
         concerned
     }
@@ -296,15 +270,13 @@ impl Draft<'_> {
         rule: &rules::CompiledRule,
         operands: &[usize],
     ) -> bool {
-        self.state
-            .definition(workflow, version)
-            .is_none_or(|compiled| {
-                let project = compiled.workflow.project.as_str();
-                operands
-                    .iter()
-                    .filter_map(|operand| rule.operands.get(*operand))
-                    .any(|pattern| pattern.sees_other_executions(project))
-            })
+        self.state.definition(workflow, version).is_none_or(|compiled| {
+            let project = compiled.workflow.project.as_str();
+            operands
+                .iter()
+                .filter_map(|operand| rule.operands.get(*operand))
+                .any(|pattern| pattern.sees_other_executions(project))
+        })
     }
 
     fn match_job_rule(
@@ -327,18 +299,14 @@ impl Draft<'_> {
         let is_own = event.context.workflow_execution.is_none_or(|own| own == id);
         let sees = |operand: &&usize| {
             rule.operands.get(**operand).is_some_and(|pattern| {
-                pattern.fields_match(project, event)
-                    && (is_own || pattern.sees_other_executions(project))
+                pattern.fields_match(project, event) && (is_own || pattern.sees_other_executions(project))
             })
         };
         let hits: Vec<usize> = operands.iter().filter(sees).copied().collect();
         if hits.is_empty() {
             return false;
         }
-        let before = execution
-            .rules
-            .get(job)
-            .and_then(|rules| rules.get(&rule.name));
+        let before = execution.rules.get(job).and_then(|rules| rules.get(&rule.name));
         let mut state = before.cloned().unwrap_or_default();
         let evaluation = rule.evaluate(&mut state, &hits, event);
         if before.map_or_else(|| has_seen(&state), |before| *before != state)
@@ -380,11 +348,8 @@ impl Draft<'_> {
             return false;
         };
         let project = workflow.project.as_str();
-        let matches = |operand: &&usize| {
-            rule.operands
-                .get(**operand)
-                .is_some_and(|pattern| pattern.fields_match(project, event))
-        };
+        let matches =
+            |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
         let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
         if hits.is_empty() {
             return false;
@@ -395,13 +360,7 @@ impl Draft<'_> {
         let is_paused = action == WorkflowAction::Start && !workflow.enabled;
         let evaluation = if is_paused {
             let would_count = rule.pass_over(&mut state, &hits, event);
-            rules::Evaluation {
-                firings: would_count
-                    .then(|| vec![event.offset])
-                    .into_iter()
-                    .collect(),
-                is_full: false,
-            }
+            rules::Evaluation { firings: would_count.then(|| vec![event.offset]).into_iter().collect(), is_full: false }
         } else {
             rule.evaluate(&mut state, &hits, event)
         };
@@ -444,25 +403,15 @@ impl Draft<'_> {
 
     fn dead_letter_full(&mut self, rule: &crate::id::RuleName, of: &str) {
         let id = format!("{}/{of}/{rule}", self.event.offset);
-        self.dead_letter(
-            id,
-            format!("an operand of rule {rule} of {of} already holds {OPERAND_PENDING_MAX} events"),
-        );
+        self.dead_letter(id, format!("an operand of rule {rule} of {of} already holds {OPERAND_PENDING_MAX} events"));
     }
 }
 
 fn has_seen(state: &RuleState) -> bool {
-    state
-        .operands
-        .iter()
-        .any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
+    state.operands.iter().any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
 }
 
-fn keep_state(
-    rules: &mut BTreeMap<crate::id::RuleName, RuleState>,
-    name: &crate::id::RuleName,
-    state: RuleState,
-) {
+fn keep_state(rules: &mut BTreeMap<crate::id::RuleName, RuleState>, name: &crate::id::RuleName, state: RuleState) {
     if has_seen(&state) {
         rules.insert(name.clone(), state);
     } else {

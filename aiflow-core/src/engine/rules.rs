@@ -6,9 +6,7 @@
 use crate::event::Event;
 use crate::execution::{OperandState, RuleState};
 use crate::id::{JobName, Offset, RuleName, WorkflowName};
-use crate::workflow::{
-    Condition, EventPattern, JobAction, Life, SchedulingRule, WorkflowAction, WorkflowRule,
-};
+use crate::workflow::{Condition, EventPattern, JobAction, Life, SchedulingRule, WorkflowAction, WorkflowRule};
 
 /// The most events that wait at one operand.
 pub const OPERAND_PENDING_MAX: usize = 10_000;
@@ -38,49 +36,25 @@ enum Node {
 
 impl CompiledRule {
     pub(super) fn of_job(workflow: &WorkflowName, job: &JobName, rule: &SchedulingRule) -> Self {
-        Self::new(
-            workflow,
-            rule.name.clone(),
-            Target::Job(job.clone(), rule.action),
-            &rule.condition,
-        )
+        Self::new(workflow, rule.name.clone(), Target::Job(job.clone(), rule.action), &rule.condition)
     }
 
     pub(super) fn of_workflow(workflow: &WorkflowName, rule: &WorkflowRule) -> Self {
-        Self::new(
-            workflow,
-            rule.name.clone(),
-            Target::Workflow(rule.action),
-            &rule.condition,
-        )
+        Self::new(workflow, rule.name.clone(), Target::Workflow(rule.action), &rule.condition)
     }
 
     fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
         let tree = node(condition, &mut 0);
-        Self {
-            name,
-            target,
-            operands: condition.operands(workflow),
-            tree,
-        }
+        Self { name, target, operands: condition.operands(workflow), tree }
     }
 
     /// Takes `event` into `state` at the operands `hits`, whose fields match, and returns the events of each firing that follows.
-    pub(super) fn evaluate(
-        &self,
-        state: &mut RuleState,
-        hits: &[usize],
-        event: &Event,
-    ) -> Evaluation {
-        state
-            .operands
-            .resize_with(self.operands.len(), OperandState::default);
+    pub(super) fn evaluate(&self, state: &mut RuleState, hits: &[usize], event: &Event) -> Evaluation {
+        state.operands.resize_with(self.operands.len(), OperandState::default);
         let mut evaluation = Evaluation::default();
         let mut has_match = false;
         for &hit in hits {
-            let (Some(pattern), Some(operand)) =
-                (self.operands.get(hit), state.operands.get_mut(hit))
-            else {
+            let (Some(pattern), Some(operand)) = (self.operands.get(hit), state.operands.get_mut(hit)) else {
                 continue;
             };
             match take(pattern, operand, event) {
@@ -150,9 +124,7 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
             if !holds {
                 operand.standing.remove(&subject);
                 Taken::NoMatch
-            } else if operand.standing.len() >= OPERAND_PENDING_MAX
-                && !operand.standing.contains_key(&subject)
-            {
+            } else if operand.standing.len() >= OPERAND_PENDING_MAX && !operand.standing.contains_key(&subject) {
                 Taken::Full
             } else {
                 operand.standing.insert(subject, event.offset);
@@ -164,22 +136,13 @@ fn take(pattern: &EventPattern, operand: &mut OperandState, event: &Event) -> Ta
 
 /// What a `repeated` operand tells apart: namespace, type, sender and key.
 fn subject(event: &Event) -> String {
-    [
-        &event.namespace,
-        &event.event_type,
-        &event.sender,
-        &event.key,
-    ]
-    .map(String::as_str)
-    .join("\u{1f}")
+    [&event.namespace, &event.event_type, &event.sender, &event.key].map(String::as_str).join("\u{1f}")
 }
 
 /// Removes events from every `once` operand, so that an event serves one firing of the rule.
 fn consume(state: &mut RuleState, used_up: &[Offset]) {
     for operand in &mut state.operands {
-        operand
-            .pending
-            .retain(|offset| used_up.binary_search(offset).is_err());
+        operand.pending.retain(|offset| used_up.binary_search(offset).is_err());
     }
 }
 
@@ -192,21 +155,9 @@ fn node(condition: &Condition, next: &mut usize) -> Node {
     match condition {
         Condition::On(_) => operand(),
         Condition::JobStatus { statuses, .. } if statuses.len() == 1 => operand(),
-        Condition::JobStatus { statuses, .. } => {
-            Node::Any(statuses.iter().map(|_| operand()).collect())
-        }
-        Condition::All(conditions) => Node::All(
-            conditions
-                .iter()
-                .map(|condition| node(condition, next))
-                .collect(),
-        ),
-        Condition::Any(conditions) => Node::Any(
-            conditions
-                .iter()
-                .map(|condition| node(condition, next))
-                .collect(),
-        ),
+        Condition::JobStatus { statuses, .. } => Node::Any(statuses.iter().map(|_| operand()).collect()),
+        Condition::All(conditions) => Node::All(conditions.iter().map(|condition| node(condition, next)).collect()),
+        Condition::Any(conditions) => Node::Any(conditions.iter().map(|condition| node(condition, next)).collect()),
     }
 }
 
@@ -220,10 +171,7 @@ struct Choice {
 
 impl Choice {
     fn join(&mut self, other: Self) {
-        for (mine, others) in [
-            (&mut self.used, other.used),
-            (&mut self.used_up, other.used_up),
-        ] {
+        for (mine, others) in [(&mut self.used, other.used), (&mut self.used_up, other.used_up)] {
             mine.extend(others);
             mine.sort_unstable();
             mine.dedup();
@@ -256,9 +204,7 @@ impl Node {
             }
             Self::Any(nodes) => {
                 let satisfied = nodes.iter().filter_map(|node| node.choose(state, newest));
-                satisfied.min_by_key(|choice| {
-                    (!choice.used.contains(&newest), choice.used.first().copied())
-                })
+                satisfied.min_by_key(|choice| (!choice.used.contains(&newest), choice.used.first().copied()))
             }
         }
     }

@@ -53,24 +53,13 @@ impl Compiled {
                     .map(|rule| Arc::new(CompiledRule::of_job(&workflow.name, &job.name, rule))),
             );
         }
-        let workflow_rules = workflow
-            .rules
-            .iter()
-            .map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule)))
-            .collect();
-        Self {
-            workflow,
-            job_rules,
-            workflow_rules,
-        }
+        let workflow_rules =
+            workflow.rules.iter().map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule))).collect();
+        Self { workflow, job_rules, workflow_rules }
     }
 
     fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {
-        if is_job {
-            &self.job_rules
-        } else {
-            &self.workflow_rules
-        }
+        if is_job { &self.job_rules } else { &self.workflow_rules }
     }
 }
 
@@ -80,10 +69,7 @@ impl State {
     }
 
     pub(super) fn definitions(&self) -> Vec<(u32, Arc<Workflow>)> {
-        self.definitions
-            .iter()
-            .map(|((_, version), compiled)| (*version, Arc::clone(&compiled.workflow)))
-            .collect()
+        self.definitions.iter().map(|((_, version), compiled)| (*version, Arc::clone(&compiled.workflow))).collect()
     }
 
     pub(super) fn index(&self) -> &RuleIndex {
@@ -98,15 +84,10 @@ impl State {
     pub(super) fn define(&mut self, key: &WorkflowKey, version: u32, workflow: Arc<Workflow>) {
         let compiled = Arc::new(Compiled::new(workflow));
         self.index_rules(key, version, &compiled, true, RuleIndex::insert);
-        if self
-            .workflows
-            .get(key)
-            .is_some_and(|state| state.version == version)
-        {
+        if self.workflows.get(key).is_some_and(|state| state.version == version) {
             self.index_rules(key, version, &compiled, false, RuleIndex::insert);
         }
-        self.definitions
-            .insert((Arc::clone(key), version), compiled);
+        self.definitions.insert((Arc::clone(key), version), compiled);
     }
 
     fn index_rules(
@@ -118,11 +99,7 @@ impl State {
         change: fn(&mut RuleIndex, &RuleRef, &Arc<CompiledRule>),
     ) {
         for (place, rule) in compiled.rules(is_job).iter().enumerate() {
-            let rule_ref = RuleRef {
-                workflow: Arc::clone(key),
-                version: is_job.then_some(version),
-                place,
-            };
+            let rule_ref = RuleRef { workflow: Arc::clone(key), version: is_job.then_some(version), place };
             change(&mut self.index, &rule_ref, rule);
         }
     }
@@ -141,10 +118,7 @@ impl State {
     }
 
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: WorkflowExecution) {
-        let place = (
-            workflow_key(&execution.project, &execution.workflow),
-            execution.version,
-        );
+        let place = (workflow_key(&execution.project, &execution.workflow), execution.version);
         if execution.status.is_terminal() {
             self.executions.remove(&id);
             if let Some(running) = self.running.get_mut(&place) {
@@ -177,10 +151,7 @@ impl State {
     /// A version that is not the latest and that no execution is pinned to is never needed again.
     fn forget_if_unused(&mut self, key: &WorkflowKey, version: u32) {
         let place = (Arc::clone(key), version);
-        let is_latest = self
-            .workflows
-            .get(key)
-            .is_some_and(|state| state.version == version);
+        let is_latest = self.workflows.get(key).is_some_and(|state| state.version == version);
         if is_latest || self.running.contains_key(&place) {
             return;
         }
@@ -223,12 +194,7 @@ impl<'a> Draft<'a> {
         self.event = event;
         self.out.consumed = self.out.consumed.saturating_add(1);
         self.out.cursor = event.offset;
-        (
-            self.n_executions,
-            self.n_jobs,
-            self.n_events,
-            self.n_firings,
-        ) = (0, 0, 0, 0);
+        (self.n_executions, self.n_jobs, self.n_events, self.n_firings) = (0, 0, 0, 0);
     }
 
     /// The present, as far as the engine is concerned.
@@ -237,17 +203,11 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn workflow(&self, key: &WorkflowKey) -> Option<&WorkflowState> {
-        self.out
-            .workflows
-            .get(key)
-            .or_else(|| self.state.workflows.get(key))
+        self.out.workflows.get(key).or_else(|| self.state.workflows.get(key))
     }
 
     pub(super) fn execution(&self, id: WorkflowExecutionId) -> Option<&WorkflowExecution> {
-        self.out
-            .executions
-            .get(&id)
-            .or_else(|| self.state.executions.get(&id))
+        self.out.executions.get(&id).or_else(|| self.state.executions.get(&id))
     }
 
     pub(super) fn job(&self, id: JobExecutionId) -> Option<&JobExecution> {
@@ -259,10 +219,7 @@ impl<'a> Draft<'a> {
         edit(&mut self.out.workflows, key, base)
     }
 
-    pub(super) fn execution_mut(
-        &mut self,
-        id: WorkflowExecutionId,
-    ) -> Option<&mut WorkflowExecution> {
+    pub(super) fn execution_mut(&mut self, id: WorkflowExecutionId) -> Option<&mut WorkflowExecution> {
         let base = self.state.executions.get(&id);
         edit(&mut self.out.executions, &id, base)
     }
@@ -277,34 +234,22 @@ impl<'a> Draft<'a> {
         let place = (Arc::clone(key), version);
         let before = self.state.running.get(&place).into_iter().flatten();
         let started = self.started.get(&place).into_iter().flatten();
-        let is_live = |id: &WorkflowExecutionId| {
-            self.execution(*id)
-                .is_some_and(|execution| !execution.status.is_terminal())
-        };
+        let is_live =
+            |id: &WorkflowExecutionId| self.execution(*id).is_some_and(|execution| !execution.status.is_terminal());
         before.chain(started).copied().filter(is_live).collect()
     }
 
     /// Executions of every version of a workflow that are not terminal in the draft.
     pub(super) fn running_any_version(&self, key: &WorkflowKey) -> Vec<WorkflowExecutionId> {
         let range = (Arc::clone(key), 0)..=(Arc::clone(key), u32::MAX);
-        let mut versions: BTreeSet<u32> = self
-            .state
-            .running
-            .range(range.clone())
-            .map(|((_, version), _)| *version)
-            .collect();
+        let mut versions: BTreeSet<u32> =
+            self.state.running.range(range.clone()).map(|((_, version), _)| *version).collect();
         versions.extend(self.started.range(range).map(|((_, version), _)| *version));
-        versions
-            .into_iter()
-            .flat_map(|version| self.running(key, version))
-            .collect()
+        versions.into_iter().flat_map(|version| self.running(key, version)).collect()
     }
 
     pub(super) fn add_execution(&mut self, key: &WorkflowKey, execution: WorkflowExecution) {
-        self.started
-            .entry((Arc::clone(key), execution.version))
-            .or_default()
-            .push(execution.id);
+        self.started.entry((Arc::clone(key), execution.version)).or_default().push(execution.id);
         self.out.executions.insert(execution.id, execution);
     }
 
@@ -319,15 +264,8 @@ impl<'a> Draft<'a> {
     /// Appends an event of the scheduler's own, caused by the current one. At least `behind` causes lie behind it: a report comes from
     /// outside, but the job that it is about was started by a chain that goes on.
     pub(super) fn emit(&mut self, mut event: NewEvent, behind: u32) -> String {
-        event.id = format!(
-            "{OWN_EVENT_ID}{}.{}",
-            self.event.offset,
-            count(&mut self.n_events)
-        );
-        event.cause = Some(Cause {
-            offset: self.event.offset,
-            hops: self.event.hops().saturating_add(1).max(behind),
-        });
+        event.id = format!("{OWN_EVENT_ID}{}.{}", self.event.offset, count(&mut self.n_events));
+        event.cause = Some(Cause { offset: self.event.offset, hops: self.event.hops().saturating_add(1).max(behind) });
         event.time = Some(self.now());
         let id = event.id.clone();
         self.out.events.push(event);
@@ -340,27 +278,15 @@ impl<'a> Draft<'a> {
 
     pub(super) fn record_firing(&mut self, project: ProjectName, record: FiringRecord) {
         let id = format!("{}.{}", self.event.offset, count(&mut self.n_firings));
-        self.out.firings.push(NewFiring {
-            id,
-            project,
-            record,
-        });
+        self.out.firings.push(NewFiring { id, project, record });
     }
 
     pub(super) fn dead_letter(&mut self, id: String, reason: String) {
-        self.out.dead_letters.push(DeadLetter {
-            id,
-            offset: self.event.offset,
-            reason,
-        });
+        self.out.dead_letters.push(DeadLetter { id, offset: self.event.offset, reason });
     }
 }
 
-fn edit<'d, K: Ord + Clone, V: Clone>(
-    changed: &'d mut BTreeMap<K, V>,
-    key: &K,
-    base: Option<&V>,
-) -> Option<&'d mut V> {
+fn edit<'d, K: Ord + Clone, V: Clone>(changed: &'d mut BTreeMap<K, V>, key: &K, base: Option<&V>) -> Option<&'d mut V> {
     if !changed.contains_key(key) {
         changed.insert(key.clone(), base?.clone());
     }

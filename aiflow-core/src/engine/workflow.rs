@@ -9,8 +9,7 @@ use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState,
-    WorkflowStatus,
+    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::workflow::{Completion, Workflow, WorkflowAction};
@@ -20,23 +19,11 @@ impl Draft<'_> {
     pub(super) fn on_control(&mut self, control: Control, input: &Input) {
         let by_hand = self.firing(None, vec![self.event.offset]);
         match control {
-            Control::WorkflowSubmitted {
-                project,
-                workflow,
-                version,
-            } => match &input.workflow {
-                Some(definition) => {
-                    self.on_submitted(&workflow_key(&project, &workflow), version, definition)
-                }
-                None => self.refuse(format!(
-                    "version {version} of workflow {project}/{workflow} is not stored"
-                )),
+            Control::WorkflowSubmitted { project, workflow, version } => match &input.workflow {
+                Some(definition) => self.on_submitted(&workflow_key(&project, &workflow), version, definition),
+                None => self.refuse(format!("version {version} of workflow {project}/{workflow} is not stored")),
             },
-            Control::StartWorkflow {
-                project,
-                workflow,
-                params,
-            } => {
+            Control::StartWorkflow { project, workflow, params } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow(&key).map(|state| state.enabled) {
                     None => self.refuse(format!("workflow {key} is not known")),
@@ -52,32 +39,18 @@ impl Draft<'_> {
                     _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
-            Control::ActOnJob {
-                execution,
-                job,
-                action,
-            } => {
-                let is_running = self
-                    .execution(execution)
-                    .is_some_and(|execution| execution.status == WorkflowStatus::Running);
-                let is_defined = self
-                    .definition(execution)
-                    .is_some_and(|compiled| compiled.workflow.job(&job).is_some());
+            Control::ActOnJob { execution, job, action } => {
+                let is_running =
+                    self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
+                let is_defined =
+                    self.definition(execution).is_some_and(|compiled| compiled.workflow.job(&job).is_some());
                 match (is_running, is_defined) {
-                    (false, _) => {
-                        self.refuse(format!("workflow execution {execution} is not running"))
-                    }
-                    (true, false) => {
-                        self.refuse(format!("workflow execution {execution} has no job {job}"))
-                    }
+                    (false, _) => self.refuse(format!("workflow execution {execution} is not running")),
+                    (true, false) => self.refuse(format!("workflow execution {execution} has no job {job}")),
                     (true, true) => self.act_on_job(execution, &job, action, by_hand),
                 }
             }
-            Control::EnableWorkflow {
-                project,
-                workflow,
-                enabled,
-            } => {
+            Control::EnableWorkflow { project, workflow, enabled } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow_mut(&key) {
                     Some(state) => state.enabled = enabled,
@@ -93,9 +66,7 @@ impl Draft<'_> {
     pub(super) fn refuse(&mut self, reason: String) {
         let offset = self.event.offset.to_string();
         self.emit(
-            NewEvent::identified("", SYSTEM_NAMESPACE, &offset)
-                .event_type(CONTROL_REFUSED)
-                .value(reason.as_str()),
+            NewEvent::identified("", SYSTEM_NAMESPACE, &offset).event_type(CONTROL_REFUSED).value(reason.as_str()),
             0,
         );
         self.dead_letter(offset, reason);
@@ -103,19 +74,12 @@ impl Draft<'_> {
 
     fn on_submitted(&mut self, key: &WorkflowKey, version: u32, definition: &Arc<Workflow>) {
         let before = self.workflow(key).cloned();
-        if before
-            .as_ref()
-            .is_some_and(|state| state.version >= version)
-        {
+        if before.as_ref().is_some_and(|state| state.version >= version) {
             return;
         }
         // A rule whose condition stays keeps what it has seen; one that changed or went takes it along.
-        let previous = before
-            .as_ref()
-            .and_then(|state| self.state.definition(key, state.version).cloned());
-        let (enabled, mut rules) = before.map_or((true, Default::default()), |state| {
-            (state.enabled, state.rules)
-        });
+        let previous = before.as_ref().and_then(|state| self.state.definition(key, state.version).cloned());
+        let (enabled, mut rules) = before.map_or((true, Default::default()), |state| (state.enabled, state.rules));
         rules.retain(|name, _| {
             let rule_of = |workflow: &Workflow| {
                 let mut rules = workflow.rules.iter();
@@ -123,23 +87,11 @@ impl Draft<'_> {
             };
             let then = previous.as_ref().and_then(|then| rule_of(&then.workflow));
             let now = rule_of(definition);
-            then.zip(now)
-                .is_some_and(|(then, now)| then.condition == now.condition)
+            then.zip(now).is_some_and(|(then, now)| then.condition == now.condition)
         });
         let (project, name) = (definition.project.clone(), definition.name.clone());
-        self.out.workflows.insert(
-            Arc::clone(key),
-            WorkflowState {
-                project,
-                name,
-                version,
-                enabled,
-                rules,
-            },
-        );
-        self.out
-            .definitions
-            .insert(Arc::clone(key), Arc::clone(definition));
+        self.out.workflows.insert(Arc::clone(key), WorkflowState { project, name, version, enabled, rules });
+        self.out.definitions.insert(Arc::clone(key), Arc::clone(definition));
     }
 
     /// Starts an execution of the latest version, and the jobs that start with it.
@@ -183,11 +135,8 @@ impl Draft<'_> {
             return;
         };
         execution.status = WorkflowStatus::Stopping;
-        let live: Vec<(JobName, Option<JobExecutionId>)> = execution
-            .jobs
-            .iter()
-            .map(|(name, slot)| (name.clone(), slot.current))
-            .collect();
+        let live: Vec<(JobName, Option<JobExecutionId>)> =
+            execution.jobs.iter().map(|(name, slot)| (name.clone(), slot.current)).collect();
         for (name, current) in live {
             self.cancel_waiting(id, &name);
             if let Some(current) = current {
@@ -198,12 +147,7 @@ impl Draft<'_> {
     }
 
     /// Takes `action` on a workflow because one of its rules fired.
-    pub(super) fn act_on_workflow(
-        &mut self,
-        key: &WorkflowKey,
-        action: WorkflowAction,
-        firing: Firing,
-    ) {
+    pub(super) fn act_on_workflow(&mut self, key: &WorkflowKey, action: WorkflowAction, firing: Firing) {
         let Some(state) = self.workflow(key) else {
             return;
         };
@@ -214,22 +158,11 @@ impl Draft<'_> {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);
                 running.retain(|id| id.cause != self.event.offset);
-                let named = self
-                    .event
-                    .context
-                    .workflow_execution
-                    .filter(|id| running.contains(id));
+                let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
                 let targets = named.map_or(running, |id| vec![id]);
-                let outcome = if targets.is_empty() {
-                    FiringOutcome::NotLive
-                } else {
-                    FiringOutcome::Stopped
-                };
+                let outcome = if targets.is_empty() { FiringOutcome::NotLive } else { FiringOutcome::Stopped };
                 for id in targets {
-                    if self
-                        .execution(id)
-                        .is_some_and(|execution| execution.status == WorkflowStatus::Running)
-                    {
+                    if self.execution(id).is_some_and(|execution| execution.status == WorkflowStatus::Running) {
                         self.stop_execution(id);
                     }
                 }
@@ -239,23 +172,13 @@ impl Draft<'_> {
         let action = RuleAction::Workflow(action);
         self.record_firing(
             project,
-            FiringRecord {
-                workflow_execution: None,
-                workflow,
-                job: None,
-                firing,
-                action,
-                outcome,
-            },
+            FiringRecord { workflow_execution: None, workflow, job: None, firing, action, outcome },
         );
     }
 
     /// An event that the execution announced was applied.
     pub(super) fn on_announced(&mut self, id: WorkflowExecutionId) {
-        if self
-            .execution(id)
-            .is_some_and(|execution| execution.status == WorkflowStatus::Running)
-        {
+        if self.execution(id).is_some_and(|execution| execution.status == WorkflowStatus::Running) {
             self.finish_if_done(id);
         }
     }
@@ -266,12 +189,7 @@ impl Draft<'_> {
             return;
         };
         let is_busy = execution.jobs.values().any(|slot| slot.current.is_some());
-        let last = |status| {
-            execution
-                .jobs
-                .values()
-                .any(|slot| slot.last == Some(status))
-        };
+        let last = |status| execution.jobs.values().any(|slot| slot.last == Some(status));
         let status = match execution.status {
             _ if is_busy => return,
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
@@ -306,12 +224,11 @@ impl Draft<'_> {
         let Some(execution) = self.execution(id) else {
             return;
         };
-        let event =
-            NewEvent::identified("", execution.project.as_str(), execution.workflow.as_str())
-                .event_type(WORKFLOW_STATUS_CHANGED)
-                .value(status.as_str())
-                .sender(execution.workflow.as_str())
-                .for_execution(id);
+        let event = NewEvent::identified("", execution.project.as_str(), execution.workflow.as_str())
+            .event_type(WORKFLOW_STATUS_CHANGED)
+            .value(status.as_str())
+            .sender(execution.workflow.as_str())
+            .for_execution(id);
         let behind = execution.cause.hops;
         let event_id = self.emit(event, behind);
         if let Some(execution) = self.execution_mut(id).filter(|_| !status.is_terminal()) {
@@ -325,10 +242,7 @@ pub(super) fn merge(under: &Value, over: &Value) -> Value {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             let mut merged = under.clone();
-            merged.extend(
-                over.iter()
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
+            merged.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
             Value::Object(merged)
         }
         (under, Value::Null) => under.clone(),

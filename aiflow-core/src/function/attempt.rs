@@ -81,18 +81,10 @@ impl Attempt {
             let newest = self.events.iter().max_by_key(|event| event.offset);
             let origin = Origin {
                 identity: self.identity.clone(),
-                cause: newest.map(|event| Cause {
-                    offset: event.offset,
-                    hops: event.hops().saturating_add(1),
-                }),
+                cause: newest.map(|event| Cause { offset: event.offset, hops: event.hops().saturating_add(1) }),
             };
             let host = &self.host;
-            AiFlow::of_job(
-                Arc::clone(&host.store),
-                Arc::clone(&host.bus),
-                Arc::clone(&host.clock),
-                origin,
-            )
+            AiFlow::of_job(Arc::clone(&host.store), Arc::clone(&host.bus), Arc::clone(&host.clock), origin)
         })
     }
 
@@ -125,17 +117,11 @@ impl Attempt {
     }
 
     fn last_beat(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.last_beat
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn report(&self, kind: ReportKind) {
-        let report = Report {
-            attempt: self.identity.attempt,
-            at: self.host.clock.now(),
-            kind,
-        };
+        let report = Report { attempt: self.identity.attempt, at: self.host.clock.now(), kind };
         self.reports.send(report).await;
     }
 
@@ -191,9 +177,7 @@ impl Attempt {
             }
             Function::Blocking(function) => {
                 let function = Arc::clone(function);
-                let mut running = self
-                    .runtime
-                    .spawn_blocking(move || function(context, input));
+                let mut running = self.runtime.spawn_blocking(move || function(context, input));
                 tokio::select! {
                     biased;
                     returned = &mut running => Ok(joined(returned)),
@@ -260,16 +244,10 @@ async fn at(deadline: Option<Instant>) {
 
 /// The node is named where a job has several.
 fn named(plan: &Plan, step: &Step, error: JobError) -> JobError {
-    if plan.steps.len() > 1 {
-        error.in_node(&step.node)
-    } else {
-        error
-    }
+    if plan.steps.len() > 1 { error.in_node(&step.node) } else { error }
 }
 
-fn joined(
-    returned: Result<Result<Value, JobError>, tokio::task::JoinError>,
-) -> Result<Value, JobError> {
+fn joined(returned: Result<Result<Value, JobError>, tokio::task::JoinError>) -> Result<Value, JobError> {
     match returned {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

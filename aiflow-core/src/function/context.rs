@@ -78,10 +78,7 @@ impl JobContext {
     /// As [`AiFlow::publish`].
     pub async fn broadcast(&self, event: NewEvent) -> Result<Offset> {
         let offsets = self.aiflow().append(vec![event], AiFlow::stamp).await?;
-        offsets
-            .first()
-            .copied()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "publish", "the log gave no offset"))
+        offsets.first().copied().ok_or_else(|| Error::new(ErrorKind::Internal, "publish", "the log gave no offset"))
     }
 
     /// As [`publish`](Self::publish), but once for all attempts of this job execution: a later attempt that publishes the same under the same
@@ -164,8 +161,6 @@ impl JobContext {
 
 impl fmt::Debug for JobContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobContext")
-            .field("identity", self.identity())
-            .finish_non_exhaustive()
+        f.debug_struct("JobContext").field("identity", self.identity()).finish_non_exhaustive()
     }
 }

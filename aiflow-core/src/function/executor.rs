@@ -13,8 +13,8 @@ use super::plan::Plan;
 use super::registry::Functions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{
-    Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX,
-    Observation, Report, ReportKind, StopMode, Submission,
+    Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX, Observation,
+    Report, ReportKind, StopMode, Submission,
 };
 use crate::id::AttemptId;
 
@@ -129,21 +129,16 @@ impl State {
     fn known(&mut self, launch: &Launch) -> Result<Option<Submission>> {
         let known = match self.live.get_mut(&launch.attempt) {
             Some(live) => Some(&mut live.epoch),
-            None => self
-                .ended
-                .get_mut(&launch.attempt)
-                .map(|ended| &mut ended.epoch),
+            None => self.ended.get_mut(&launch.attempt).map(|ended| &mut ended.epoch),
         };
         match known {
             None => Ok(None),
-            Some(epoch) if *epoch > launch.epoch => Err(Error::new(
-                ErrorKind::Fenced,
-                "submit",
-                "a later leader has submitted this attempt",
-            )
-            .with("attempt", launch.attempt)
-            .with("epoch", launch.epoch)
-            .with("known", *epoch)),
+            Some(epoch) if *epoch > launch.epoch => {
+                Err(Error::new(ErrorKind::Fenced, "submit", "a later leader has submitted this attempt")
+                    .with("attempt", launch.attempt)
+                    .with("epoch", launch.epoch)
+                    .with("known", *epoch))
+            }
             Some(epoch) => {
                 *epoch = launch.epoch;
                 Ok(Some(Submission::AlreadySubmitted))
@@ -157,9 +152,7 @@ impl State {
         self.ended.insert(attempt, Ended { epoch, ending });
         self.ended_order.push_back(attempt);
         let n = self.ended_order.len();
-        if let Some(old) = n
-            .checked_sub(ENDINGS_KEPT_MAX + 1)
-            .and_then(|at| self.ended_order.get(at))
+        if let Some(old) = n.checked_sub(ENDINGS_KEPT_MAX + 1).and_then(|at| self.ended_order.get(at))
             && let Some(ended) = self.ended.get_mut(old)
         {
             ended.ending = None;
@@ -173,17 +166,9 @@ impl State {
 
     fn observe(&self, attempt: &AttemptId) -> Observation {
         if let Some(live) = self.live.get(attempt) {
-            return if live.attempt.is_started() {
-                Observation::Running
-            } else {
-                Observation::Queued
-            };
+            return if live.attempt.is_started() { Observation::Running } else { Observation::Queued };
         }
-        match self
-            .ended
-            .get(attempt)
-            .and_then(|ended| ended.ending.clone())
-        {
+        match self.ended.get(attempt).and_then(|ended| ended.ending.clone()) {
             Some(ending) => Observation::Ended(ending),
             None => Observation::NotFound,
         }
@@ -203,11 +188,7 @@ impl Executor for FunctionExecutor {
     async fn submit(&self, launch: Launch) -> Result<Submission> {
         let plan = Plan::new(&self.0.functions, &launch.spec)?;
         let host = self.0.reports.host().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "submit",
-                "the executor is not attached to a scheduler",
-            )
+            Error::new(ErrorKind::Unavailable, "submit", "the executor is not attached to a scheduler")
         })?;
         let attempt = {
             let mut state = self.0.state();
@@ -226,10 +207,7 @@ impl Executor for FunctionExecutor {
             }
             let (id, epoch) = (launch.attempt, launch.epoch);
             let attempt = Arc::new(Attempt::new(launch, host, Arc::clone(&self.0.reports)));
-            let live = Live {
-                epoch,
-                attempt: Arc::clone(&attempt),
-            };
+            let live = Live { epoch, attempt: Arc::clone(&attempt) };
             state.live.insert(id, live);
             self.0.tasks.send_modify(|n| *n += 1);
             attempt
@@ -243,17 +221,11 @@ impl Executor for FunctionExecutor {
         if attempts.len() > OBSERVE_MAX {
             return Err(Error::invalid(
                 "observe",
-                format!(
-                    "{} attempts asked, at most {OBSERVE_MAX} are allowed",
-                    attempts.len()
-                ),
+                format!("{} attempts asked, at most {OBSERVE_MAX} are allowed", attempts.len()),
             ));
         }
         let state = self.0.state();
-        Ok(attempts
-            .iter()
-            .map(|attempt| state.observe(attempt))
-            .collect())
+        Ok(attempts.iter().map(|attempt| state.observe(attempt)).collect())
     }
 
     async fn stop(&self, attempt: AttemptId, mode: StopMode) -> Result<()> {
@@ -264,12 +236,8 @@ impl Executor for FunctionExecutor {
     }
 
     async fn logs(&self, attempt: AttemptId, _: LogStream, _: u64, _: usize) -> Result<LogChunk> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "logs",
-            "functions log through the host application",
-        )
-        .with("attempt", attempt))
+        Err(Error::new(ErrorKind::Unsupported, "logs", "functions log through the host application")
+            .with("attempt", attempt))
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
@@ -327,10 +295,7 @@ impl Reports {
     }
 
     fn host(&self) -> Option<Arc<ExecutorHost>> {
-        self.host
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.host.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn close(&self) {
@@ -354,11 +319,7 @@ impl Reports {
 
     async fn shutdown_wait_is_over(&self) {
         // The sender lives in `self`, so it cannot be gone.
-        let _ = self
-            .is_closing
-            .subscribe()
-            .wait_for(|closing| *closing)
-            .await;
+        let _ = self.is_closing.subscribe().wait_for(|closing| *closing).await;
         tokio::time::sleep(SHUTDOWN_REPORT_WAIT).await;
     }
 }

@@ -42,9 +42,7 @@ impl Plan {
         if spec.nodes.is_empty() {
             return Err(invalid("the job has no node"));
         }
-        let mut plan = Self {
-            steps: Vec::with_capacity(spec.nodes.len()),
-        };
+        let mut plan = Self { steps: Vec::with_capacity(spec.nodes.len()) };
         for node in spec.nodes {
             let step = plan.step(functions, node)?;
             plan.steps.push(step);
@@ -61,25 +59,13 @@ impl Plan {
             return Err(invalid(format!(
                 "no function is registered as \"{}\"; registered are: {}",
                 node.function.escape_default(),
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             ))
             .with("node", node.name));
         };
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|input| self.port(&node.name, input))
-            .collect::<Result<Vec<_>>>()?;
+        let inputs = node.inputs.iter().map(|input| self.port(&node.name, input)).collect::<Result<Vec<_>>>()?;
         for Port { step, port } in &inputs {
-            if let Some(readers) = self
-                .steps
-                .get_mut(*step)
-                .and_then(|s| s.readers.get_mut(*port))
-            {
+            if let Some(readers) = self.steps.get_mut(*step).and_then(|s| s.readers.get_mut(*port)) {
                 *readers += 1;
             }
         }
@@ -99,20 +85,16 @@ impl Plan {
 
     fn port(&self, node: &NodeName, input: &DataInput) -> Result<Port> {
         let Some(step) = self.steps.iter().position(|step| step.node == input.node) else {
-            return Err(
-                invalid("a node reads from one that does not come before it")
-                    .with("node", node)
-                    .with("reads", &input.node),
-            );
+            return Err(invalid("a node reads from one that does not come before it")
+                .with("node", node)
+                .with("reads", &input.node));
         };
         let port = usize::try_from(input.port).unwrap_or(usize::MAX);
         let n_ports = self.steps.get(step).map_or(0, |step| step.n_ports);
         if port >= n_ports {
-            return Err(invalid(format!(
-                "a node reads port {port} of one that has {n_ports} output ports"
-            ))
-            .with("node", node)
-            .with("reads", &input.node));
+            return Err(invalid(format!("a node reads port {port} of one that has {n_ports} output ports"))
+                .with("node", node)
+                .with("reads", &input.node));
         }
         Ok(Port { step, port })
     }
@@ -142,20 +124,11 @@ impl Flow {
 
     /// The value at a port; the last reader gets the value itself, the others copies.
     fn take(&mut self, Port { step, port }: Port) -> Value {
-        let Some((value, readers)) = self
-            .ports
-            .get_mut(step)
-            .and_then(|ports| ports.get_mut(port))
-        else {
+        let Some((value, readers)) = self.ports.get_mut(step).and_then(|ports| ports.get_mut(port)) else {
             return Value::Null;
         };
         *readers = readers.saturating_sub(1);
-        if *readers == 0 {
-            value.take()
-        } else {
-            value.clone()
-        }
-        .unwrap_or_default()
+        if *readers == 0 { value.take() } else { value.clone() }.unwrap_or_default()
     }
 
     /// Takes in what `step` returned.
@@ -182,10 +155,7 @@ impl Flow {
                 )));
             }
         };
-        let ports = values
-            .into_iter()
-            .map(Some)
-            .zip(step.readers.iter().copied());
+        let ports = values.into_iter().map(Some).zip(step.readers.iter().copied());
         self.ports.push(ports.collect());
         Ok(())
     }
@@ -214,10 +184,7 @@ pub(super) fn merged(base: &Value, over: &Value) -> Value {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             let mut merged: Map<String, Value> = base.clone();
-            merged.extend(
-                over.iter()
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
+            merged.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
             Value::Object(merged)
         }
         (base, Value::Null) => base.clone(),
@@ -248,10 +215,7 @@ mod tests {
                 json!({"nodes": [{"name": "a", "function": "g"}]}),
                 "no function is registered as \"g\"; registered are: f",
             ),
-            (
-                json!({"nodes": [{"name": "a", "function": "f"}, {"name": "a", "function": "f"}]}),
-                "two nodes",
-            ),
+            (json!({"nodes": [{"name": "a", "function": "f"}, {"name": "a", "function": "f"}]}), "two nodes"),
             (
                 json!({"nodes": [{"name": "a", "function": "f", "inputs": [{"node": "b"}]}, {"name": "b", "function": "f"}]}),
                 "does not come before it",

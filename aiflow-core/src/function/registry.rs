@@ -24,8 +24,7 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 #[derive(Clone, Default)]
 pub struct Functions(BTreeMap<String, Function>);
 
-pub(super) type FunctionFuture =
-    Pin<Box<dyn Future<Output = Result<Value, JobError>> + Send + 'static>>;
+pub(super) type FunctionFuture = Pin<Box<dyn Future<Output = Result<Value, JobError>> + Send + 'static>>;
 
 #[derive(Clone)]
 pub(super) enum Function {
@@ -87,11 +86,8 @@ impl Functions {
         I: DeserializeOwned,
         O: Serialize,
     {
-        let run = move |context: JobContext, input: Value| {
-            write_output(&function(context, read_input(input)?)?)
-        };
-        self.0
-            .insert(name.into(), Function::Blocking(Arc::new(run)));
+        let run = move |context: JobContext, input: Value| write_output(&function(context, read_input(input)?)?);
+        self.0.insert(name.into(), Function::Blocking(Arc::new(run)));
         self
     }
 
@@ -134,10 +130,7 @@ impl JobError {
     /// A failure that no further attempt can mend.
     #[must_use]
     pub fn permanent(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            is_retryable: false,
-            ..Self::from(error)
-        }
+        Self { is_retryable: false, ..Self::from(error) }
     }
 
     /// Whether another attempt may help.
@@ -173,11 +166,7 @@ impl JobError {
             self.message.truncate(end);
             self.message.push('…');
         }
-        Ending::Failed {
-            message: self.message,
-            exit_code: None,
-            retryable: self.is_retryable,
-        }
+        Ending::Failed { message: self.message, exit_code: None, retryable: self.is_retryable }
     }
 }
 
@@ -194,10 +183,7 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for JobError {
             }
             cause = error.source();
         }
-        Self {
-            message,
-            is_retryable: true,
-        }
+        Self { message, is_retryable: true }
     }
 }
 
@@ -216,12 +202,9 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 }
 
 pub(super) fn read_params<T: DeserializeOwned>(params: &Value) -> Result<T> {
-    read(params.clone()).map_err(|problem| {
-        Error::invalid("read params", format!("parameters do not fit: {problem}"))
-    })
+    read(params.clone()).map_err(|problem| Error::invalid("read params", format!("parameters do not fit: {problem}")))
 }
 
 fn write_output<O: Serialize>(output: &O) -> Result<Value, JobError> {
-    serde_json::to_value(output)
-        .map_err(|error| JobError::permanent(format!("output is no JSON: {error}")))
+    serde_json::to_value(output).map_err(|error| JobError::permanent(format!("output is no JSON: {error}")))
 }

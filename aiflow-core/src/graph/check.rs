@@ -34,10 +34,7 @@ impl AiGraph {
             ("control edges", self.control_edges.len(), RULES_MAX),
         ] {
             if n > max {
-                found.push(Diagnostic::new(
-                    "graph",
-                    format!("has {n} {what}, at most {max} are allowed"),
-                ));
+                found.push(Diagnostic::new("graph", format!("has {n} {what}, at most {max} are allowed")));
             }
         }
         let mut nodes = BTreeMap::new();
@@ -85,12 +82,7 @@ impl AiGraph {
             {
                 found.push(Diagnostic::new(
                     &path,
-                    format!(
-                        "node {} has no output port {}, it has {}",
-                        shown(&edge.from),
-                        edge.port,
-                        source.outputs
-                    ),
+                    format!("node {} has no output port {}, it has {}", shown(&edge.from), edge.port, source.outputs),
                 ));
             }
         }
@@ -102,11 +94,7 @@ impl AiGraph {
                 found.push(Diagnostic::new(edge.path(), "waits for nothing"));
             }
         }
-        let jobs: BTreeSet<&str> = self
-            .nodes
-            .iter()
-            .filter_map(|node| node.job.as_deref())
-            .collect();
+        let jobs: BTreeSet<&str> = self.nodes.iter().filter_map(|node| node.job.as_deref()).collect();
         let mut check = |path: String, ends: BTreeSet<&str>| {
             for end in ends {
                 let node = nodes.get(end);
@@ -116,9 +104,7 @@ impl AiGraph {
                     let message = format!("there is no node and no job {shown}");
                     found.push(Diagnostic::new(&path, message));
                 } else if is_job && node.is_some_and(|node| node.job.as_deref() != Some(end)) {
-                    let message = format!(
-                        "{shown} is a job and also a node of another job; rename one of them"
-                    );
+                    let message = format!("{shown} is a job and also a node of another job; rename one of them");
                     found.push(Diagnostic::new(&path, message));
                 }
             }
@@ -144,32 +130,19 @@ fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
     if node.is_function() {
         match &node.spec {
             Value::String(function) if !function.is_empty() => {}
-            _ => found.push(Diagnostic::new(
-                &path,
-                "the spec of a function node must be the name of the function",
-            )),
+            _ => found.push(Diagnostic::new(&path, "the spec of a function node must be the name of the function")),
         }
     }
     if !(node.params.is_null() || node.params.is_object()) {
         found.push(Diagnostic::new(&path, "params must be a JSON object"));
     }
     if node.outputs == 0 || node.outputs > OUTPUTS_MAX {
-        found.push(Diagnostic::new(
-            &path,
-            format!(
-                "has {} output ports, 1 to {OUTPUTS_MAX} are allowed",
-                node.outputs
-            ),
-        ));
+        found
+            .push(Diagnostic::new(&path, format!("has {} output ports, 1 to {OUTPUTS_MAX} are allowed", node.outputs)));
     }
 }
 
-fn check_name<'a, T>(
-    path: &str,
-    name: &'a str,
-    parse: impl Fn(&'a str) -> Result<T>,
-    found: &mut Vec<Diagnostic>,
-) {
+fn check_name<'a, T>(path: &str, name: &'a str, parse: impl Fn(&'a str) -> Result<T>, found: &mut Vec<Diagnostic>) {
     if let Err(error) = parse(name) {
         let message = format!("{} ({})", error.message(), shown(name));
         found.push(Diagnostic::new(path, message));
@@ -225,12 +198,7 @@ impl ControlEdge {
     pub(crate) fn sources(&self) -> Vec<&str> {
         match &self.when {
             Trigger::After(sources) => sources.iter().map(String::as_str).collect(),
-            Trigger::Rule(rule) => rule
-                .condition
-                .jobs()
-                .into_iter()
-                .map(JobName::as_str)
-                .collect(),
+            Trigger::Rule(rule) => rule.condition.jobs().into_iter().map(JobName::as_str).collect(),
         }
     }
 }

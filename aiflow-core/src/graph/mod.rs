@@ -94,26 +94,14 @@ impl AiGraph {
     }
 
     /// Adds a data edge from one of several output ports.
-    pub fn data_port(
-        &mut self,
-        from: impl Into<String>,
-        port: u32,
-        to: impl Into<String>,
-    ) -> &mut Self {
-        self.data_edges.push(DataEdge {
-            from: from.into(),
-            port,
-            to: to.into(),
-        });
+    pub fn data_port(&mut self, from: impl Into<String>, port: u32, to: impl Into<String>) -> &mut Self {
+        self.data_edges.push(DataEdge { from: from.into(), port, to: to.into() });
         self
     }
 
     /// Adds a control edge: `rule` acts on `target`, which names a job, or a node and thereby its job.
     pub fn control(&mut self, target: impl Into<String>, rule: SchedulingRule) -> &mut Self {
-        self.control_edges.push(ControlEdge {
-            target: target.into(),
-            when: Trigger::Rule(rule),
-        });
+        self.control_edges.push(ControlEdge { target: target.into(), when: Trigger::Rule(rule) });
         self
     }
 

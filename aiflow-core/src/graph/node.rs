@@ -40,37 +40,20 @@ pub struct AiNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// Wall-clock limit of one attempt of the job, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "millis_option",
-        rename = "timeout_ms"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// An attempt of the job that gives no sign of life for so long is killed and has failed, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "millis_option",
-        rename = "heartbeat_timeout_ms"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "heartbeat_timeout_ms")]
     pub heartbeat_timeout: Option<Duration>,
     /// Time between asking an attempt of the job to stop and killing it, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "millis_option",
-        rename = "stop_grace_ms"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "stop_grace_ms")]
     pub stop_grace: Option<Duration>,
 }
 
 /// What sort of step a node is. It changes the picture of the graph and nothing else.
 ///
 /// Source: the operations of AIFlow 0.3 (`ai_flow/api/ops.py`).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NodeKind {
@@ -219,10 +202,7 @@ fn one() -> u32 {
     1
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_one(n: &u32) -> bool {
     *n == 1
 }

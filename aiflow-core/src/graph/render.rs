@@ -18,10 +18,7 @@ impl AiGraph {
 
     /// Works on malformed graphs too, so that one can look at what is wrong: an edge to nothing is left out.
     fn drawing(&self) -> Drawing {
-        let mut drawing = Drawing {
-            title: format!("{}/{}", self.project, self.workflow),
-            ..Drawing::default()
-        };
+        let mut drawing = Drawing { title: format!("{}/{}", self.project, self.workflow), ..Drawing::default() };
         for (i, node) in self.nodes.iter().enumerate() {
             let shape = match node.kind {
                 NodeKind::ReadDataset | NodeKind::WriteDataset => Shape::Data,
@@ -38,10 +35,7 @@ impl AiGraph {
             let Some(job) = &node.job else { continue };
             match drawing.groups.iter_mut().find(|group| group.label == *job) {
                 Some(group) => group.blocks.push(i),
-                None => drawing.groups.push(Group {
-                    label: job.clone(),
-                    blocks: vec![i],
-                }),
+                None => drawing.groups.push(Group { label: job.clone(), blocks: vec![i] }),
             }
         }
         let node = |name: &str| self.nodes.iter().position(|node| node.name == name);
@@ -58,11 +52,7 @@ impl AiGraph {
                 });
             }
         }
-        let jobs: Vec<String> = drawing
-            .groups
-            .iter()
-            .map(|group| group.label.clone())
-            .collect();
+        let jobs: Vec<String> = drawing.groups.iter().map(|group| group.label.clone()).collect();
         let end = |name: &str| {
             let job = jobs.iter().position(|job| job == name).map(End::Group);
             job.or_else(|| node(name).map(End::Block))

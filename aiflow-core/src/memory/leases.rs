@@ -20,31 +20,16 @@ struct Held {
 }
 
 impl Leases {
-    pub(super) fn acquire(
-        &mut self,
-        name: &str,
-        holder: &str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> Option<Lease> {
+    pub(super) fn acquire(&mut self, name: &str, holder: &str, ttl: Duration, now: Timestamp) -> Option<Lease> {
         let epoch = match self.0.get(name) {
             None => 1,
             Some(held) if held.holder == holder && !held.is_released => held.epoch,
             Some(held) if held.is_released || held.until <= now => held.epoch.saturating_add(1),
             Some(_) => return None,
         };
-        let held = Held {
-            holder: holder.to_owned(),
-            epoch,
-            until: now + ttl,
-            is_released: false,
-        };
+        let held = Held { holder: holder.to_owned(), epoch, until: now + ttl, is_released: false };
         self.0.insert(name.to_owned(), held);
-        Some(Lease {
-            name: name.to_owned(),
-            holder: holder.to_owned(),
-            epoch,
-        })
+        Some(Lease { name: name.to_owned(), holder: holder.to_owned(), epoch })
     }
 
     pub(super) fn release(&mut self, lease: &Lease) {
@@ -62,11 +47,9 @@ impl Leases {
         if epoch == fence.epoch {
             return Ok(());
         }
-        Err(
-            Error::new(ErrorKind::Fenced, "commit", "somebody else leads by now")
-                .with("lease", &fence.lease)
-                .with("epoch", fence.epoch)
-                .with("found", epoch),
-        )
+        Err(Error::new(ErrorKind::Fenced, "commit", "somebody else leads by now")
+            .with("lease", &fence.lease)
+            .with("epoch", fence.epoch)
+            .with("found", epoch))
     }
 }

@@ -41,11 +41,7 @@ impl Log {
             }
             self.head.last = *offset;
             self.by_id.insert(body.id.clone(), *offset);
-            let event = Event {
-                offset: *offset,
-                recorded: self.recorded,
-                body,
-            };
+            let event = Event { offset: *offset, recorded: self.recorded, body };
             self.events.insert(*offset, Arc::new(event));
         }
         Ok(offsets)
@@ -84,18 +80,11 @@ impl Log {
     }
 
     /// At most `max` matching events after `after`, and the offset up to which everything was looked at.
-    pub(super) fn read(
-        &self,
-        after: Offset,
-        filter: &EventFilter,
-        max: usize,
-    ) -> Result<(Vec<Arc<Event>>, Offset)> {
+    pub(super) fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<(Vec<Arc<Event>>, Offset)> {
         if after < self.head.trimmed {
-            return Err(
-                Error::not_found("read", "events after this offset were trimmed")
-                    .with("after", after)
-                    .with("trimmed", self.head.trimmed),
-            );
+            return Err(Error::not_found("read", "events after this offset were trimmed")
+                .with("after", after)
+                .with("trimmed", self.head.trimmed));
         }
         let mut found = Vec::new();
         for (looked_at, (offset, event)) in self.events.range(after.next()..).enumerate() {

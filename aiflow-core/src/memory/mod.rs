@@ -21,8 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, NewEvent};
 use crate::id::Offset;
 use crate::store::{
-    Batch, Capabilities, Durability, Expect, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken,
-    Query, Receipt, Record, RecordKey, Relation, RelationQuery,
+    Batch, Capabilities, Durability, Expect, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record,
+    RecordKey, Relation, RelationQuery,
 };
 use crate::time::Clock;
 
@@ -86,20 +86,14 @@ impl MemoryStore {
     }
 
     fn announce(&self, state: &State) {
-        let progress = Progress {
-            last: state.log.head().last,
-            is_closed: state.is_closed,
-        };
-        self.progress
-            .send_if_modified(|known| std::mem::replace(known, progress) != progress);
+        let progress = Progress { last: state.log.head().last, is_closed: state.is_closed };
+        self.progress.send_if_modified(|known| std::mem::replace(known, progress) != progress);
     }
 }
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore")
-            .field("log", &self.capabilities.log)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStore").field("log", &self.capabilities.log).finish_non_exhaustive()
     }
 }
 
@@ -127,10 +121,7 @@ fn page<T>(mut found: Vec<(u64, T)>, rows: usize) -> Page<T> {
         Some((sequence, _)) if has_next => Some(PageToken(sequence.to_string())),
         _ => None,
     };
-    Page {
-        items: found.into_iter().map(|(_, item)| item).collect(),
-        next,
-    }
+    Page { items: found.into_iter().map(|(_, item)| item).collect(), next }
 }
 
 impl State {
@@ -138,17 +129,12 @@ impl State {
         for expect in expect {
             let revision = self.records.get(&expect.key).map(|record| record.revision);
             if revision != expect.revision {
-                let shown = |revision: Option<u64>| {
-                    revision.map_or_else(|| "none".to_owned(), |revision| revision.to_string())
-                };
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "commit",
-                    "a record is not at the expected revision",
-                )
-                .with("key", &expect.key)
-                .with("expected", shown(expect.revision))
-                .with("found", shown(revision)));
+                let shown =
+                    |revision: Option<u64>| revision.map_or_else(|| "none".to_owned(), |revision| revision.to_string());
+                return Err(Error::new(ErrorKind::Conflict, "commit", "a record is not at the expected revision")
+                    .with("key", &expect.key)
+                    .with("expected", shown(expect.revision))
+                    .with("found", shown(revision)));
             }
         }
         Ok(())
@@ -161,43 +147,28 @@ impl MetaStore for MemoryStore {
         if keys.len() > PAGE_ROWS_MAX {
             return Err(Error::invalid(
                 "get",
-                format!(
-                    "{} keys asked, at most {PAGE_ROWS_MAX} are allowed",
-                    keys.len()
-                ),
+                format!("{} keys asked, at most {PAGE_ROWS_MAX} are allowed", keys.len()),
             ));
         }
         let found: Vec<_> = {
             let state = self.open("get")?;
             keys.iter().map(|key| state.records.get(key)).collect()
         };
-        Ok(found
-            .into_iter()
-            .map(|record| record.map(Arc::unwrap_or_clone))
-            .collect())
+        Ok(found.into_iter().map(|record| record.map(Arc::unwrap_or_clone)).collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         let after = position("query", query.after.as_ref())?;
         let rows = query.page_rows();
-        let found = self
-            .open("query")?
-            .records
-            .find(query, after, rows.saturating_add(1));
+        let found = self.open("query")?.records.find(query, after, rows.saturating_add(1));
         let page = page(found, rows);
-        Ok(Page {
-            items: page.items.into_iter().map(Arc::unwrap_or_clone).collect(),
-            next: page.next,
-        })
+        Ok(Page { items: page.items.into_iter().map(Arc::unwrap_or_clone).collect(), next: page.next })
     }
 
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         let after = position("relations", query.after.as_ref())?;
         let rows = query.page_rows();
-        let found = self
-            .open("relations")?
-            .relations
-            .find(query, after, rows.saturating_add(1));
+        let found = self.open("relations")?.relations.find(query, after, rows.saturating_add(1));
         Ok(page(found, rows))
     }
 
@@ -255,10 +226,7 @@ impl EventBus for MemoryStore {
         if events.len() > EVENTS_PAGE_MAX {
             return Err(Error::invalid(
                 "publish",
-                format!(
-                    "{} events in one call, at most {EVENTS_PAGE_MAX} are allowed",
-                    events.len()
-                ),
+                format!("{} events in one call, at most {EVENTS_PAGE_MAX} are allowed", events.len()),
             ));
         }
         events.iter().try_for_each(NewEvent::check)?;
@@ -272,14 +240,9 @@ impl EventBus for MemoryStore {
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
         let (events, covered) = {
             let state = self.open("read")?;
-            state
-                .log
-                .read(after, filter, max.clamp(1, EVENTS_PAGE_MAX))?
+            state.log.read(after, filter, max.clamp(1, EVENTS_PAGE_MAX))?
         };
-        Ok(EventPage {
-            events: events.into_iter().map(Arc::unwrap_or_clone).collect(),
-            covered,
-        })
+        Ok(EventPage { events: events.into_iter().map(Arc::unwrap_or_clone).collect(), covered })
     }
 
     async fn head(&self) -> Result<Head> {

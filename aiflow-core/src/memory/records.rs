@@ -38,11 +38,7 @@ enum Field {
 
 impl Posting {
     fn new(kind: &str, field: Field, value: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            field,
-            value: value.to_owned(),
-        }
+        Self { kind: kind.to_owned(), field, value: value.to_owned() }
     }
 
     fn of(record: &Record) -> [Self; 5] {
@@ -108,12 +104,7 @@ impl Records {
     }
 
     /// At most `rows` matching records after `after` in the query's direction, with their sequence numbers.
-    pub(super) fn find(
-        &self,
-        query: &Query,
-        after: Option<u64>,
-        rows: usize,
-    ) -> Vec<(u64, Arc<Record>)> {
+    pub(super) fn find(&self, query: &Query, after: Option<u64>, rows: usize) -> Vec<(u64, Arc<Record>)> {
         let lists = self.shortest(query);
         let mut found = Vec::new();
         for list in &lists {
@@ -145,17 +136,12 @@ impl Records {
     fn shortest(&self, query: &Query) -> Vec<&BTreeSet<u64>> {
         let lists = |field, values: &[&str]| -> Vec<&BTreeSet<u64>> {
             let values: BTreeSet<&&str> = values.iter().collect();
-            values
-                .into_iter()
-                .filter_map(|value| self.postings.get(&Posting::new(&query.kind, field, value)))
-                .collect()
+            values.into_iter().filter_map(|value| self.postings.get(&Posting::new(&query.kind, field, value))).collect()
         };
         let mut candidates = vec![lists(Field::Kind, &[""])];
-        for (field, value) in [
-            (Field::Project, &query.project),
-            (Field::Parent, &query.parent),
-            (Field::Name, &query.name),
-        ] {
+        for (field, value) in
+            [(Field::Project, &query.project), (Field::Parent, &query.parent), (Field::Name, &query.name)]
+        {
             if let Some(value) = value {
                 candidates.push(lists(field, &[value]));
             }

@@ -40,27 +40,15 @@ impl Relations {
     }
 
     /// At most `rows` matching relations after `after`, with their sequence numbers.
-    pub(super) fn find(
-        &self,
-        query: &RelationQuery,
-        after: Option<u64>,
-        rows: usize,
-    ) -> Vec<(u64, Relation)> {
-        let start = (
-            after.map_or(Bound::Unbounded, Bound::Excluded),
-            Bound::Unbounded,
-        );
+    pub(super) fn find(&self, query: &RelationQuery, after: Option<u64>, rows: usize) -> Vec<(u64, Relation)> {
+        let start = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let none = BTreeSet::new();
         let lists = [
             query.kind.as_ref().map(|kind| self.by_kind.get(kind)),
             query.from.as_ref().map(|from| self.by_from.get(from)),
             query.to.as_ref().map(|to| self.by_to.get(to)),
         ];
-        let shortest = lists
-            .into_iter()
-            .flatten()
-            .map(|list| list.unwrap_or(&none))
-            .min_by_key(|list| list.len());
+        let shortest = lists.into_iter().flatten().map(|list| list.unwrap_or(&none)).min_by_key(|list| list.len());
         let matching = |sequence: &u64| {
             let relation = self.by_sequence.get(sequence)?;
             matches(query, relation).then(|| (*sequence, relation.clone()))
@@ -78,14 +66,8 @@ impl Relations {
 }
 
 fn matches(query: &RelationQuery, relation: &Relation) -> bool {
-    query
-        .kind
-        .as_ref()
-        .is_none_or(|kind| *kind == relation.kind)
-        && query
-            .from
-            .as_ref()
-            .is_none_or(|from| *from == relation.from)
+    query.kind.as_ref().is_none_or(|kind| *kind == relation.kind)
+        && query.from.as_ref().is_none_or(|from| *from == relation.from)
         && query.to.as_ref().is_none_or(|to| *to == relation.to)
 }
 

@@ -80,12 +80,7 @@ impl Entity for Artifact {
 
     fn check(&self) -> Result<()> {
         check_text("register artifact", "uri", &self.uri, URI_BYTES_MAX)?;
-        check_text(
-            "register artifact",
-            "description",
-            &self.description,
-            DESCRIPTION_BYTES_MAX,
-        )
+        check_text("register artifact", "description", &self.description, DESCRIPTION_BYTES_MAX)
     }
 }
 

@@ -81,12 +81,7 @@ impl Entity for Dataset {
     fn check(&self) -> Result<()> {
         check_text("register dataset", "uri", &self.uri, URI_BYTES_MAX)?;
         check_text("register dataset", "format", &self.format, URI_BYTES_MAX)?;
-        check_text(
-            "register dataset",
-            "description",
-            &self.description,
-            DESCRIPTION_BYTES_MAX,
-        )
+        check_text("register dataset", "description", &self.description, DESCRIPTION_BYTES_MAX)
     }
 }
 

@@ -75,10 +75,7 @@ pub(super) async fn announce<E: Entity>(flow: &AiFlow, name: &str) -> Result<Off
     let key = E::key(flow, name);
     let entity: E = body_of(&existing(flow, &key, "announce").await?)?;
     let batch = flow.produced(Batch::at(flow.clock().now()), &key);
-    let receipt = flow
-        .store()
-        .commit(batch.event(news(flow, &entity)))
-        .await?;
+    let receipt = flow.store().commit(batch.event(news(flow, &entity))).await?;
     Ok(receipt.offsets.first().copied().unwrap_or_default())
 }
 
@@ -101,22 +98,16 @@ pub(super) fn of_project<E: Entity>(flow: &AiFlow) -> Query {
     Query::kind(E::KIND).project(flow.project_name().as_str())
 }
 
-pub(super) async fn existing(
-    flow: &AiFlow,
-    key: &RecordKey,
-    operation: &'static str,
-) -> Result<Record> {
-    flow.store().get_one(key).await?.ok_or_else(|| {
-        Error::not_found(operation, format!("there is no such {}", key.kind)).with("key", key)
-    })
+pub(super) async fn existing(flow: &AiFlow, key: &RecordKey, operation: &'static str) -> Result<Record> {
+    flow.store()
+        .get_one(key)
+        .await?
+        .ok_or_else(|| Error::not_found(operation, format!("there is no such {}", key.kind)).with("key", key))
 }
 
 /// Whether what is stored now has to be looked at before anything else is tried.
 pub(super) fn is_read_back(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Conflict | ErrorKind::OutcomeUnknown
-    )
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OutcomeUnknown)
 }
 
 fn change<E: Entity>(flow: &AiFlow, key: &RecordKey, entity: &E, revision: Option<u64>) -> Batch {
@@ -132,10 +123,7 @@ fn change<E: Entity>(flow: &AiFlow, key: &RecordKey, entity: &E, revision: Optio
 }
 
 fn news<E: Entity>(flow: &AiFlow, entity: &E) -> crate::event::NewEvent {
-    let event = flow
-        .event(entity.name())
-        .event_type(E::EVENT_TYPE)
-        .value(entity.news());
+    let event = flow.event(entity.name()).event_type(E::EVENT_TYPE).value(entity.news());
     flow.stamp_for_execution(event)
 }
 
@@ -145,10 +133,8 @@ pub(super) fn differs<E: Serialize>(wanted: &E, record: &Record) -> Error {
     let fields: Vec<&str> = match (&wanted, &record.body) {
         (Value::Object(wanted), Value::Object(known)) => {
             let names = wanted.keys().chain(known.keys());
-            let mut names: Vec<&str> = names
-                .filter(|name| wanted.get(*name) != known.get(*name))
-                .map(String::as_str)
-                .collect();
+            let mut names: Vec<&str> =
+                names.filter(|name| wanted.get(*name) != known.get(*name)).map(String::as_str).collect();
             names.sort_unstable();
             names.dedup();
             names
@@ -158,11 +144,7 @@ pub(super) fn differs<E: Serialize>(wanted: &E, record: &Record) -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
         "register",
-        format!(
-            "this {} exists with other {}",
-            record.key.kind,
-            fields.join(", ")
-        ),
+        format!("this {} exists with other {}", record.key.kind, fields.join(", ")),
     )
     .with("key", &record.key)
 }

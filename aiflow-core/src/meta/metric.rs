@@ -8,9 +8,7 @@ use super::{ENTITIES_LISTED_MAX, KIND_DATASET, KIND_METRIC, KIND_MODEL_VERSION, 
 use crate::client::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::NewEvent;
-use crate::id::{
-    AttemptId, EntityName, JobExecutionId, JobName, ProjectName, WorkflowName, random_id,
-};
+use crate::id::{AttemptId, EntityName, JobExecutionId, JobName, ProjectName, WorkflowName, random_id};
 use crate::records::{body_of, job_execution_key, put};
 use crate::store::{Batch, MetaStoreExt as _, Query, RecordKey, RecordPut};
 use crate::time::Timestamp;
@@ -49,10 +47,7 @@ impl Subject {
     /// # Errors
     /// `Invalid` if the name is not well formed.
     pub fn model_version(model: impl AsRef<str>, version: u32) -> Result<Self> {
-        Ok(Self::ModelVersion {
-            model: EntityName::parse(model)?,
-            version,
-        })
+        Ok(Self::ModelVersion { model: EntityName::parse(model)?, version })
     }
 
     fn key(&self, project: &ProjectName) -> RecordKey {
@@ -61,9 +56,7 @@ impl Subject {
                 RecordKey::new(KIND_MODEL_VERSION, format!("{project}/{model}/{version}"))
             }
             Self::Dataset(name) => RecordKey::new(KIND_DATASET, format!("{project}/{name}")),
-            Self::Job { workflow, job } => {
-                RecordKey::new("job", format!("{project}/{workflow}/{job}"))
-            }
+            Self::Job { workflow, job } => RecordKey::new("job", format!("{project}/{workflow}/{job}")),
             Self::JobExecution(id) => job_execution_key(*id),
         }
     }
@@ -93,12 +86,7 @@ impl NewMetric {
     /// # Errors
     /// `Invalid` if the name is not well formed.
     pub fn new(name: impl AsRef<str>, subject: Subject, value: f64) -> Result<Self> {
-        Ok(Self {
-            name: EntityName::parse(name)?,
-            subject,
-            value,
-            step: None,
-        })
+        Ok(Self { name: EntityName::parse(name)?, subject, value, step: None })
     }
 
     /// Sets the step.
@@ -149,10 +137,7 @@ impl Metrics {
         if metrics.len() > METRICS_BATCH_MAX {
             return Err(Error::invalid(
                 "record metric",
-                format!(
-                    "{} values at once, at most {METRICS_BATCH_MAX} are allowed",
-                    metrics.len()
-                ),
+                format!("{} values at once, at most {METRICS_BATCH_MAX} are allowed", metrics.len()),
             ));
         }
         self.check_subjects(&metrics).await?;
@@ -189,18 +174,10 @@ impl Metrics {
     }
 
     async fn check_subjects(&self, metrics: &[NewMetric]) -> Result<()> {
-        let subjects: std::collections::BTreeSet<&Subject> = metrics
-            .iter()
-            .map(|metric| &metric.subject)
-            .filter(|subject| subject.is_entity())
-            .collect();
+        let subjects: std::collections::BTreeSet<&Subject> =
+            metrics.iter().map(|metric| &metric.subject).filter(|subject| subject.is_entity()).collect();
         for subject in subjects {
-            existing(
-                &self.0,
-                &subject.key(self.0.project_name()),
-                "record metric",
-            )
-            .await?;
+            existing(&self.0, &subject.key(self.0.project_name()), "record metric").await?;
         }
         Ok(())
     }
@@ -210,11 +187,7 @@ impl Metrics {
         if let Some(step) = metric.step {
             value["step"] = step.into();
         }
-        let event = self
-            .0
-            .event(metric.name.as_str())
-            .event_type(METRIC_RECORDED)
-            .value(value);
+        let event = self.0.event(metric.name.as_str()).event_type(METRIC_RECORDED).value(value);
         self.0.stamp_for_execution(event)
     }
 
@@ -250,9 +223,7 @@ impl Metrics {
 
     fn named(&self, subject: &Subject, name: &str) -> Result<Query> {
         let name = EntityName::parse(name)?;
-        Ok(Query::kind(KIND_METRIC)
-            .parent(self.parent(subject))
-            .name(name.as_str()))
+        Ok(Query::kind(KIND_METRIC).parent(self.parent(subject)).name(name.as_str()))
     }
 
     fn parent(&self, subject: &Subject) -> String {

@@ -103,11 +103,9 @@ impl AiFlow {
     /// Adds to `batch` that the job that speaks through this handle made `entity`.
     fn produced(&self, batch: Batch, entity: &RecordKey) -> Batch {
         match self.origin() {
-            Some(origin) => batch.relate(
-                PRODUCED,
-                job_execution_key(origin.identity.attempt.job_execution),
-                entity.clone(),
-            ),
+            Some(origin) => {
+                batch.relate(PRODUCED, job_execution_key(origin.identity.attempt.job_execution), entity.clone())
+            }
             None => batch,
         }
     }
@@ -125,10 +123,7 @@ impl AiFlow {
 
 fn check_text(operation: &'static str, what: &str, text: &str, max: usize) -> Result<()> {
     if text.len() > max {
-        return Err(Error::invalid(
-            operation,
-            format!("{what} has {} bytes, at most {max} are allowed", text.len()),
-        ));
+        return Err(Error::invalid(operation, format!("{what} has {} bytes, at most {max} are allowed", text.len())));
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{differs, existing, is_read_back};
 use super::{
-    DESCRIPTION_BYTES_MAX, ENTITIES_LISTED_MAX, KIND_MODEL, KIND_MODEL_VERSION, MODEL_REGISTERED,
-    ModelStage, ModelVersion, check_text,
+    DESCRIPTION_BYTES_MAX, ENTITIES_LISTED_MAX, KIND_MODEL, KIND_MODEL_VERSION, MODEL_REGISTERED, ModelStage,
+    ModelVersion, check_text,
 };
 use crate::client::{AiFlow, CONFLICT_TRIES_MAX, too_many_conflicts};
 use crate::error::Result;
@@ -29,10 +29,7 @@ impl Model {
     /// # Errors
     /// `Invalid` if the name is not well formed.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
-        Ok(Self {
-            name: EntityName::parse(name)?,
-            description: String::new(),
-        })
+        Ok(Self { name: EntityName::parse(name)?, description: String::new() })
     }
 
     /// Sets the description.
@@ -67,12 +64,7 @@ impl Models {
     /// # Errors
     /// `AlreadyExists`: there is one of this name with another description. `Invalid`: out of bounds. Others are those of the store.
     pub async fn register(&self, model: Model) -> Result<Model> {
-        check_text(
-            "register model",
-            "description",
-            &model.description,
-            DESCRIPTION_BYTES_MAX,
-        )?;
+        check_text("register model", "description", &model.description, DESCRIPTION_BYTES_MAX)?;
         let key = self.key(&model.name);
         for _ in 0..CONFLICT_TRIES_MAX {
             if let Some(mut record) = self.0.store().get_one(&key).await? {
@@ -83,15 +75,8 @@ impl Models {
                 record.body = serde_json::to_value(&known).unwrap_or_default();
                 return Err(differs(&model, &record));
             }
-            let state = ModelState {
-                model: model.clone(),
-                versions: 0,
-                deployed: None,
-            };
-            let news = self
-                .0
-                .event(model.name.as_str())
-                .event_type(MODEL_REGISTERED);
+            let state = ModelState { model: model.clone(), versions: 0, deployed: None };
+            let news = self.0.event(model.name.as_str()).event_type(MODEL_REGISTERED);
             let batch = Batch::at(self.0.clock().now())
                 .expect(key.clone(), None)
                 .put(self.state_put(&state))
@@ -125,21 +110,14 @@ impl Models {
     pub async fn list(&self) -> Result<Vec<Model>> {
         let query = Query::kind(KIND_MODEL).project(self.0.project_name().as_str());
         let records = self.0.store().query_all(query, ENTITIES_LISTED_MAX).await?;
-        records
-            .iter()
-            .map(|record| Ok(body_of::<ModelState>(record)?.model))
-            .collect()
+        records.iter().map(|record| Ok(body_of::<ModelState>(record)?.model)).collect()
     }
 
     /// One version of a model. Through the context of a job, the lookup is recorded as `read`.
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn version(
-        &self,
-        model: impl AsRef<str>,
-        version: u32,
-    ) -> Result<Option<ModelVersion>> {
+    pub async fn version(&self, model: impl AsRef<str>, version: u32) -> Result<Option<ModelVersion>> {
         let key = self.version_key(&EntityName::parse(model)?, version);
         self.read_version(self.0.store().get_one(&key).await?).await
     }
@@ -189,11 +167,7 @@ impl Models {
     }
 
     /// The state of a model that must exist, and its revision.
-    pub(super) async fn state(
-        &self,
-        model: &EntityName,
-        operation: &'static str,
-    ) -> Result<(ModelState, u64)> {
+    pub(super) async fn state(&self, model: &EntityName, operation: &'static str) -> Result<(ModelState, u64)> {
         let record = existing(&self.0, &self.key(model), operation).await?;
         Ok((body_of(&record)?, record.revision))
     }
@@ -211,8 +185,7 @@ impl Models {
     }
 
     pub(super) fn version_key(&self, model: &EntityName, version: u32) -> RecordKey {
-        self.0
-            .entity_key(KIND_MODEL_VERSION, format!("{model}/{version}"))
+        self.0.entity_key(KIND_MODEL_VERSION, format!("{model}/{version}"))
     }
 
     fn versions_of(&self, model: &EntityName) -> Query {

@@ -7,9 +7,7 @@ use serde_json::json;
 
 use super::entity::{existing, is_read_back};
 use super::model::ModelState;
-use super::{
-    DESCRIPTION_BYTES_MAX, KIND_MODEL_VERSION_KEY, ModelStage, Models, URI_BYTES_MAX, check_text,
-};
+use super::{DESCRIPTION_BYTES_MAX, KIND_MODEL_VERSION_KEY, ModelStage, Models, URI_BYTES_MAX, check_text};
 use crate::client::{CONFLICT_TRIES_MAX, too_many_conflicts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::NewEvent;
@@ -102,33 +100,21 @@ impl NewModelVersion {
     fn check(&self) -> Result<()> {
         const OPERATION: &str = "register model version";
         check_text(OPERATION, "uri", &self.uri, URI_BYTES_MAX)?;
-        check_text(
-            OPERATION,
-            "description",
-            &self.description,
-            DESCRIPTION_BYTES_MAX,
-        )?;
+        check_text(OPERATION, "description", &self.description, DESCRIPTION_BYTES_MAX)?;
         if self.metrics.len() > METRICS_PER_VERSION_MAX {
             return Err(Error::invalid(
                 OPERATION,
-                format!(
-                    "{} metrics, at most {METRICS_PER_VERSION_MAX} are allowed",
-                    self.metrics.len()
-                ),
+                format!("{} metrics, at most {METRICS_PER_VERSION_MAX} are allowed", self.metrics.len()),
             ));
         }
         if let Some((name, _)) = self.metrics.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::invalid(OPERATION, "a metric must be finite")
-                .with("metric", name.escape_default()));
+            return Err(Error::invalid(OPERATION, "a metric must be finite").with("metric", name.escape_default()));
         }
         if let Some(key) = &self.idempotency_key {
             check_text(OPERATION, "idempotency key", key, IDEMPOTENCY_KEY_BYTES_MAX)?;
         }
         if self.stage == ModelStage::Deleted {
-            return Err(Error::invalid(
-                OPERATION,
-                "a version cannot begin its life deleted",
-            ));
+            return Err(Error::invalid(OPERATION, "a version cannot begin its life deleted"));
         }
         Ok(())
     }
@@ -145,11 +131,7 @@ impl Models {
     /// # Errors
     /// `NotFound`: there is no such model. `Invalid`: out of bounds. `Conflict`: it should be deployed from the start while another is.
     /// `OutcomeUnknown`: with an idempotency key, ask again. Others are those of the store.
-    pub async fn register_version(
-        &self,
-        model: impl AsRef<str>,
-        new: NewModelVersion,
-    ) -> Result<ModelVersion> {
+    pub async fn register_version(&self, model: impl AsRef<str>, new: NewModelVersion) -> Result<ModelVersion> {
         let model = EntityName::parse(model)?;
         new.check()?;
         for _ in 0..CONFLICT_TRIES_MAX {
@@ -169,20 +151,11 @@ impl Models {
     }
 
     /// The version that was registered under the key that `new` carries.
-    async fn version_of_key(
-        &self,
-        model: &EntityName,
-        new: &NewModelVersion,
-    ) -> Result<Option<ModelVersion>> {
+    async fn version_of_key(&self, model: &EntityName, new: &NewModelVersion) -> Result<Option<ModelVersion>> {
         let Some(key) = &new.idempotency_key else {
             return Ok(None);
         };
-        let Some(record) = self
-            .0
-            .store()
-            .get_one(&self.idempotency(model, key))
-            .await?
-        else {
+        let Some(record) = self.0.store().get_one(&self.idempotency(model, key)).await? else {
             return Ok(None);
         };
         let IdempotencyKey { version } = body_of(&record)?;
@@ -217,9 +190,7 @@ impl Models {
             .put(self.version_put(&version))
             .event(self.stage_news(&version));
         if let Some(text) = &new.idempotency_key {
-            let mark = IdempotencyKey {
-                version: version.version,
-            };
+            let mark = IdempotencyKey { version: version.version };
             let mark_key = self.idempotency(&version.model, text);
             batch = batch.expect(mark_key.clone(), None).put(RecordPut {
                 project: self.0.project_name().to_string(),
@@ -237,14 +208,8 @@ impl Models {
     /// # Errors
     /// `NotFound`: there is no such model or version. `Conflict`: another version is deployed; see [`deploy`](Self::deploy). `Invalid`: the
     /// version was deleted. Others are those of the store.
-    pub async fn set_stage(
-        &self,
-        model: impl AsRef<str>,
-        version: u32,
-        stage: ModelStage,
-    ) -> Result<ModelVersion> {
-        self.change_stage(&EntityName::parse(model)?, version, stage, false)
-            .await
+    pub async fn set_stage(&self, model: impl AsRef<str>, version: u32, stage: ModelStage) -> Result<ModelVersion> {
+        self.change_stage(&EntityName::parse(model)?, version, stage, false).await
     }
 
     /// Deploys a version. The one that was deployed becomes deprecated in the same moment; both are announced, the old one first.
@@ -252,13 +217,7 @@ impl Models {
     /// # Errors
     /// `NotFound`: there is no such model or version. `Invalid`: the version was deleted. Others are those of the store.
     pub async fn deploy(&self, model: impl AsRef<str>, version: u32) -> Result<ModelVersion> {
-        self.change_stage(
-            &EntityName::parse(model)?,
-            version,
-            ModelStage::Deployed,
-            true,
-        )
-        .await
+        self.change_stage(&EntityName::parse(model)?, version, ModelStage::Deployed, true).await
     }
 
     async fn change_stage(
@@ -288,9 +247,7 @@ impl Models {
             }
             changed.stage = stage;
             state.enter(&changed)?;
-            batch = self
-                .restage(batch, &changed, version_revision)
-                .put(self.state_put(&state));
+            batch = self.restage(batch, &changed, version_revision).put(self.state_put(&state));
             match self.0.store().commit(batch).await {
                 Ok(_) => return Ok(changed),
                 Err(error) if is_read_back(&error) => {}
@@ -308,10 +265,8 @@ impl Models {
 
     fn restage(&self, batch: Batch, version: &ModelVersion, revision: u64) -> Batch {
         let key = self.version_key(&version.model, version.version);
-        let batch = batch
-            .expect(key.clone(), Some(revision))
-            .put(self.version_put(version))
-            .event(self.stage_news(version));
+        let batch =
+            batch.expect(key.clone(), Some(revision)).put(self.version_put(version)).event(self.stage_news(version));
         self.0.produced(batch, &key)
     }
 
@@ -326,21 +281,16 @@ impl Models {
     }
 
     fn stage_news(&self, version: &ModelVersion) -> NewEvent {
-        let event = self
-            .0
-            .event(version.model.as_str())
-            .event_type(version.stage.event_type())
-            .value(json!({
-                "version": version.version,
-                "uri": version.uri,
-                "stage": version.stage,
-            }));
+        let event = self.0.event(version.model.as_str()).event_type(version.stage.event_type()).value(json!({
+            "version": version.version,
+            "uri": version.uri,
+            "stage": version.stage,
+        }));
         self.0.stamp_for_execution(event)
     }
 
     fn idempotency(&self, model: &EntityName, key: &str) -> RecordKey {
-        self.0
-            .entity_key(KIND_MODEL_VERSION_KEY, format!("{model}/{key}"))
+        self.0.entity_key(KIND_MODEL_VERSION_KEY, format!("{model}/{key}"))
     }
 }
 
@@ -349,14 +299,10 @@ impl ModelState {
     fn enter(&mut self, version: &ModelVersion) -> Result<()> {
         match self.deployed {
             Some(other) if other != version.version && version.stage == ModelStage::Deployed => {
-                Err(Error::new(
-                    ErrorKind::Conflict,
-                    "set stage",
-                    "another version is deployed; deploy() hands over",
-                )
-                .with("model", &version.model)
-                .with("version", version.version)
-                .with("deployed", other))
+                Err(Error::new(ErrorKind::Conflict, "set stage", "another version is deployed; deploy() hands over")
+                    .with("model", &version.model)
+                    .with("version", version.version)
+                    .with("deployed", other))
             }
             Some(this) if this == version.version && version.stage != ModelStage::Deployed => {
                 self.deployed = None;

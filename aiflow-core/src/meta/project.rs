@@ -29,11 +29,7 @@ impl Project {
     /// A project without description.
     #[must_use]
     pub fn new(name: ProjectName) -> Self {
-        Self {
-            name,
-            description: String::new(),
-            properties: BTreeMap::new(),
-        }
+        Self { name, description: String::new(), properties: BTreeMap::new() }
     }
 
     /// Sets the description.
@@ -61,12 +57,7 @@ impl Entity for Project {
     }
 
     fn check(&self) -> Result<()> {
-        check_text(
-            "register project",
-            "description",
-            &self.description,
-            DESCRIPTION_BYTES_MAX,
-        )
+        check_text("register project", "description", &self.description, DESCRIPTION_BYTES_MAX)
     }
 }
 

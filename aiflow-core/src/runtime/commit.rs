@@ -7,8 +7,7 @@ use crate::engine::Decision;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
-    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, put,
-    workflow_execution_put, workflow_put,
+    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, put, workflow_execution_put, workflow_put,
 };
 use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
 use crate::time::Timestamp;
@@ -34,59 +33,28 @@ impl Cursor {
     pub(super) async fn read(store: &dyn MetaStore) -> Result<Self> {
         let record: Option<Record> = store.get_one(&cursor_key()).await?;
         match record {
-            Some(record) => Ok(Self {
-                revision: Some(record.revision),
-                ..body_of(&record)?
-            }),
+            Some(record) => Ok(Self { revision: Some(record.revision), ..body_of(&record)? }),
             None => Ok(Self::default()),
         }
     }
 
     fn advanced(self, offset: Offset, epoch: u64) -> Self {
-        Self {
-            offset,
-            epoch,
-            revision: Some(
-                self.revision
-                    .map_or(1, |revision| revision.saturating_add(1)),
-            ),
-        }
+        Self { offset, epoch, revision: Some(self.revision.map_or(1, |revision| revision.saturating_add(1))) }
     }
 }
 
 /// The transaction that makes `decision` true: the fence and the cursor must be as the decider saw them.
 pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: Timestamp) -> Batch {
     let next = cursor.advanced(decision.cursor, lease.epoch);
-    let mut batch = Batch::at(at)
-        .expect(cursor_key(), cursor.revision)
-        .put(put(cursor_key(), &next));
+    let mut batch = Batch::at(at).expect(cursor_key(), cursor.revision).put(put(cursor_key(), &next));
     batch.fence = Some(lease.fence());
-    batch
-        .puts
-        .extend(decision.workflows.values().map(workflow_put));
-    batch
-        .puts
-        .extend(decision.executions.values().map(workflow_execution_put));
-    batch
-        .puts
-        .extend(decision.jobs.values().map(job_execution_put));
-    batch.puts.extend(
-        decision
-            .firings
-            .iter()
-            .map(|firing| firing_put(&firing.id, &firing.project, &firing.record)),
-    );
-    batch
-        .puts
-        .extend(decision.dead_letters.iter().map(|letter| {
-            dead_letter_put(
-                &letter.id,
-                &DeadLetter {
-                    offset: letter.offset,
-                    reason: letter.reason.clone(),
-                },
-            )
-        }));
+    batch.puts.extend(decision.workflows.values().map(workflow_put));
+    batch.puts.extend(decision.executions.values().map(workflow_execution_put));
+    batch.puts.extend(decision.jobs.values().map(job_execution_put));
+    batch.puts.extend(decision.firings.iter().map(|firing| firing_put(&firing.id, &firing.project, &firing.record)));
+    batch.puts.extend(decision.dead_letters.iter().map(|letter| {
+        dead_letter_put(&letter.id, &DeadLetter { offset: letter.offset, reason: letter.reason.clone() })
+    }));
     batch.events.clone_from(&decision.events);
     batch
 }
@@ -109,18 +77,14 @@ pub(super) async fn commit(
     let mut is_uncertain = false;
     loop {
         // Built anew for a rare second try: keeping a copy would cost every first one.
-        match store
-            .commit(batch_of(decision, cursor, lease, at))
-            .await
-        {
+        match store.commit(batch_of(decision, cursor, lease, at)).await {
             Ok(_) => return Ok(next),
             Err(error) if error.retry() == Retry::Later => {
                 tracing::warn!(%error, "commit failed; trying again");
                 backoff.pause().await;
             }
             Err(error)
-                if error.retry() == Retry::AfterReadBack
-                    || (is_uncertain && error.kind() == ErrorKind::Conflict) =>
+                if error.retry() == Retry::AfterReadBack || (is_uncertain && error.kind() == ErrorKind::Conflict) =>
             {
                 is_uncertain = true;
                 match read_back(store, &mut backoff).await? {
@@ -137,20 +101,14 @@ pub(super) async fn commit(
 async fn read_back(store: &dyn MetaStore, backoff: &mut Backoff) -> Result<Cursor> {
     loop {
         match Cursor::read(store).await {
-            Err(error) if matches!(error.retry(), Retry::Later | Retry::AfterReadBack) => {
-                backoff.pause().await
-            }
+            Err(error) if matches!(error.retry(), Retry::Later | Retry::AfterReadBack) => backoff.pause().await,
             read => return read,
         }
     }
 }
 
 fn moved(now: Cursor) -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        "commit",
-        "another scheduler has moved the cursor",
-    )
-    .with("offset", now.offset)
-    .with("epoch", now.epoch)
+    Error::new(ErrorKind::Fenced, "commit", "another scheduler has moved the cursor")
+        .with("offset", now.offset)
+        .with("epoch", now.epoch)
 }

@@ -21,10 +21,7 @@ use crate::time::Clock;
 #[derive(Debug)]
 pub(super) enum Dispatch {
     /// Start an attempt. `missing` are offsets of its events that are not in the launch yet.
-    Launch {
-        launch: Box<Launch>,
-        missing: Vec<Offset>,
-    },
+    Launch { launch: Box<Launch>, missing: Vec<Offset> },
     /// Stop an attempt.
     Stop { attempt: AttemptId, mode: StopMode },
 }
@@ -57,9 +54,7 @@ impl Dispatchers {
             tasks.spawn(dispatcher.run(receiver));
             (name.clone(), sender)
         });
-        Self {
-            queues: queues.collect(),
-        }
+        Self { queues: queues.collect() }
     }
 
     /// Hands a command over; waits while the queue is full. False if no such executor is registered.
@@ -136,11 +131,7 @@ impl Dispatcher {
     async fn event_at(&self, offset: Offset) -> Result<Option<Event>> {
         let before = Offset(offset.0.saturating_sub(1));
         let page = self.bus.read(before, &EventFilter::all(), 1).await?;
-        Ok(page
-            .events
-            .into_iter()
-            .next()
-            .filter(|event| event.offset == offset))
+        Ok(page.events.into_iter().next().filter(|event| event.offset == offset))
     }
 
     async fn stop(&self, attempt: AttemptId, mode: StopMode) {
@@ -155,16 +146,8 @@ impl Dispatcher {
     }
 
     async fn report_refused(&self, attempt: AttemptId, error: &Error) {
-        let ending = Ending::Failed {
-            message: error.to_string(),
-            exit_code: None,
-            retryable: false,
-        };
-        let report = Report {
-            attempt,
-            at: self.clock.now(),
-            kind: ReportKind::Ended(ending),
-        };
+        let ending = Ending::Failed { message: error.to_string(), exit_code: None, retryable: false };
+        let report = Report { attempt, at: self.clock.now(), kind: ReportKind::Ended(ending) };
         // If the scheduler is gone, its successor submits the attempt again and gets the same answer.
         let _ = self.reporter.report(report).await;
     }

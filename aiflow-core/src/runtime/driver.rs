@@ -63,11 +63,7 @@ impl Driver<'_> {
         let page = self
             .parts
             .bus
-            .read(
-                self.cursor.offset,
-                &EventFilter::all(),
-                self.parts.settings.batch_events_max.max(1),
-            )
+            .read(self.cursor.offset, &EventFilter::all(), self.parts.settings.batch_events_max.max(1))
             .await;
         let events = match page {
             Ok(page) => page.events,
@@ -86,10 +82,7 @@ impl Driver<'_> {
         if !due.is_empty() {
             return self.publish_timers(due).await;
         }
-        let pause = self
-            .engine
-            .next_timer()
-            .map_or(CLOCK_CHECK, |next| next.since(now).min(CLOCK_CHECK));
+        let pause = self.engine.next_timer().map_or(CLOCK_CHECK, |next| next.since(now).min(CLOCK_CHECK));
         tokio::select! {
             biased;
             woken = self.parts.bus.wait(self.cursor.offset) => match woken {
@@ -108,10 +101,7 @@ impl Driver<'_> {
     /// Asks the platforms for the attempts of which they could not say how they stand, unless their end was reported meanwhile.
     async fn look_again(&mut self) -> Result<()> {
         let unknown = std::mem::take(&mut self.unknown);
-        let attempts = self
-            .engine
-            .live_attempts()
-            .filter(|job| unknown.contains(&job.attempt_id()));
+        let attempts = self.engine.live_attempts().filter(|job| unknown.contains(&job.attempt_id()));
         let now = self.parts.clock.now();
         let found = reconcile(attempts, &self.parts.executors, now).await?;
         self.settle(found).await
@@ -127,10 +117,7 @@ impl Driver<'_> {
         }
         for id in found.stop {
             if let Some(LaunchPlan { execution, .. }) = self.engine.launch_plan(id) {
-                let stop = Dispatch::Stop {
-                    attempt: execution.attempt_id(),
-                    mode: StopMode::Graceful,
-                };
+                let stop = Dispatch::Stop { attempt: execution.attempt_id(), mode: StopMode::Graceful };
                 self.dispatchers.send(&execution.executor, stop).await;
             }
         }
@@ -149,8 +136,7 @@ impl Driver<'_> {
                 Some(LaunchPlan { execution, .. }) => format!("{}:limit", execution.attempt_id()),
                 None => job_execution.to_string(),
             };
-            Control::TimerFired { job_execution, due }
-                .into_event(format!("timer:{timer}:{}", due.as_millis()))
+            Control::TimerFired { job_execution, due }.into_event(format!("timer:{timer}:{}", due.as_millis()))
         });
         publish(&*self.parts.bus, events.collect(), &self.parts.settings)
             .await
@@ -227,17 +213,9 @@ impl Driver<'_> {
                 Err(error) if is_refused(&error) => {
                     let offset = input.event.offset;
                     tracing::error!(%offset, %error, "an event could not be applied and is a dead letter now");
-                    let letter = DeadLetter {
-                        id: offset.to_string(),
-                        offset,
-                        reason: error.to_string(),
-                    };
-                    let decision = Decision {
-                        consumed: 1,
-                        cursor: offset,
-                        dead_letters: vec![letter],
-                        ..Decision::default()
-                    };
+                    let letter = DeadLetter { id: offset.to_string(), offset, reason: error.to_string() };
+                    let decision =
+                        Decision { consumed: 1, cursor: offset, dead_letters: vec![letter], ..Decision::default() };
                     self.commit(&decision).await?;
                     self.adopt(decision, one).await;
                 }
@@ -250,11 +228,8 @@ impl Driver<'_> {
     async fn input(&self, event: Event) -> Result<Input> {
         let mut input = Input::from(event);
         if input.event.namespace == SYSTEM_NAMESPACE
-            && let Ok(Some(Control::WorkflowSubmitted {
-                project,
-                workflow,
-                version,
-            })) = Control::from_event(&input.event)
+            && let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) =
+                Control::from_event(&input.event)
         {
             input.workflow = definition(&*self.parts.store, &project, &workflow, version).await?;
         }
@@ -264,34 +239,19 @@ impl Driver<'_> {
     async fn commit(&mut self, decision: &Decision) -> Result<()> {
         let at = self.parts.clock.now();
         let backoff = Backoff::new(self.parts.settings.backoff_max);
-        self.cursor = commit(
-            &*self.parts.store,
-            decision,
-            self.cursor,
-            &self.lease,
-            at,
-            backoff,
-        )
-        .await?;
+        self.cursor = commit(&*self.parts.store, decision, self.cursor, &self.lease, at, backoff).await?;
         Ok(())
     }
 
     /// Takes over a committed decision and hands its commands to the executors.
     async fn adopt(&mut self, decision: Decision, inputs: &[Input]) {
-        self.volatile
-            .note(&self.parts.executors, decision.jobs.values());
+        self.volatile.note(&self.parts.executors, decision.jobs.values());
         let commands = self.engine.apply(decision);
         for command in commands {
             match command {
                 Command::Launch { attempt } => self.launch(attempt, inputs).await,
-                Command::Stop {
-                    attempt,
-                    executor,
-                    mode,
-                } => {
-                    self.dispatchers
-                        .send(&executor, Dispatch::Stop { attempt, mode })
-                        .await;
+                Command::Stop { attempt, executor, mode } => {
+                    self.dispatchers.send(&executor, Dispatch::Stop { attempt, mode }).await;
                 }
             }
         }
@@ -300,10 +260,8 @@ impl Driver<'_> {
 
     /// Hands an attempt to its executor. One that a later event of the same batch has ended already is not started.
     pub(super) async fn launch(&self, attempt: AttemptId, inputs: &[Input]) {
-        let Some(plan) = self
-            .engine
-            .launch_plan(attempt.job_execution)
-            .filter(|plan| plan.execution.attempt == attempt.attempt)
+        let Some(plan) =
+            self.engine.launch_plan(attempt.job_execution).filter(|plan| plan.execution.attempt == attempt.attempt)
         else {
             return;
         };
@@ -331,42 +289,16 @@ impl Driver<'_> {
             stop_grace: job.stop_grace,
         };
         let executor = execution.executor.clone();
-        if !self
-            .dispatchers
-            .send(
-                &executor,
-                Dispatch::Launch {
-                    launch: Box::new(launch),
-                    missing,
-                },
-            )
-            .await
-        {
+        if !self.dispatchers.send(&executor, Dispatch::Launch { launch: Box::new(launch), missing }).await {
             self.report_no_executor(attempt, &executor).await;
         }
     }
 
     async fn report_no_executor(&self, attempt: AttemptId, executor: &ExecutorName) {
-        let registered: Vec<&str> = self
-            .parts
-            .executors
-            .keys()
-            .map(ExecutorName::as_str)
-            .collect();
-        let message = format!(
-            "no executor {executor} is registered here; registered are: {}",
-            registered.join(", ")
-        );
-        let ending = Ending::Failed {
-            message,
-            exit_code: None,
-            retryable: false,
-        };
-        let report = Report {
-            attempt,
-            at: self.parts.clock.now(),
-            kind: ReportKind::Ended(ending),
-        };
+        let registered: Vec<&str> = self.parts.executors.keys().map(ExecutorName::as_str).collect();
+        let message = format!("no executor {executor} is registered here; registered are: {}", registered.join(", "));
+        let ending = Ending::Failed { message, exit_code: None, retryable: false };
+        let report = Report { attempt, at: self.parts.clock.now(), kind: ReportKind::Ended(ending) };
         if let Err(error) = self.publish_reports(vec![report]).await {
             tracing::error!(%error, %attempt, "could not report that the executor is missing");
         }

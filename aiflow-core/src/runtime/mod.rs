@@ -59,8 +59,7 @@ pub struct SchedulerBuilder {
 impl AiFlow {
     /// A scheduler over the same store, log and clock: add executors, then start it.
     pub fn scheduler(&self) -> SchedulerBuilder {
-        Scheduler::builder(Arc::clone(self.store()), Arc::clone(self.bus()))
-            .clock(Arc::clone(self.clock()))
+        Scheduler::builder(Arc::clone(self.store()), Arc::clone(self.bus())).clock(Arc::clone(self.clock()))
     }
 }
 
@@ -69,14 +68,8 @@ impl SchedulerBuilder {
     pub fn executor(mut self, name: &str, executor: impl Executor + 'static) -> Self {
         match ExecutorName::parse(name) {
             Ok(name) => {
-                if self
-                    .parts
-                    .executors
-                    .insert(name.clone(), Arc::new(executor))
-                    .is_some()
-                {
-                    self.problems
-                        .push(format!("executor {name} is registered twice"));
+                if self.parts.executors.insert(name.clone(), Arc::new(executor)).is_some() {
+                    self.problems.push(format!("executor {name} is registered twice"));
                 }
             }
             Err(error) => self.problems.push(error.to_string()),
@@ -105,28 +98,18 @@ impl SchedulerBuilder {
         if !self.problems.is_empty() {
             return Err(Error::invalid("start scheduler", self.problems.join("; ")));
         }
-        let (store, bus) = (
-            self.parts.store.capabilities(),
-            self.parts.bus.capabilities(),
-        );
+        let (store, bus) = (self.parts.store.capabilities(), self.parts.bus.capabilities());
         if store.log != bus.log {
             let message = "store and bus must share one log: open both from the same backend";
-            return Err(
-                Error::new(ErrorKind::Unsupported, "start scheduler", message)
-                    .with("store", store.log)
-                    .with("bus", bus.log),
-            );
+            return Err(Error::new(ErrorKind::Unsupported, "start scheduler", message)
+                .with("store", store.log)
+                .with("bus", bus.log));
         }
         let (stop, stopped) = watch::channel(false);
         let (status, status_seen) = watch::channel(SchedulerStatus::Standby);
         let (applied, applied_seen) = watch::channel(Offset::START);
         let task = tokio::spawn(session::run(self.parts, stopped, status, applied));
-        Ok(Scheduler {
-            stop,
-            status: status_seen,
-            applied: applied_seen,
-            task: Some(task),
-        })
+        Ok(Scheduler { stop, status: status_seen, applied: applied_seen, task: Some(task) })
     }
 }
 
@@ -170,10 +153,7 @@ impl Scheduler {
             settings: Settings::default(),
             holder: random_id(),
         };
-        SchedulerBuilder {
-            parts,
-            problems: Vec::new(),
-        }
+        SchedulerBuilder { parts, problems: Vec::new() }
     }
 
     /// What it is doing.
@@ -188,16 +168,12 @@ impl Scheduler {
     /// `Closed` if it has ended.
     pub async fn wait_leading(&self) -> Result<u64> {
         let mut status = self.status.clone();
-        let reached = status
-            .wait_for(|status| !matches!(status, SchedulerStatus::Standby))
-            .await;
+        let reached = status.wait_for(|status| !matches!(status, SchedulerStatus::Standby)).await;
         match reached.as_deref() {
             Ok(SchedulerStatus::Leading { epoch }) => Ok(*epoch),
-            Ok(SchedulerStatus::Ended { error: Some(error) }) => Err(Error::new(
-                ErrorKind::Closed,
-                "wait for scheduler",
-                error.clone(),
-            )),
+            Ok(SchedulerStatus::Ended { error: Some(error) }) => {
+                Err(Error::new(ErrorKind::Closed, "wait for scheduler", error.clone()))
+            }
             _ => Err(ended()),
         }
     }
@@ -207,12 +183,7 @@ impl Scheduler {
     /// # Errors
     /// `Closed` if it has ended.
     pub async fn wait_applied(&self, offset: Offset) -> Result<()> {
-        self.applied
-            .clone()
-            .wait_for(|applied| *applied >= offset)
-            .await
-            .map(|_| ())
-            .map_err(|_| ended())
+        self.applied.clone().wait_for(|applied| *applied >= offset).await.map(|_| ()).map_err(|_| ended())
     }
 
     /// Stops deciding, stops the jobs that live in this process, joins every task and gives the lease up. Processes go on; the next
@@ -223,9 +194,9 @@ impl Scheduler {
     pub async fn shutdown(mut self) -> Result<()> {
         self.stop.send_replace(true);
         match self.task.take() {
-            Some(task) => task
-                .await
-                .map_err(|error| Error::new(ErrorKind::Internal, "shut down", error.to_string()))?,
+            Some(task) => {
+                task.await.map_err(|error| Error::new(ErrorKind::Internal, "shut down", error.to_string()))?
+            }
             None => Ok(()),
         }
     }
@@ -246,9 +217,5 @@ impl Drop for Scheduler {
 }
 
 fn ended() -> Error {
-    Error::new(
-        ErrorKind::Closed,
-        "wait for scheduler",
-        "the scheduler has ended",
-    )
+    Error::new(ErrorKind::Closed, "wait for scheduler", "the scheduler has ended")
 }

@@ -9,8 +9,8 @@ use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::execution::{
-    JobExecution, JobStatus, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
-    WorkflowExecution, WorkflowState, WorkflowStatus,
+    JobExecution, JobStatus, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, WorkflowExecution,
+    WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
@@ -26,68 +26,30 @@ pub const LIVE_ROWS_MAX: usize = 10_000_000;
 pub(super) async fn load(store: &dyn MetaStore) -> Result<(Engine, Cursor)> {
     let cursor = Cursor::read(store).await?;
     let workflows: Vec<WorkflowState> = read(store, Query::kind(KIND_WORKFLOW)).await?;
-    let live = WorkflowStatus::ALL
-        .iter()
-        .filter(|status| !status.is_terminal())
-        .map(|status| status.as_str());
-    let executions: Vec<WorkflowExecution> =
-        read(store, Query::kind(KIND_WORKFLOW_EXECUTION).states(live)).await?;
-    let live = JobStatus::ALL
-        .iter()
-        .filter(|status| !status.is_terminal())
-        .map(|status| status.as_str());
+    let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
+    let executions: Vec<WorkflowExecution> = read(store, Query::kind(KIND_WORKFLOW_EXECUTION).states(live)).await?;
+    let live = JobStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
     let jobs: Vec<JobExecution> = read(store, Query::kind(KIND_JOB_EXECUTION).states(live)).await?;
     let mut versions: BTreeSet<(&ProjectName, &WorkflowName, u32)> = BTreeSet::new();
-    versions.extend(
-        workflows
-            .iter()
-            .map(|workflow| (&workflow.project, &workflow.name, workflow.version)),
-    );
-    versions.extend(
-        executions
-            .iter()
-            .map(|execution| (&execution.project, &execution.workflow, execution.version)),
-    );
-    let keys: Vec<RecordKey> = versions
-        .into_iter()
-        .map(|(project, name, version)| workflow_version_key(project, name, version))
-        .collect();
+    versions.extend(workflows.iter().map(|workflow| (&workflow.project, &workflow.name, workflow.version)));
+    versions.extend(executions.iter().map(|execution| (&execution.project, &execution.workflow, execution.version)));
+    let keys: Vec<RecordKey> =
+        versions.into_iter().map(|(project, name, version)| workflow_version_key(project, name, version)).collect();
     let mut definitions = Vec::with_capacity(keys.len());
     for keys in keys.chunks(PAGE_ROWS_MAX) {
         for (key, record) in keys.iter().zip(store.get(keys).await?) {
             let record = record.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Corrupt,
-                    "load state",
-                    "a workflow version is missing",
-                )
-                .with("key", key)
+                Error::new(ErrorKind::Corrupt, "load state", "a workflow version is missing").with("key", key)
             })?;
             let version: WorkflowVersion = body_of(&record)?;
             definitions.push((version.version, Arc::new(version.workflow)));
         }
     }
-    Ok((
-        Engine::restore(Snapshot {
-            workflows,
-            definitions,
-            executions,
-            jobs,
-        }),
-        cursor,
-    ))
+    Ok((Engine::restore(Snapshot { workflows, definitions, executions, jobs }), cursor))
 }
 
-async fn read<T: serde::de::DeserializeOwned>(
-    store: &dyn MetaStore,
-    query: Query,
-) -> Result<Vec<T>> {
-    store
-        .query_all(query, LIVE_ROWS_MAX)
-        .await?
-        .iter()
-        .map(body_of)
-        .collect()
+async fn read<T: serde::de::DeserializeOwned>(store: &dyn MetaStore, query: Query) -> Result<Vec<T>> {
+    store.query_all(query, LIVE_ROWS_MAX).await?.iter().map(body_of).collect()
 }
 
 /// The definition of a version, if it is stored.
@@ -97,22 +59,15 @@ pub(super) async fn definition(
     workflow: &WorkflowName,
     version: u32,
 ) -> Result<Option<Arc<Workflow>>> {
-    match store
-        .get_one(&workflow_version_key(project, workflow, version))
-        .await?
-    {
-        Some(record) => Ok(Some(Arc::new(
-            body_of::<WorkflowVersion>(&record)?.workflow,
-        ))),
+    match store.get_one(&workflow_version_key(project, workflow, version)).await? {
+        Some(record) => Ok(Some(Arc::new(body_of::<WorkflowVersion>(&record)?.workflow))),
         None => Ok(None),
     }
 }
 
 /// The ending of an attempt that its executor does not know any more.
 pub(super) fn lost_with_host() -> Ending {
-    Ending::Lost {
-        message: "its host died or forgot it".to_owned(),
-    }
+    Ending::Lost { message: "its host died or forgot it".to_owned() }
 }
 
 /// What is to be done about attempts that the last leader left behind.
@@ -163,30 +118,14 @@ pub(super) async fn reconcile<'a>(
 }
 
 impl Reconciliation {
-    fn settle(
-        &mut self,
-        job: &JobExecution,
-        observation: Observation,
-        survives: bool,
-        now: Timestamp,
-    ) {
+    fn settle(&mut self, job: &JobExecution, observation: Observation, survives: bool, now: Timestamp) {
         let is_stopping = job.status == JobStatus::Stopping || job.timed_out;
-        let mut report = |kind| {
-            self.reports.push(Report {
-                attempt: job.attempt_id(),
-                at: now,
-                kind,
-            })
-        };
+        let mut report = |kind| self.reports.push(Report { attempt: job.attempt_id(), at: now, kind });
         match observation {
             Observation::Ended(ending) => report(ReportKind::Ended(ending)),
-            Observation::NotFound if job.status == JobStatus::Stopping => {
-                report(ReportKind::Ended(Ending::Stopped))
-            }
+            Observation::NotFound if job.status == JobStatus::Stopping => report(ReportKind::Ended(Ending::Stopped)),
             // Only an executor that remembers attempts across its host's death can be given the same one again.
-            Observation::NotFound if survives && job.status == JobStatus::Queued => {
-                self.submit.push(job.id)
-            }
+            Observation::NotFound if survives && job.status == JobStatus::Queued => self.submit.push(job.id),
             Observation::NotFound => {
                 report(ReportKind::Ended(lost_with_host()));
             }

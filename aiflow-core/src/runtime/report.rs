@@ -19,12 +19,7 @@ pub(super) fn report_event(report: Report) -> NewEvent {
         ReportKind::Ended(_) => "ended",
     };
     let id = format!("report:{}:{fact}", report.attempt);
-    Control::Reported {
-        attempt: report.attempt,
-        report: report.kind,
-    }
-    .into_event(id)
-    .time(report.at)
+    Control::Reported { attempt: report.attempt, report: report.kind }.into_event(id).time(report.at)
 }
 
 /// Publishes reports in the order in which they come, as many at once as wait, until every reporter is gone or `closing` says so; what
@@ -75,22 +70,11 @@ pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: 
         }
         Err(kind) => {
             tracing::error!(%attempt, kind = kind.as_str(), "a report was refused; the attempt counts as failed");
-            let message =
-                "its report was refused by the log: the output may be too large".to_owned();
-            let ending = Ending::Failed {
-                message,
-                exit_code: None,
-                retryable: false,
-            };
-            let failed = Report {
-                attempt,
-                at,
-                kind: ReportKind::Ended(ending),
-            };
+            let message = "its report was refused by the log: the output may be too large".to_owned();
+            let ending = Ending::Failed { message, exit_code: None, retryable: false };
+            let failed = Report { attempt, at, kind: ReportKind::Ended(ending) };
             if matches!(report.kind, ReportKind::Ended(_))
-                && publish(bus, vec![report_event(failed)], settings)
-                    .await
-                    .is_err()
+                && publish(bus, vec![report_event(failed)], settings).await.is_err()
             {
                 tracing::error!(%attempt, "the ending of an attempt could not be written to the log");
             }
@@ -99,11 +83,7 @@ pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: 
 }
 
 /// Publishes until it is done or refused for good. Event ids make the repetition harmless.
-pub(super) async fn publish(
-    bus: &dyn EventBus,
-    events: Vec<NewEvent>,
-    settings: &Settings,
-) -> Result<(), ErrorKind> {
+pub(super) async fn publish(bus: &dyn EventBus, events: Vec<NewEvent>, settings: &Settings) -> Result<(), ErrorKind> {
     let mut backoff = Backoff::new(settings.backoff_max);
     loop {
         match bus.publish(events.clone()).await {

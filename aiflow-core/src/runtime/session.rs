@@ -14,9 +14,7 @@ use super::settings::Backoff;
 use super::volatile::Volatile;
 use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::executor::{
-    Ending, ExecutorHost, OBSERVE_MAX, Observation, Report, ReportKind, Reporter, StopMode,
-};
+use crate::executor::{Ending, ExecutorHost, OBSERVE_MAX, Observation, Report, ReportKind, Reporter, StopMode};
 use crate::id::{AttemptId, Offset};
 use crate::store::Lease;
 use crate::time::Timestamp;
@@ -37,9 +35,7 @@ pub(super) async fn run(
     if let Err(error) = &result {
         tracing::error!(%error, "scheduler has ended");
     }
-    status.send_replace(SchedulerStatus::Ended {
-        error: result.as_ref().err().map(Error::to_string),
-    });
+    status.send_replace(SchedulerStatus::Ended { error: result.as_ref().err().map(Error::to_string) });
     result
 }
 
@@ -105,10 +101,7 @@ async fn lead(
     // The driver is gone: nothing new is decided under this epoch. What was decided and reported is still handed on.
     close.send_replace(true);
     let handed_on = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(parts.settings.lease_ttl, handed_on)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(parts.settings.lease_ttl, handed_on).await.is_err() {
         tasks.shutdown().await;
     }
     if outcome.is_err() {
@@ -130,11 +123,7 @@ async fn keep_lease(parts: &Parts, lease: &Lease) -> Error {
     let every = parts.settings.lease_ttl / 3;
     loop {
         tokio::time::sleep(every).await;
-        match parts
-            .store
-            .acquire(SCHEDULER_LEASE, &parts.holder, parts.settings.lease_ttl)
-            .await
-        {
+        match parts.store.acquire(SCHEDULER_LEASE, &parts.holder, parts.settings.lease_ttl).await {
             Ok(Some(renewed)) if renewed.epoch == lease.epoch => {}
             Ok(_) => return Error::new(ErrorKind::Fenced, "renew lease", "somebody else leads"),
             // The store is unreachable: nothing can be committed either, and the fence guards what others decide meanwhile.
@@ -184,20 +173,8 @@ async fn start<'a>(
         executor.attach(host).await?;
     }
     let found = reconcile(engine.live_attempts(), &parts.executors, parts.clock.now()).await?;
-    tasks.spawn(publish_reports(
-        Arc::clone(&parts.bus),
-        reports,
-        closing,
-        parts.settings.clone(),
-    ));
-    let dispatchers = Dispatchers::start(
-        tasks,
-        &parts.executors,
-        &parts.bus,
-        &reporter,
-        &parts.clock,
-        &parts.settings,
-    );
+    tasks.spawn(publish_reports(Arc::clone(&parts.bus), reports, closing, parts.settings.clone()));
+    let dispatchers = Dispatchers::start(tasks, &parts.executors, &parts.bus, &reporter, &parts.clock, &parts.settings);
     applied.send_replace(cursor.offset);
     let mut driver = Driver {
         parts,
@@ -231,9 +208,9 @@ async fn stop_volatile(parts: &Parts, volatile: Volatile) {
             match repeat(parts, || executor.observe(attempts)).await {
                 Ok(observed) => {
                     let observed = attempts.iter().zip(observed);
-                    reports.extend(observed.filter_map(|(attempt, observed)| {
-                        last_report(*attempt, observed, parts.clock.now())
-                    }));
+                    reports.extend(
+                        observed.filter_map(|(attempt, observed)| last_report(*attempt, observed, parts.clock.now())),
+                    );
                 }
                 Err(error) => {
                     tracing::warn!(%error, executor = %name, "attempts of a lost lead could not be looked up")
@@ -264,14 +241,8 @@ where
 fn last_report(attempt: AttemptId, observed: Observation, at: Timestamp) -> Option<Report> {
     let ending = match observed {
         Observation::NotFound | Observation::Unknown => return None,
-        Observation::Queued | Observation::Running | Observation::Ended(Ending::Stopped) => {
-            lost_with_host()
-        }
+        Observation::Queued | Observation::Running | Observation::Ended(Ending::Stopped) => lost_with_host(),
         Observation::Ended(ending) => ending,
     };
-    Some(Report {
-        attempt,
-        at,
-        kind: ReportKind::Ended(ending),
-    })
+    Some(Report { attempt, at, kind: ReportKind::Ended(ending) })
 }

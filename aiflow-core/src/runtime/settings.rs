@@ -52,10 +52,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(max: Duration) -> Self {
-        Self {
-            next: Duration::from_millis(1),
-            max,
-        }
+        Self { next: Duration::from_millis(1), max }
     }
 
     pub(super) async fn pause(&mut self) {

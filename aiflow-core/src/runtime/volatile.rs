@@ -21,9 +21,8 @@ impl Volatile {
     ) {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for job in jobs {
-            let dies_with_host = executors
-                .get(&job.executor)
-                .is_some_and(|executor| !executor.capabilities().survives_host);
+            let dies_with_host =
+                executors.get(&job.executor).is_some_and(|executor| !executor.capabilities().survives_host);
             let is_waiting = matches!(job.status, JobStatus::Init | JobStatus::Retrying);
             if dies_with_host && !is_waiting && !job.status.is_terminal() {
                 attempts.insert(job.id, (job.executor.clone(), job.attempt_id()));

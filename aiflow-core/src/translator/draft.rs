@@ -93,39 +93,20 @@ impl<'g> Draft<'g> {
             if let Some(job) = &node.job {
                 draft.by_job.entry(job).or_insert(at);
             }
-            draft.nodes.push(DraftNode {
-                name: node.name.clone(),
-                node,
-                origin: at,
-            });
+            draft.nodes.push(DraftNode { name: node.name.clone(), node, origin: at });
         }
         for edge in &graph.data_edges {
-            let ends = draft
-                .by_name
-                .get(edge.from.as_str())
-                .zip(draft.by_name.get(edge.to.as_str()));
+            let ends = draft.by_name.get(edge.from.as_str()).zip(draft.by_name.get(edge.to.as_str()));
             let Some((&from, &to)) = ends else { continue };
-            let link = Link {
-                from,
-                port: edge.port,
-                to,
-            };
+            let link = Link { from, port: edge.port, to };
             if draft.is_function(from) && draft.is_function(to) {
                 draft.links.push(link);
             }
         }
         for (i, edge) in graph.control_edges.iter().enumerate() {
-            let sources: Option<Vec<usize>> = edge
-                .sources()
-                .iter()
-                .map(|name| draft.resolve(name))
-                .collect();
+            let sources: Option<Vec<usize>> = edge.sources().iter().map(|name| draft.resolve(name)).collect();
             if let (Some(target), Some(sources)) = (draft.resolve(&edge.target), sources) {
-                draft.controls.push(Control {
-                    edge: i,
-                    target,
-                    sources,
-                });
+                draft.controls.push(Control { edge: i, target, sources });
             }
         }
         draft
@@ -142,10 +123,7 @@ impl<'g> Draft<'g> {
 
     /// The node of this name, or one of the job of this name.
     pub(super) fn resolve(&self, name: &str) -> Option<usize> {
-        self.by_job
-            .get(name)
-            .or_else(|| self.by_name.get(name))
-            .copied()
+        self.by_job.get(name).or_else(|| self.by_name.get(name)).copied()
     }
 
     /// Explicit jobs by name; of the other nodes, those that data edges connect.
@@ -161,17 +139,11 @@ impl<'g> Draft<'g> {
                 sets.union(link.from, link.to);
             }
         }
-        let mut clusters = Clusters {
-            all: Vec::new(),
-            of: Vec::with_capacity(self.nodes.len()),
-        };
+        let mut clusters = Clusters { all: Vec::new(), of: Vec::with_capacity(self.nodes.len()) };
         let mut by_set = BTreeMap::new();
         for node in 0..self.nodes.len() {
             let at = *by_set.entry(sets.find(node)).or_insert_with(|| {
-                clusters.all.push(Cluster {
-                    nodes: Vec::new(),
-                    is_explicit: self.job(node).is_some(),
-                });
+                clusters.all.push(Cluster { nodes: Vec::new(), is_explicit: self.job(node).is_some() });
                 clusters.all.len().saturating_sub(1)
             });
             clusters.all[at].nodes.push(node);
@@ -183,10 +155,8 @@ impl<'g> Draft<'g> {
     /// One shortest cycle of data edges in every strongly connected part that has one, each as node positions.
     pub(super) fn data_cycles(&self) -> Vec<Vec<usize>> {
         let flow = self.flow();
-        let mut cycles: Vec<Vec<usize>> = kosaraju_scc(&flow)
-            .iter()
-            .filter_map(|part| shortest_cycle(&flow, part))
-            .collect();
+        let mut cycles: Vec<Vec<usize>> =
+            kosaraju_scc(&flow).iter().filter_map(|part| shortest_cycle(&flow, part)).collect();
         cycles.sort();
         cycles
     }
@@ -227,12 +197,7 @@ impl<'g> Draft<'g> {
     }
 
     /// Where control that starts at `first` comes back into cluster `home`, walking control edges through other clusters.
-    pub(super) fn arrivals(
-        home: usize,
-        first: usize,
-        clusters: &Clusters,
-        routes: &Routes,
-    ) -> BTreeSet<usize> {
+    pub(super) fn arrivals(home: usize, first: usize, clusters: &Clusters, routes: &Routes) -> BTreeSet<usize> {
         let mut arrived = BTreeSet::new();
         let mut seen = BTreeSet::new();
         let mut queue = VecDeque::from([first]);
@@ -249,8 +214,7 @@ impl<'g> Draft<'g> {
 
     /// The copies made of a node.
     pub(super) fn copies_of(&self, origin: usize) -> impl Iterator<Item = usize> {
-        (self.by_name.len()..self.nodes.len())
-            .filter(move |copy| self.nodes[*copy].origin == origin)
+        (self.by_name.len()..self.nodes.len()).filter(move |copy| self.nodes[*copy].origin == origin)
     }
 
     /// How many copies were made of all nodes.
@@ -262,12 +226,7 @@ impl<'g> Draft<'g> {
     ///
     /// The half of `target` is everything that `target` feeds, and everything that those nodes read from. What the other half reads from
     /// as well is shared. Neither half reads from the other afterwards.
-    pub(super) fn divide(
-        flow: &DiGraphMap<usize, ()>,
-        source: usize,
-        target: usize,
-        cluster: &Cluster,
-    ) -> Division {
+    pub(super) fn divide(flow: &DiGraphMap<usize, ()>, source: usize, target: usize, cluster: &Cluster) -> Division {
         let after = closure(flow, [target], Outgoing);
         if after.contains(&source) {
             return Division::Loop;
@@ -276,16 +235,9 @@ impl<'g> Draft<'g> {
         if half.contains(&source) {
             return Division::Impossible;
         }
-        let rest = cluster
-            .nodes
-            .iter()
-            .copied()
-            .filter(|node| !half.contains(node));
+        let rest = cluster.nodes.iter().copied().filter(|node| !half.contains(node));
         let rest = closure(flow, rest, Incoming);
-        Division::Possible {
-            shared: half.intersection(&rest).copied().collect(),
-            half,
-        }
+        Division::Possible { shared: half.intersection(&rest).copied().collect(), half }
     }
 
     /// Gives `half` its own copies of the nodes of `shared`, which must be closed under "reads from".
@@ -327,10 +279,7 @@ pub(super) enum Division {
     /// The second reads from the first, or something reads from both.
     Impossible,
     /// These nodes go with the second; `shared` is the part of them that the first half needs as well.
-    Possible {
-        half: BTreeSet<usize>,
-        shared: BTreeSet<usize>,
-    },
+    Possible { half: BTreeSet<usize>, shared: BTreeSet<usize> },
 }
 
 /// `start` and everything that can be reached from it.

@@ -15,10 +15,7 @@ use crate::workflow::{Diagnostic, Job};
 pub(super) fn like(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let tail = name.chars().map(|c| if allowed(c) { c } else { '_' });
-    std::iter::once('_')
-        .chain(tail)
-        .take(NAME_BYTES_MAX)
-        .collect()
+    std::iter::once('_').chain(tail).take(NAME_BYTES_MAX).collect()
 }
 
 impl Draft<'_> {
@@ -30,51 +27,29 @@ impl Draft<'_> {
 
     /// The job of a cluster, whose data edges are `links`. Where something is wrong, which is then among `found` or was reported by the
     /// graph's check, it is only good for checking what refers to it; `None` if it has not even a name like the one it should have.
-    pub(super) fn build(
-        &self,
-        cluster: &Cluster,
-        links: &[Link],
-        found: &mut Vec<Diagnostic>,
-    ) -> Option<Job> {
+    pub(super) fn build(&self, cluster: &Cluster, links: &[Link], found: &mut Vec<Diagnostic>) -> Option<Job> {
         let name = self.job_name(cluster);
         let path = format!("job {}", shown(name));
         self.check_executors(cluster, &path, found);
         let first = self.nodes[*cluster.nodes.first()?].node;
         let executor = &first.executor;
         let mut job = Job::new(
-            JobName::parse(name)
-                .or_else(|_| JobName::parse(like(name)))
-                .ok()?,
-            ExecutorName::parse(executor)
-                .or_else(|_| ExecutorName::parse(like(executor)))
-                .ok()?,
+            JobName::parse(name).or_else(|_| JobName::parse(like(name))).ok()?,
+            ExecutorName::parse(executor).or_else(|_| ExecutorName::parse(like(executor))).ok()?,
             first.spec.clone(),
         );
         job.streaming = self.members(cluster).any(|(_, node)| node.streaming);
-        if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found)
-        {
+        if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();
         }
         job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);
-        job.heartbeat_timeout = self.agreed(
-            cluster,
-            &path,
-            "heartbeat_timeout",
-            |node| node.heartbeat_timeout,
-            found,
-        );
-        if let Some(grace) =
-            self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found)
-        {
+        job.heartbeat_timeout = self.agreed(cluster, &path, "heartbeat_timeout", |node| node.heartbeat_timeout, found);
+        if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {
             job.stop_grace = grace;
         }
         if !first.is_function() {
             // Other params than an object were reported.
-            job.params = if first.params.is_object() {
-                first.params.clone()
-            } else {
-                Value::Null
-            };
+            job.params = if first.params.is_object() { first.params.clone() } else { Value::Null };
         } else if let Some(spec) = self.function_spec(cluster, links, found) {
             // Plain data with string keys always serialises.
             job.spec = serde_json::to_value(spec).unwrap_or_default();
@@ -127,9 +102,7 @@ impl Draft<'_> {
         setting: impl Fn(&'a AiNode) -> Option<T>,
         found: &mut Vec<Diagnostic>,
     ) -> Option<T> {
-        let mut set = self
-            .members(cluster)
-            .filter_map(|(name, node)| Some((name, setting(node)?)));
+        let mut set = self.members(cluster).filter_map(|(name, node)| Some((name, setting(node)?)));
         let (first, value) = set.next()?;
         if let Some((name, _)) = set.find(|(_, other)| *other != value) {
             found.push(Diagnostic::new(
@@ -144,18 +117,13 @@ impl Draft<'_> {
         Some(value)
     }
 
-    fn function_spec(
-        &self,
-        cluster: &Cluster,
-        links: &[Link],
-        found: &mut Vec<Diagnostic>,
-    ) -> Option<FunctionSpec> {
+    fn function_spec(&self, cluster: &Cluster, links: &[Link], found: &mut Vec<Diagnostic>) -> Option<FunctionSpec> {
         let mut inputs: BTreeMap<usize, Vec<DataInput>> = BTreeMap::new();
         for link in links {
-            inputs.entry(link.to).or_default().push(DataInput {
-                node: self.node_name(link.from, found)?,
-                port: link.port,
-            });
+            inputs
+                .entry(link.to)
+                .or_default()
+                .push(DataInput { node: self.node_name(link.from, found)?, port: link.port });
         }
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
         for node in self.topological(cluster, links) {
@@ -195,8 +163,7 @@ impl Draft<'_> {
     /// The nodes so that each comes after those it reads from; of those that could be next, the one that was defined first.
     fn topological(&self, cluster: &Cluster, links: &[Link]) -> Vec<usize> {
         let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut n_missing: BTreeMap<usize, usize> =
-            cluster.nodes.iter().map(|node| (*node, 0)).collect();
+        let mut n_missing: BTreeMap<usize, usize> = cluster.nodes.iter().map(|node| (*node, 0)).collect();
         for link in links {
             if n_missing.contains_key(&link.from)
                 && let Some(n) = n_missing.get_mut(&link.to)
@@ -207,11 +174,8 @@ impl Draft<'_> {
         }
         // A copy stands where its original stood.
         let rank = |node: usize| Reverse((self.nodes[node].origin, node));
-        let mut ready: BinaryHeap<_> = n_missing
-            .iter()
-            .filter(|(_, n)| **n == 0)
-            .map(|(node, _)| rank(*node))
-            .collect();
+        let mut ready: BinaryHeap<_> =
+            n_missing.iter().filter(|(_, n)| **n == 0).map(|(node, _)| rank(*node)).collect();
         let mut order = Vec::with_capacity(cluster.nodes.len());
         while let Some(Reverse((_, node))) = ready.pop() {
             order.push(node);

@@ -27,11 +27,7 @@ pub trait Translator: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Everything that is wrong with the graph, at least one diagnostic.
-    fn translate(
-        &self,
-        graph: &AiGraph,
-        options: &TranslateOptions,
-    ) -> Result<Workflow, Vec<Diagnostic>>;
+    fn translate(&self, graph: &AiGraph, options: &TranslateOptions) -> Result<Workflow, Vec<Diagnostic>>;
 }
 
 /// What a user may decide about a translation.
@@ -75,11 +71,7 @@ impl AiGraph {
     ///
     /// # Errors
     /// `Invalid`, listing everything that is wrong with the graph.
-    pub fn translate_with(
-        &self,
-        translator: &dyn Translator,
-        options: &TranslateOptions,
-    ) -> Result<Workflow> {
+    pub fn translate_with(&self, translator: &dyn Translator, options: &TranslateOptions) -> Result<Workflow> {
         translator.translate(self, options).map_err(|found| {
             let error = Diagnostic::into_result(&found, OPERATION).err();
             error.unwrap_or_else(|| {

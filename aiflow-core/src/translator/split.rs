@@ -23,8 +23,7 @@ use super::{SharedNodes, TranslateOptions, Translator};
 use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
 use crate::id::{JobName, ProjectName, RuleName, WorkflowName};
 use crate::workflow::{
-    Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow,
-    WorkflowRule,
+    Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow, WorkflowRule,
 };
 
 /// The most copies of nodes that one translation makes.
@@ -35,11 +34,7 @@ pub const COPIES_MAX: usize = 1_000;
 pub struct SplitTranslator;
 
 impl Translator for SplitTranslator {
-    fn translate(
-        &self,
-        graph: &AiGraph,
-        options: &TranslateOptions,
-    ) -> Result<Workflow, Vec<Diagnostic>> {
+    fn translate(&self, graph: &AiGraph, options: &TranslateOptions) -> Result<Workflow, Vec<Diagnostic>> {
         let mut found = graph.check();
         if graph.nodes.len() > NODES_MAX
             || graph.data_edges.len() > DATA_EDGES_MAX
@@ -53,27 +48,17 @@ impl Translator for SplitTranslator {
         let clusters = split(&mut draft, graph, options, &mut found);
         let workflow = assemble(&draft, graph, &clusters, &mut found);
         found.extend(workflow.check());
-        if found.is_empty() {
-            Ok(workflow)
-        } else {
-            Err(found)
-        }
+        if found.is_empty() { Ok(workflow) } else { Err(found) }
     }
 }
 
 fn report_cycles(draft: &Draft<'_>, found: &mut Vec<Diagnostic>) {
     for cycle in draft.data_cycles() {
-        let names: Vec<String> = cycle
-            .iter()
-            .chain(cycle.first())
-            .map(|node| shown(&draft.nodes[*node].name))
-            .collect();
+        let names: Vec<String> =
+            cycle.iter().chain(cycle.first()).map(|node| shown(&draft.nodes[*node].name)).collect();
         found.push(Diagnostic::new(
             "data edges",
-            format!(
-                "form a cycle: {}; only control edges may",
-                names.join(" -> ")
-            ),
+            format!("form a cycle: {}; only control edges may", names.join(" -> ")),
         ));
     }
 }
@@ -88,8 +73,7 @@ fn refuse_crossing(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
             port: link.port,
             to: draft.nodes[link.to].name.clone(),
         };
-        let [from, to] = [link.from, link.to]
-            .map(|node| shown(draft.job_name(&clusters.all[clusters.of[node]])));
+        let [from, to] = [link.from, link.to].map(|node| shown(draft.job_name(&clusters.all[clusters.of[node]])));
         found.push(Diagnostic::new(
             edge.path(),
             format!(
@@ -102,12 +86,7 @@ fn refuse_crossing(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 /// Divides derived jobs that would have to wait for themselves, until there is none.
-fn split(
-    draft: &mut Draft<'_>,
-    graph: &AiGraph,
-    options: &TranslateOptions,
-    found: &mut Vec<Diagnostic>,
-) -> Clusters {
+fn split(draft: &mut Draft<'_>, graph: &AiGraph, options: &TranslateOptions, found: &mut Vec<Diagnostic>) -> Clusters {
     let mut settled = BTreeSet::new();
     loop {
         let clusters = draft.clusters();
@@ -165,15 +144,8 @@ const TIED: &str = "data flows from the one to the other, or from both into a th
                     hand the value over in a dataset or a file";
 
 /// Why nodes must not be copied, if so.
-fn refusal(
-    draft: &Draft<'_>,
-    options: &TranslateOptions,
-    shared: &BTreeSet<usize>,
-) -> Option<String> {
-    let names: Vec<String> = shared
-        .iter()
-        .map(|node| shown(&draft.nodes[*node].name))
-        .collect();
+fn refusal(draft: &Draft<'_>, options: &TranslateOptions, shared: &BTreeSet<usize>) -> Option<String> {
+    let names: Vec<String> = shared.iter().map(|node| shown(&draft.nodes[*node].name)).collect();
     if options.shared == SharedNodes::Refuse {
         return Some(format!(
             "both need {}, which may not be copied; put what is shared into a job of its own, and hand its values over in a dataset or a file",
@@ -181,25 +153,15 @@ fn refusal(
         ));
     }
     let n_copies = draft.n_copies().saturating_add(shared.len());
-    (n_copies > COPIES_MAX).then(|| {
-        format!(
-            "more than {COPIES_MAX} nodes would have to be copied; name the jobs of these nodes"
-        )
-    })
+    (n_copies > COPIES_MAX)
+        .then(|| format!("more than {COPIES_MAX} nodes would have to be copied; name the jobs of these nodes"))
 }
 
 /// Jobs and control edges from what was split.
-fn assemble(
-    draft: &Draft<'_>,
-    graph: &AiGraph,
-    clusters: &Clusters,
-    found: &mut Vec<Diagnostic>,
-) -> Workflow {
+fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut Vec<Diagnostic>) -> Workflow {
     // A malformed name was reported; the rest is checked all the same, under a name like it.
-    let project =
-        ProjectName::parse(&graph.project).or_else(|_| ProjectName::parse(like(&graph.project)));
-    let name = WorkflowName::parse(&graph.workflow)
-        .or_else(|_| WorkflowName::parse(like(&graph.workflow)));
+    let project = ProjectName::parse(&graph.project).or_else(|_| ProjectName::parse(like(&graph.project)));
+    let name = WorkflowName::parse(&graph.workflow).or_else(|_| WorkflowName::parse(like(&graph.workflow)));
     let mut workflow = Workflow::new(
         project.expect("made of characters that a name may have"),
         name.expect("made of characters that a name may have"),
@@ -263,18 +225,13 @@ fn control_edges<'a>(
         .iter()
         .filter_map(|control| {
             let rule = graph.control_edges[control.edge].rule()?;
-            let edge = ControlEdge {
-                job: job(control.target)?.clone(),
-                rule: renamed_rule(draft, rule, job)?,
-            };
+            let edge = ControlEdge { job: job(control.target)?.clone(), rule: renamed_rule(draft, rule, job)? };
             Some((control.target, edge))
         })
         .collect();
     // A job that is told the same already is not told twice.
-    let mut told: BTreeSet<(JobName, RuleName)> = edges
-        .iter()
-        .map(|(_, edge)| (edge.job.clone(), edge.rule.name.clone()))
-        .collect();
+    let mut told: BTreeSet<(JobName, RuleName)> =
+        edges.iter().map(|(_, edge)| (edge.job.clone(), edge.rule.name.clone())).collect();
     let mut all = Vec::with_capacity(edges.len());
     for (target, edge) in edges {
         let copies = match edge.rule.action {
@@ -285,10 +242,7 @@ fn control_edges<'a>(
         all.push(edge);
         for job in copies {
             if told.insert((job.clone(), rule.name.clone())) {
-                all.push(ControlEdge {
-                    job: job.clone(),
-                    rule: rule.clone(),
-                });
+                all.push(ControlEdge { job: job.clone(), rule: rule.clone() });
             }
         }
     }
@@ -304,11 +258,7 @@ fn renamed_rule<'a>(
     let condition = renamed(draft, &rule.condition, job)?;
     let is_derived = rule == SchedulingRule::new(rule.condition.clone(), rule.action);
     let renamed = SchedulingRule::new(condition, rule.action);
-    Some(if is_derived {
-        renamed
-    } else {
-        renamed.named(rule.name)
-    })
+    Some(if is_derived { renamed } else { renamed.named(rule.name) })
 }
 
 /// The condition with jobs in place of nodes; `None` if one of them does not exist or could not be built, which was reported.
@@ -318,11 +268,7 @@ fn renamed<'a>(
     job: &impl Fn(usize) -> Option<&'a JobName>,
 ) -> Option<Condition> {
     let job_of = |name: &JobName| draft.resolve(name.as_str()).and_then(job);
-    if condition
-        .jobs()
-        .into_iter()
-        .any(|name| job_of(name).is_none())
-    {
+    if condition.jobs().into_iter().any(|name| job_of(name).is_none()) {
         return None;
     }
     let mut condition = condition.clone();

@@ -32,10 +32,7 @@ impl Diagnostic {
     /// A diagnostic.
     #[must_use]
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-        }
+        Self { path: path.into(), message: message.into() }
     }
 
     /// One error that carries all diagnostics; `Ok` if there are none.
@@ -63,10 +60,7 @@ impl Workflow {
     pub fn check(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if self.jobs.is_empty() {
-            found.push(Diagnostic::new(
-                format!("workflow {}", self.name),
-                "has no job",
-            ));
+            found.push(Diagnostic::new(format!("workflow {}", self.name), "has no job"));
         }
         if self.project.is_reserved() {
             found.push(Diagnostic::new(
@@ -75,10 +69,7 @@ impl Workflow {
             ));
         }
         let n_rules = self.control_edges.len().saturating_add(self.rules.len());
-        for (what, n, max) in [
-            ("jobs", self.jobs.len(), JOBS_MAX),
-            ("rules", n_rules, RULES_MAX),
-        ] {
+        for (what, n, max) in [("jobs", self.jobs.len(), JOBS_MAX), ("rules", n_rules, RULES_MAX)] {
             if n > max {
                 found.push(Diagnostic::new(
                     format!("workflow {}", self.name),
@@ -113,23 +104,12 @@ impl Workflow {
     fn check_rules(&self, found: &mut Vec<Diagnostic>) {
         let mut names: BTreeSet<(Option<&str>, &RuleName)> = BTreeSet::new();
         for (i, edge) in self.control_edges.iter().enumerate() {
-            let path = format!(
-                "control edge {} of job {}, rule {}",
-                i.saturating_add(1),
-                edge.job,
-                edge.rule.name
-            );
+            let path = format!("control edge {} of job {}, rule {}", i.saturating_add(1), edge.job, edge.rule.name);
             if self.job(&edge.job).is_none() {
-                found.push(Diagnostic::new(
-                    &path,
-                    "the job is not defined in this workflow",
-                ));
+                found.push(Diagnostic::new(&path, "the job is not defined in this workflow"));
             }
             if !names.insert((Some(edge.job.as_str()), &edge.rule.name)) {
-                found.push(Diagnostic::new(
-                    &path,
-                    "the job has another rule of this name or content",
-                ));
+                found.push(Diagnostic::new(&path, "the job has another rule of this name or content"));
             }
             self.check_condition(&edge.rule.condition, &path, 0, found);
             self.check_operands(&edge.rule.condition, &path, found);
@@ -137,10 +117,7 @@ impl Workflow {
         for rule in &self.rules {
             let path = format!("workflow rule {}", rule.name);
             if !names.insert((None, &rule.name)) {
-                found.push(Diagnostic::new(
-                    &path,
-                    "the workflow has another rule of this name or content",
-                ));
+                found.push(Diagnostic::new(&path, "the workflow has another rule of this name or content"));
             }
             self.check_condition(&rule.condition, &path, 0, found);
             self.check_operands(&rule.condition, &path, found);
@@ -150,25 +127,13 @@ impl Workflow {
     fn check_operands(&self, condition: &Condition, path: &str, found: &mut Vec<Diagnostic>) {
         let n = condition.operands(&self.name).len();
         if n > OPERANDS_PER_RULE_MAX {
-            found.push(Diagnostic::new(
-                path,
-                format!("has {n} operands, at most {OPERANDS_PER_RULE_MAX} are allowed"),
-            ));
+            found.push(Diagnostic::new(path, format!("has {n} operands, at most {OPERANDS_PER_RULE_MAX} are allowed")));
         }
     }
 
-    fn check_condition(
-        &self,
-        condition: &Condition,
-        path: &str,
-        depth: usize,
-        found: &mut Vec<Diagnostic>,
-    ) {
+    fn check_condition(&self, condition: &Condition, path: &str, depth: usize, found: &mut Vec<Diagnostic>) {
         if depth > CONDITION_DEPTH_MAX {
-            found.push(Diagnostic::new(
-                path,
-                format!("conditions are nested deeper than {CONDITION_DEPTH_MAX}"),
-            ));
+            found.push(Diagnostic::new(path, format!("conditions are nested deeper than {CONDITION_DEPTH_MAX}")));
             return;
         }
         match condition {
@@ -181,18 +146,12 @@ impl Workflow {
                     ));
                 }
                 if statuses.is_empty() {
-                    found.push(Diagnostic::new(
-                        path,
-                        format!("waits for no status of job {job}"),
-                    ));
+                    found.push(Diagnostic::new(path, format!("waits for no status of job {job}")));
                 }
                 if let Some(status) = statuses.iter().find(|status| !status.is_announced()) {
                     found.push(Diagnostic::new(
                         path,
-                        format!(
-                            "waits for status {} of job {job}, which is never announced to rules",
-                            status.as_str()
-                        ),
+                        format!("waits for status {} of job {job}, which is never announced to rules", status.as_str()),
                     ));
                 }
                 if statuses.contains(&JobStatus::Skipped) {
@@ -204,10 +163,7 @@ impl Workflow {
             }
             Condition::All(conditions) | Condition::Any(conditions) => {
                 if conditions.is_empty() {
-                    found.push(Diagnostic::new(
-                        path,
-                        "has an empty all or any; it must have at least one operand",
-                    ));
+                    found.push(Diagnostic::new(path, "has an empty all or any; it must have at least one operand"));
                 }
                 for condition in conditions {
                     self.check_condition(condition, path, depth.saturating_add(1), found);

@@ -183,32 +183,21 @@ pub fn on(key: impl Into<Match>) -> EventPattern {
 /// A version of `model` reached `stage`, in the workflow's project.
 #[must_use]
 pub fn on_model_version(model: impl Into<String>, stage: ModelStage) -> EventPattern {
-    EventPattern {
-        any_execution: true,
-        ..on(Match::Exact(model.into()))
-    }
-    .event_type(stage.event_type())
+    EventPattern { any_execution: true, ..on(Match::Exact(model.into())) }.event_type(stage.event_type())
 }
 
 /// A job of the same workflow execution reached `status`.
 #[must_use]
 pub fn job_status(job: &JobName, status: JobStatus) -> Condition {
-    Condition::JobStatus {
-        job: job.clone(),
-        statuses: vec![status],
-        life: Life::Once,
-    }
+    Condition::JobStatus { job: job.clone(), statuses: vec![status], life: Life::Once }
 }
 
 /// An execution of `workflow`, in the same project, reached `status`.
 #[must_use]
 pub fn workflow_status(workflow: &WorkflowName, status: WorkflowStatus) -> EventPattern {
-    EventPattern {
-        any_execution: true,
-        ..on(Match::exact(workflow.as_str()))
-    }
-    .event_type(WORKFLOW_STATUS_CHANGED)
-    .equals(status.as_str())
+    EventPattern { any_execution: true, ..on(Match::exact(workflow.as_str())) }
+        .event_type(WORKFLOW_STATUS_CHANGED)
+        .equals(status.as_str())
 }
 
 /// All of these hold.
@@ -247,9 +236,7 @@ impl Condition {
         match self {
             Self::On(_) => Vec::new(),
             Self::JobStatus { job, .. } => vec![job],
-            Self::All(conditions) | Self::Any(conditions) => {
-                conditions.iter().flat_map(Self::jobs).collect()
-            }
+            Self::All(conditions) | Self::Any(conditions) => conditions.iter().flat_map(Self::jobs).collect(),
         }
     }
 
@@ -276,18 +263,10 @@ impl Condition {
     fn collect(&self, workflow: &WorkflowName, operands: &mut Vec<EventPattern>) {
         match self {
             Self::On(pattern) => operands.push(pattern.clone()),
-            Self::JobStatus {
-                job,
-                statuses,
-                life,
-            } => {
-                operands.extend(statuses.iter().map(|status| {
-                    EventPattern {
-                        life: *life,
-                        ..on(Match::exact(job_key(workflow, job)))
-                            .event_type(JOB_STATUS_CHANGED)
-                            .equals(status.as_str())
-                    }
+            Self::JobStatus { job, statuses, life } => {
+                operands.extend(statuses.iter().map(|status| EventPattern {
+                    life: *life,
+                    ..on(Match::exact(job_key(workflow, job))).event_type(JOB_STATUS_CHANGED).equals(status.as_str())
                 }));
             }
             Self::All(conditions) | Self::Any(conditions) => {
@@ -390,10 +369,6 @@ impl EventPattern {
     /// Whether it sees events of other workflow executions than its own.
     #[must_use]
     pub(crate) fn sees_other_executions(&self, project: &str) -> bool {
-        self.any_execution
-            || self
-                .namespace
-                .as_ref()
-                .is_some_and(|namespace| *namespace != Match::exact(project))
+        self.any_execution || self.namespace.as_ref().is_some_and(|namespace| *namespace != Match::exact(project))
     }
 }

@@ -4,10 +4,7 @@
 
 use std::fmt;
 
-use super::{
-    Condition, EventPattern, JobAction, Life, SchedulingRule, ValueTest, WorkflowAction,
-    WorkflowRule,
-};
+use super::{Condition, EventPattern, JobAction, Life, SchedulingRule, ValueTest, WorkflowAction, WorkflowRule};
 use crate::event::Match;
 
 /// How much of a value is shown.
@@ -17,11 +14,7 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::On(pattern) => pattern.fmt(f),
-            Self::JobStatus {
-                job,
-                statuses,
-                life,
-            } => {
+            Self::JobStatus { job, statuses, life } => {
                 write!(f, "{job} ")?;
                 for (i, status) in statuses.iter().enumerate() {
                     write!(f, "{}{status}", if i == 0 { "" } else { "|" })?;
@@ -147,9 +140,6 @@ mod tests {
     #[test]
     fn a_long_value_is_cut_between_characters() {
         let text = on("k").equals("ä".repeat(100)).to_string();
-        assert_eq!(
-            text.chars().count(),
-            "k = …".chars().count() + VALUE_CHARS_MAX
-        );
+        assert_eq!(text.chars().count(), "k = …".chars().count() + VALUE_CHARS_MAX);
     }
 }

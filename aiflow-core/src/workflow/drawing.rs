@@ -63,10 +63,7 @@ pub(crate) enum End {
 impl Drawing {
     /// Adds a block and returns its end.
     pub(crate) fn block(&mut self, label: impl Into<String>, shape: Shape) -> End {
-        self.blocks.push(Block {
-            label: label.into(),
-            shape,
-        });
+        self.blocks.push(Block { label: label.into(), shape });
         End::Block(self.blocks.len().saturating_sub(1))
     }
 
@@ -102,27 +99,13 @@ impl Drawing {
         }
     }
 
-    fn operand(
-        &mut self,
-        condition: &Condition,
-        action: &str,
-        to: End,
-        job: &impl Fn(&str) -> Option<End>,
-    ) {
-        if let Condition::JobStatus {
-            job: name,
-            statuses,
-            ..
-        } = condition
+    fn operand(&mut self, condition: &Condition, action: &str, to: End, job: &impl Fn(&str) -> Option<End>) {
+        if let Condition::JobStatus { job: name, statuses, .. } = condition
             && let Some(from) = job(name.as_str())
         {
             let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
             let statuses = statuses.join("|");
-            let label = if action.is_empty() {
-                statuses
-            } else {
-                format!("{action} on {statuses}")
-            };
+            let label = if action.is_empty() { statuses } else { format!("{action} on {statuses}") };
             self.control(from, to, label);
         } else {
             let from = self.event(condition.to_string());
@@ -132,28 +115,18 @@ impl Drawing {
 
     /// The block of an event; the same event is drawn once.
     fn event(&mut self, label: String) -> End {
-        let known = self
-            .blocks
-            .iter()
-            .position(|block| block.shape == Shape::Event && block.label == label);
+        let known = self.blocks.iter().position(|block| block.shape == Shape::Event && block.label == label);
         known.map_or_else(|| self.block(label, Shape::Event), End::Block)
     }
 
     fn control(&mut self, from: End, to: End, label: impl Into<String>) {
-        self.arrows.push(Arrow {
-            from,
-            to,
-            label: label.into(),
-            control: true,
-        });
+        self.arrows.push(Arrow { from, to, label: label.into(), control: true });
     }
 
     /// Graphviz text.
     pub(crate) fn to_dot(&self) -> String {
-        let mut text = format!(
-            "digraph {} {{\n  compound=true; rankdir=LR; node [shape=box, style=rounded];\n",
-            dot(&self.title)
-        );
+        let mut text =
+            format!("digraph {} {{\n  compound=true; rankdir=LR; node [shape=box, style=rounded];\n", dot(&self.title));
         for (i, block) in self.blocks.iter().enumerate() {
             let shape = match block.shape {
                 Shape::Step => "",
@@ -165,17 +138,8 @@ impl Drawing {
             let _ = writeln!(text, "  b{i} [label={}{shape}];", dot(&block.label));
         }
         for (i, group) in self.groups.iter().enumerate() {
-            let blocks: Vec<String> = group
-                .blocks
-                .iter()
-                .map(|block| format!("b{block};"))
-                .collect();
-            let _ = writeln!(
-                text,
-                "  subgraph cluster_{i} {{ label={}; {} }}",
-                dot(&group.label),
-                blocks.join(" ")
-            );
+            let blocks: Vec<String> = group.blocks.iter().map(|block| format!("b{block};")).collect();
+            let _ = writeln!(text, "  subgraph cluster_{i} {{ label={}; {} }}", dot(&group.label), blocks.join(" "));
         }
         for arrow in &self.arrows {
             let mut attributes = Vec::new();
@@ -201,11 +165,7 @@ impl Drawing {
     fn dot_end(&self, end: End) -> usize {
         match end {
             End::Block(i) => i,
-            End::Group(i) => self
-                .groups
-                .get(i)
-                .and_then(|group| group.blocks.first().copied())
-                .unwrap_or_default(),
+            End::Group(i) => self.groups.get(i).and_then(|group| group.blocks.first().copied()).unwrap_or_default(),
         }
     }
 
@@ -235,17 +195,8 @@ impl Drawing {
         };
         for arrow in &self.arrows {
             let line = if arrow.control { "-.->" } else { "-->" };
-            let label = if arrow.label.is_empty() {
-                String::new()
-            } else {
-                format!("|{}|", mermaid(&arrow.label))
-            };
-            let _ = writeln!(
-                text,
-                "  {} {line}{label} {}",
-                name(arrow.from),
-                name(arrow.to)
-            );
+            let label = if arrow.label.is_empty() { String::new() } else { format!("|{}|", mermaid(&arrow.label)) };
+            let _ = writeln!(text, "  {} {line}{label} {}", name(arrow.from), name(arrow.to));
         }
         text
     }

@@ -20,12 +20,11 @@ pub(crate) use condition::job_key;
 
 pub use check::{Diagnostic, JOBS_MAX, OPERANDS_PER_RULE_MAX, RULES_MAX};
 pub use condition::{
-    Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on,
-    on_model_version, workflow_status,
+    Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on, on_model_version, workflow_status,
 };
 pub use rule::{
-    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start,
-    start_workflow, stop, stop_workflow,
+    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start, start_workflow, stop,
+    stop_workflow,
 };
 
 pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
@@ -76,20 +75,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "RetryPolicy::is_never")]
     pub retry: RetryPolicy,
     /// Wall-clock limit of one attempt, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "millis_option",
-        rename = "timeout_ms"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// An attempt that gives no sign of life for so long is killed and has failed, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "millis_option",
-        rename = "heartbeat_timeout_ms"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "heartbeat_timeout_ms")]
     pub heartbeat_timeout: Option<Duration>,
     /// Time between asking an attempt to stop and killing it, in milliseconds.
     #[serde(default = "stop_grace", with = "millis", rename = "stop_grace_ms")]
@@ -145,34 +134,19 @@ impl RetryPolicy {
     /// No retries.
     #[must_use]
     pub const fn never() -> Self {
-        Self {
-            retries_max: 0,
-            backoff: Duration::ZERO,
-            factor: 1,
-            backoff_max: Duration::from_secs(300),
-        }
+        Self { retries_max: 0, backoff: Duration::ZERO, factor: 1, backoff_max: Duration::from_secs(300) }
     }
 
     /// Up to `retries_max` retries with the same pause.
     #[must_use]
     pub const fn fixed(retries_max: u32, backoff: Duration) -> Self {
-        Self {
-            retries_max,
-            backoff,
-            factor: 1,
-            backoff_max: backoff,
-        }
+        Self { retries_max, backoff, factor: 1, backoff_max: backoff }
     }
 
     /// Up to `retries_max` retries with a pause that doubles, at most five minutes.
     #[must_use]
     pub const fn exponential(retries_max: u32, backoff: Duration) -> Self {
-        Self {
-            retries_max,
-            backoff,
-            factor: 2,
-            backoff_max: Duration::from_secs(300),
-        }
+        Self { retries_max, backoff, factor: 2, backoff_max: Duration::from_secs(300) }
     }
 
     /// The pause before retry `retry` (from 1).
@@ -245,18 +219,13 @@ impl Workflow {
 
     /// The rules of a job, in definition order.
     pub fn rules_of<'a>(&'a self, job: &'a JobName) -> impl Iterator<Item = &'a SchedulingRule> {
-        self.control_edges
-            .iter()
-            .filter(move |edge| edge.job == *job)
-            .map(|edge| &edge.rule)
+        self.control_edges.iter().filter(move |edge| edge.job == *job).map(|edge| &edge.rule)
     }
 
     /// Whether the job starts together with its workflow execution: it has no rule that starts or restarts it.
     #[must_use]
     pub fn starts_with_execution(&self, job: &JobName) -> bool {
-        !self
-            .rules_of(job)
-            .any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
+        !self.rules_of(job).any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
     }
 
     /// When its executions end: as set; otherwise `Standing` if a job is streaming or no job starts without an event; otherwise `Idle`.
@@ -264,15 +233,8 @@ impl Workflow {
     pub fn completion(&self) -> Completion {
         self.completion.unwrap_or_else(|| {
             let streaming = self.jobs.iter().any(|job| job.streaming);
-            let starts = self
-                .jobs
-                .iter()
-                .any(|job| self.starts_with_execution(&job.name));
-            if streaming || !starts {
-                Completion::Standing
-            } else {
-                Completion::Idle
-            }
+            let starts = self.jobs.iter().any(|job| self.starts_with_execution(&job.name));
+            if streaming || !starts { Completion::Standing } else { Completion::Idle }
         })
     }
 
@@ -286,15 +248,10 @@ impl Workflow {
 /// SHA-256 of the compact JSON of `value`, in hex. JSON objects have sorted keys, so the text is canonical.
 pub(crate) fn hash_of<T: Serialize>(value: &T) -> String {
     // A definition is plain data with string keys, which always serialises.
-    let json = serde_json::to_value(value)
-        .map(|value| value.to_string())
-        .unwrap_or_default();
+    let json = serde_json::to_value(value).map(|value| value.to_string()).unwrap_or_default();
     let mut hash = Sha256::new();
     hash.update(json.as_bytes());
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `Duration` as whole milliseconds.
@@ -303,18 +260,11 @@ pub(crate) mod millis {
 
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        u64::try_from(duration.as_millis())
-            .unwrap_or(u64::MAX)
-            .serialize(serializer)
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
@@ -326,18 +276,11 @@ pub(crate) mod millis_option {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
-    pub(crate) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        duration
-            .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-            .serialize(serializer)
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }
@@ -347,22 +290,12 @@ mod tests {
     use super::*;
 
     fn workflow() -> Workflow {
-        let mut workflow = Workflow::new(
-            ProjectName::parse("wine").unwrap(),
-            WorkflowName::parse("quality").unwrap(),
-        );
+        let mut workflow = Workflow::new(ProjectName::parse("wine").unwrap(), WorkflowName::parse("quality").unwrap());
         for name in ["prepare", "train"] {
             let executor = ExecutorName::parse("function").unwrap();
-            workflow.jobs.push(Job::new(
-                JobName::parse(name).unwrap(),
-                executor,
-                Value::from("f"),
-            ));
+            workflow.jobs.push(Job::new(JobName::parse(name).unwrap(), executor, Value::from("f")));
         }
-        workflow.control_edges.push(ControlEdge {
-            job: JobName::parse("train").unwrap(),
-            rule: start(on("samples")),
-        });
+        workflow.control_edges.push(ControlEdge { job: JobName::parse("train").unwrap(), rule: start(on("samples")) });
         workflow
     }
 
@@ -387,10 +320,8 @@ mod tests {
 
     #[test]
     fn back_off_doubles_up_to_its_bound() {
-        let retry = RetryPolicy {
-            backoff_max: Duration::from_secs(5),
-            ..RetryPolicy::exponential(9, Duration::from_secs(1))
-        };
+        let retry =
+            RetryPolicy { backoff_max: Duration::from_secs(5), ..RetryPolicy::exponential(9, Duration::from_secs(1)) };
         let pauses: Vec<u64> = (1..=5).map(|n| retry.pause(n).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 5, 5]);
         assert_eq!(retry.pause(u32::MAX), Duration::from_secs(5));

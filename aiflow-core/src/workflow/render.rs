@@ -17,27 +17,14 @@ impl Workflow {
     }
 
     fn drawing(&self) -> Drawing {
-        let mut drawing = Drawing {
-            title: format!("{}/{}", self.project, self.name),
-            ..Drawing::default()
-        };
+        let mut drawing = Drawing { title: format!("{}/{}", self.project, self.name), ..Drawing::default() };
         for job in &self.jobs {
             drawing.block(label(job), Shape::Step);
         }
-        let job = |name: &str| {
-            self.jobs
-                .iter()
-                .position(|job| job.name.as_str() == name)
-                .map(End::Block)
-        };
+        let job = |name: &str| self.jobs.iter().position(|job| job.name.as_str() == name).map(End::Block);
         for edge in &self.control_edges {
             if let Some(target) = job(edge.job.as_str()) {
-                drawing.rule(
-                    &edge.rule.condition,
-                    edge.rule.action.as_str(),
-                    target,
-                    &job,
-                );
+                drawing.rule(&edge.rule.condition, edge.rule.action.as_str(), target, &job);
             }
         }
         if !self.rules.is_empty() {

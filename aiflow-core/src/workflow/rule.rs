@@ -58,11 +58,7 @@ pub enum WorkflowAction {
 
 fn derived_name(condition: &Condition, action: &str) -> RuleName {
     let hash = hash_of(&(condition, action));
-    let name = format!(
-        "{}-{}",
-        action.to_ascii_lowercase(),
-        hash.get(..12).unwrap_or_default()
-    );
+    let name = format!("{}-{}", action.to_ascii_lowercase(), hash.get(..12).unwrap_or_default());
     RuleName::parse(name).expect("an action and hex digits form a name")
 }
 
@@ -71,11 +67,7 @@ impl SchedulingRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: JobAction) -> Self {
         let condition = condition.into();
-        Self {
-            name: derived_name(&condition, action.as_str()),
-            condition,
-            action,
-        }
+        Self { name: derived_name(&condition, action.as_str()), condition, action }
     }
 
     /// Sets the name.
@@ -91,11 +83,7 @@ impl WorkflowRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: WorkflowAction) -> Self {
         let condition = condition.into();
-        Self {
-            name: derived_name(&condition, action.as_str()),
-            condition,
-            action,
-        }
+        Self { name: derived_name(&condition, action.as_str()), condition, action }
     }
 
     /// Sets the name.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
 use aiflow_core::control::{CONTROL_REFUSED, Control};
-use aiflow_core::event::{
-    EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED,
-};
+use aiflow_core::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use aiflow_core::execution::{Firing, WorkflowExecution, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
@@ -35,15 +33,8 @@ pub(crate) fn aiflow() -> AiFlow {
 }
 
 fn workflow(flow: &AiFlow, job: &str) -> Workflow {
-    let mut workflow = Workflow::new(
-        flow.project_name().clone(),
-        WorkflowName::parse("quality").unwrap(),
-    );
-    workflow.jobs.push(Job::new(
-        JobName::parse(job).unwrap(),
-        ExecutorName::parse("function").unwrap(),
-        Value::Null,
-    ));
+    let mut workflow = Workflow::new(flow.project_name().clone(), WorkflowName::parse("quality").unwrap());
+    workflow.jobs.push(Job::new(JobName::parse(job).unwrap(), ExecutorName::parse("function").unwrap(), Value::Null));
     workflow
 }
 
@@ -140,21 +131,14 @@ async fn a_listener_is_told_that_events_were_trimmed() {
 async fn a_submission_of_the_same_definition_makes_no_version() {
     let flow = aiflow();
     let (first, second) = (workflow(&flow, "train"), workflow(&flow, "validate"));
-    for (workflow, version, is_new) in [
-        (&first, 1, true),
-        (&first, 1, false),
-        (&second, 2, true),
-        (&first, 3, true),
-        (&first, 3, false),
-    ] {
+    for (workflow, version, is_new) in
+        [(&first, 1, true), (&first, 1, false), (&second, 2, true), (&first, 3, true), (&first, 3, false)]
+    {
         let submitted = flow.submit(workflow).await.unwrap();
         assert_eq!((submitted.version, submitted.is_new), (version, is_new));
     }
-    let announced: Vec<_> = log_of(&flow)
-        .await
-        .iter()
-        .map(|event| Control::from_event(event).unwrap().unwrap())
-        .collect();
+    let announced: Vec<_> =
+        log_of(&flow).await.iter().map(|event| Control::from_event(event).unwrap().unwrap()).collect();
     let versions = announced.iter().map(|control| match control {
         Control::WorkflowSubmitted { version, .. } => *version,
         other => panic!("{other:?}"),
@@ -190,10 +174,7 @@ async fn a_submission_names_every_problem() {
     let error = flow.submit(&bad).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let text = error.to_string();
-    assert!(
-        text.contains("params: must be a JSON object") && text.contains("is defined twice"),
-        "{text}"
-    );
+    assert!(text.contains("params: must be a JSON object") && text.contains("is defined twice"), "{text}");
     let elsewhere = flow.project("beer").unwrap();
     let error = elsewhere.submit(&workflow(&flow, "train")).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
@@ -218,9 +199,7 @@ async fn a_start_is_a_durable_request_that_names_the_execution() {
     let log = log_of(&flow).await;
     assert_eq!(first, WorkflowExecutionId::new(log[0].offset, 0));
     let request = Control::from_event(&log[0]).unwrap().unwrap();
-    assert!(
-        matches!(request, Control::StartWorkflow { params, .. } if params == json!({"rate": 1}))
-    );
+    assert!(matches!(request, Control::StartWorkflow { params, .. } if params == json!({"rate": 1})));
     let error = flow.start("quality", json!([1])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(flow.start("no/name", Value::Null).await.is_err());
@@ -238,11 +217,7 @@ async fn a_start_under_the_same_key_starts_once() {
     let other = elsewhere.start_with_key("quality", Value::Null, "2026-01-01");
     assert_ne!(other.await.unwrap(), first);
     assert_eq!(log_of(&flow).await.len(), 2);
-    assert!(
-        flow.start_with_key("quality", Value::Null, "")
-            .await
-            .is_err()
-    );
+    assert!(flow.start_with_key("quality", Value::Null, "").await.is_err());
 }
 
 fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> WorkflowExecution {
@@ -254,11 +229,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         status,
         completion: Completion::Idle,
         params: Value::Null,
-        cause: Firing {
-            rule: None,
-            events: vec![id.cause],
-            hops: 0,
-        },
+        cause: Firing { rule: None, events: vec![id.cause], hops: 0 },
         created_at: Timestamp::EPOCH,
         finished_at: None,
         jobs: std::collections::BTreeMap::new(),
@@ -271,11 +242,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
 async fn set_status(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) {
     let batch = Batch::at(Timestamp::EPOCH)
         .put(workflow_execution_put(&execution(flow, id, status)))
-        .event(
-            flow.event("quality")
-                .event_type(WORKFLOW_STATUS_CHANGED)
-                .for_execution(id),
-        );
+        .event(flow.event("quality").event_type(WORKFLOW_STATUS_CHANGED).for_execution(id));
     flow.store().commit(batch).await.unwrap();
 }
 
@@ -325,24 +292,15 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
         let flow = flow.clone();
         tokio::spawn(async move { flow.wait(id).await })
     };
-    let letter = DeadLetter {
-        offset: id.cause,
-        reason: "workflow quality is not known".to_owned(),
-    };
+    let letter = DeadLetter { offset: id.cause, reason: "workflow quality is not known".to_owned() };
     let batch = Batch::at(Timestamp::EPOCH)
         .put(dead_letter_put(id.cause.to_string(), &letter))
         .event(NewEvent::new(SYSTEM_NAMESPACE, id.cause.to_string()).event_type(CONTROL_REFUSED));
     flow.store().commit(batch).await.unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(
-        error.to_string().contains("workflow quality is not known"),
-        "{error}"
-    );
-    assert_eq!(
-        flow.dead_letters(10).await.unwrap(),
-        std::slice::from_ref(&letter)
-    );
+    assert!(error.to_string().contains("workflow quality is not known"), "{error}");
+    assert_eq!(flow.dead_letters(10).await.unwrap(), std::slice::from_ref(&letter));
     assert_eq!(flow.dead_letter(id.cause).await.unwrap(), Some(letter));
 }
 
@@ -356,10 +314,9 @@ fn two_jobs(flow: &AiFlow) -> Workflow {
         let spec = FunctionSpec::single(node, job.name.as_str());
         job.spec = serde_json::to_value(spec).unwrap();
     }
-    workflow.control_edges.push(ControlEdge {
-        job: JobName::parse("consume").unwrap(),
-        rule: start(on("a").and(on("b"))),
-    });
+    workflow
+        .control_edges
+        .push(ControlEdge { job: JobName::parse("consume").unwrap(), rule: start(on("a").and(on("b"))) });
     workflow
 }
 
@@ -371,20 +328,13 @@ fn two_functions() -> Functions {
             }
             Ok(())
         })
-        .register(
-            "consume",
-            |ctx, _: Value| async move { Ok(ctx.events().len()) },
-        )
+        .register("consume", |ctx, _: Value| async move { Ok(ctx.events().len()) })
 }
 
 #[tokio::test]
 async fn a_job_is_explained_by_exactly_the_events_that_started_it() {
     let flow = aiflow();
-    let scheduler = flow
-        .scheduler()
-        .executor("function", FunctionExecutor::new(two_functions()))
-        .start()
-        .unwrap();
+    let scheduler = flow.scheduler().executor("function", FunctionExecutor::new(two_functions())).start().unwrap();
     flow.submit(&two_jobs(&flow)).await.unwrap();
     let id = flow.start("quality", Value::Null).await.unwrap();
     let ended = flow.wait(id).await.unwrap();
@@ -397,10 +347,7 @@ async fn a_job_is_explained_by_exactly_the_events_that_started_it() {
     let why = flow.explain(jobs[1].id).await.unwrap();
     let keys: Vec<&str> = why.iter().map(|event| event.key.as_str()).collect();
     assert_eq!(keys, ["a", "b"]);
-    assert!(
-        why.iter()
-            .all(|event| event.context.attempt == Some(jobs[0].attempt_id()))
-    );
+    assert!(why.iter().all(|event| event.context.attempt == Some(jobs[0].attempt_id())));
     let version = flow.workflow("quality").await.unwrap().unwrap().version;
     assert_eq!(version, 1);
     assert_eq!(flow.workflows().await.unwrap().len(), 1);
@@ -423,11 +370,7 @@ async fn a_start_of_an_unknown_workflow_is_refused_with_the_reason() {
 async fn many_waits_at_once_all_end() {
     const WAITS: usize = 200;
     let flow = aiflow();
-    let scheduler = flow
-        .scheduler()
-        .executor("function", FunctionExecutor::new(two_functions()))
-        .start()
-        .unwrap();
+    let scheduler = flow.scheduler().executor("function", FunctionExecutor::new(two_functions())).start().unwrap();
     flow.submit(&two_jobs(&flow)).await.unwrap();
     let mut waits = JoinSet::new();
     for n in 0..WAITS {

@@ -13,9 +13,7 @@ use aiflow_core::executor::{
     Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode,
 };
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError, OUTPUT_BYTES_MAX};
-use aiflow_core::id::{
-    AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName,
-};
+use aiflow_core::id::{AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::meta::{Dataset, Model, NewModelVersion};
 use aiflow_core::records::job_execution_key;
@@ -49,11 +47,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
         };
         executor.attach(host).await.unwrap();
-        Self {
-            executor,
-            reports,
-            memory,
-        }
+        Self { executor, reports, memory }
     }
 
     fn aiflow(&self) -> AiFlow {
@@ -117,10 +111,7 @@ fn succeeded(output: Value) -> Ending {
 
 #[track_caller]
 fn assert_failed(ending: &Ending, text: &str, is_retryable: bool) {
-    let Ending::Failed {
-        message, retryable, ..
-    } = ending
-    else {
+    let Ending::Failed { message, retryable, .. } = ending else {
         panic!("{ending:?}");
     };
     assert!(message.contains(text), "{message}");
@@ -155,10 +146,7 @@ async fn parameters_are_the_input_of_a_node_without_data_edges() {
     ]}));
     launch.params = json!({"rate": 0.25});
     let params = json!({"rate": 0.25, "layers": [{"units": 3}]});
-    assert_eq!(
-        stage.run(launch).await,
-        succeeded(json!({"rate": 0.25, "units": 3, "params": params}))
-    );
+    assert_eq!(stage.run(launch).await, succeeded(json!({"rate": 0.25, "units": 3, "params": params})));
 }
 
 #[tokio::test]
@@ -167,11 +155,7 @@ async fn an_input_that_does_not_fit_fails_for_good_and_names_the_place() {
     let mut bad = launch(single("train"));
     bad.params = json!({"rate": 1, "layers": [{"units": 1}, {"units": "many"}]});
     let ending = stage.run(bad).await;
-    assert_failed(
-        &ending,
-        "layers[1].units: invalid type: string \"many\"",
-        false,
-    );
+    assert_failed(&ending, "layers[1].units: invalid type: string \"many\"", false);
 }
 
 #[tokio::test]
@@ -182,15 +166,10 @@ async fn missing_parameters_read_as_empty_ones() {
         epochs: u32,
     }
     let functions = Functions::new()
-        .register("options", |_, options: Options| async move {
-            Ok(options.epochs)
-        })
+        .register("options", |_, options: Options| async move { Ok(options.epochs) })
         .register("nothing", |_, (): ()| async move { Ok(()) });
     let mut stage = Stage::new(functions).await;
-    assert_eq!(
-        stage.run(launch(single("options"))).await,
-        succeeded(json!(0))
-    );
+    assert_eq!(stage.run(launch(single("options"))).await, succeeded(json!(0)));
     let mut nothing = launch(single("nothing"));
     nothing.attempt = attempt(2);
     assert_eq!(stage.run(nothing).await, succeeded(Value::Null));
@@ -201,10 +180,7 @@ fn arithmetic() -> Functions {
         .register("split", |_, n: u64| async move { Ok(vec![n / 10, n % 10]) })
         .register("number", |ctx: JobContext, _: Value| async move {
             let params: BTreeMap<String, u64> = ctx.params()?;
-            params
-                .get("n")
-                .copied()
-                .ok_or_else(|| JobError::permanent("no n"))
+            params.get("n").copied().ok_or_else(|| JobError::permanent("no n"))
         })
         .register("minus", |_, (a, b): (u64, u64)| async move { Ok(a - b) })
         .register_blocking("twice", |_, n: u64| Ok(2 * n))
@@ -233,18 +209,12 @@ async fn a_node_must_return_one_value_a_port() {
         {"name": "end", "function": "twice", "inputs": [{"node": "digits", "port": 2}]}
     ]});
     let ending = stage.run(launch(spec)).await;
-    assert_failed(
-        &ending,
-        "node digits: returned 2 values, but has 3 output ports",
-        false,
-    );
+    assert_failed(&ending, "node digits: returned 2 values, but has 3 output ports", false);
 }
 
 #[tokio::test]
 async fn an_output_that_no_event_can_carry_fails_the_job() {
-    let functions = Functions::new().register("big", |_, _: Value| async move {
-        Ok("x".repeat(OUTPUT_BYTES_MAX))
-    });
+    let functions = Functions::new().register("big", |_, _: Value| async move { Ok("x".repeat(OUTPUT_BYTES_MAX)) });
     let mut stage = Stage::new(functions).await;
     let ending = stage.run(launch(single("big"))).await;
     assert_failed(&ending, "store it and return a reference", false);
@@ -284,15 +254,10 @@ async fn failures_and_panics_are_told_with_their_causes() {
             }
             Ok(())
         })
-        .register("long", |_, _: Value| async move {
-            Err::<(), _>("é".repeat(10_000).into())
-        });
+        .register("long", |_, _: Value| async move { Err::<(), _>("é".repeat(10_000).into()) });
     let mut stage = Stage::new(functions).await;
     for (n, (function, text)) in [
-        (
-            "parse",
-            "reading the configuration: invalid digit found in string",
-        ),
+        ("parse", "reading the configuration: invalid digit found in string"),
         ("panic", "panicked: boom 7"),
         ("panic_blocking", "panicked: bang"),
         ("long", "é…"),
@@ -309,16 +274,9 @@ async fn failures_and_panics_are_told_with_their_causes() {
 #[tokio::test]
 async fn an_unknown_function_is_refused_with_the_known_names() {
     let stage = Stage::new(arithmetic()).await;
-    let error = stage
-        .executor
-        .submit(launch(single("trian")))
-        .await
-        .unwrap_err();
+    let error = stage.executor.submit(launch(single("trian"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(
-        error.to_string().contains("minus, number, split, twice"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("minus, number, split, twice"), "{error}");
 }
 
 /// Sets a flag when it is dropped.
@@ -368,11 +326,7 @@ async fn a_graceful_stop_that_is_ignored_drops_the_future_after_the_grace_time()
     assert_eq!(stage.next().await, ReportKind::Started);
     assert_eq!(stage.next().await, ReportKind::Ready);
     let before = tokio::time::Instant::now();
-    stage
-        .executor
-        .stop(attempt, StopMode::Graceful)
-        .await
-        .unwrap();
+    stage.executor.stop(attempt, StopMode::Graceful).await.unwrap();
     let early = tokio::time::timeout(Duration::from_secs(9), stage.ending()).await;
     assert!(early.is_err(), "{early:?}");
     assert!(!is_dropped.load(Ordering::SeqCst));
@@ -402,11 +356,7 @@ async fn a_function_that_returns_after_a_stop_has_stopped_and_no_node_follows() 
         ]})))
         .await;
     assert_eq!(stage.next().await, ReportKind::Started);
-    stage
-        .executor
-        .stop(attempt, StopMode::Graceful)
-        .await
-        .unwrap();
+    stage.executor.stop(attempt, StopMode::Graceful).await.unwrap();
     assert_eq!(stage.ending().await, Ending::Stopped);
     assert_eq!(n_ran.load(Ordering::SeqCst), 0);
 }
@@ -506,20 +456,13 @@ async fn a_thousand_jobs_run_at_once_and_no_more_than_allowed() {
         let report = stage.reports.recv().await.unwrap();
         heard.entry(report.attempt).or_default().push(report.kind);
     }
-    let expected = [
-        ReportKind::Started,
-        ReportKind::Ended(succeeded(Value::Null)),
-    ];
+    let expected = [ReportKind::Started, ReportKind::Ended(succeeded(Value::Null))];
     assert_eq!(heard.len(), usize::try_from(JOBS).unwrap());
     assert!(heard.values().all(|kinds| *kinds == expected));
     let most = running.1.load(Ordering::SeqCst);
     assert!((2..=AT_ONCE).contains(&most), "{most}");
     stage.executor.shutdown().await.unwrap();
-    let error = stage
-        .executor
-        .submit(launch(single("count")))
-        .await
-        .unwrap_err();
+    let error = stage.executor.submit(launch(single("count"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
@@ -536,37 +479,22 @@ async fn a_queued_attempt_that_is_stopped_never_starts() {
     let second = stage.submit(second).await;
     let seen = stage.executor.observe(&[attempt(1), second]).await.unwrap();
     assert_eq!(seen, [Observation::Running, Observation::Queued]);
-    stage
-        .executor
-        .stop(second, StopMode::Graceful)
-        .await
-        .unwrap();
+    stage.executor.stop(second, StopMode::Graceful).await.unwrap();
     let report = stage.reports.recv().await.unwrap();
-    assert_eq!(
-        (report.attempt, report.kind),
-        (second, ReportKind::Ended(Ending::Stopped))
-    );
+    assert_eq!((report.attempt, report.kind), (second, ReportKind::Ended(Ending::Stopped)));
 }
 
 /// An event that made the job run.
 fn firing(offset: u64, hops: u32) -> Arc<Event> {
     let mut body = NewEvent::new("wine", "samples");
-    body.cause = (hops > 0).then_some(aiflow_core::event::Cause {
-        offset: Offset(1),
-        hops,
-    });
-    Arc::new(Event {
-        offset: Offset(offset),
-        recorded: Timestamp::EPOCH,
-        body,
-    })
+    body.cause = (hops > 0).then_some(aiflow_core::event::Cause { offset: Offset(1), hops });
+    Arc::new(Event { offset: Offset(offset), recorded: Timestamp::EPOCH, body })
 }
 
 #[tokio::test]
 async fn what_a_job_publishes_carries_the_job_and_its_cause() {
     let functions = Functions::new().register("publish", |ctx: JobContext, _: Value| async move {
-        ctx.publish(ctx.event("own").value(ctx.events().len()))
-            .await?;
+        ctx.publish(ctx.event("own").value(ctx.events().len())).await?;
         ctx.broadcast(ctx.event("all").sender("me")).await?;
         ctx.publish_once("done", ctx.event("once")).await?;
         let refused = ctx.publish(NewEvent::new("aiflow.system", "x")).await;
@@ -581,18 +509,9 @@ async fn what_a_job_publishes_carries_the_job_and_its_cause() {
     stage.run(launch.clone()).await;
 
     let filter = EventFilter::all();
-    let log = stage
-        .memory
-        .read(Offset::START, &filter, 100)
-        .await
-        .unwrap()
-        .events;
+    let log = stage.memory.read(Offset::START, &filter, 100).await.unwrap().events;
     let keys: Vec<&str> = log.iter().map(|event| event.key.as_str()).collect();
-    assert_eq!(
-        keys,
-        ["own", "all", "once", "own", "all"],
-        "a retry publishes once"
-    );
+    assert_eq!(keys, ["own", "all", "once", "own", "all"], "a retry publishes once");
     for event in &log {
         let cause = event.cause.unwrap();
         assert_eq!((cause.offset, cause.hops), (Offset(9), 4));
@@ -611,11 +530,7 @@ async fn what_a_job_registers_and_reads_becomes_lineage() {
         let data = ctx.datasets().get("train").await?.ok_or("no data")?;
         ctx.models().register(Model::new("wine")?).await?;
         let version = NewModelVersion::new(data.uri).idempotency_key(ctx.once("model"));
-        Ok(ctx
-            .models()
-            .register_version("wine", version)
-            .await?
-            .version)
+        Ok(ctx.models().register_version("wine", version).await?.version)
     });
     let mut stage = Stage::new(functions).await;
     let data = Dataset::new("train", "file:///a").unwrap();
@@ -623,49 +538,24 @@ async fn what_a_job_registers_and_reads_becomes_lineage() {
     let mut launch = launch(single("train"));
     assert_eq!(stage.run(launch.clone()).await, succeeded(json!(1)));
     launch.attempt.attempt = 2;
-    assert_eq!(
-        stage.run(launch.clone()).await,
-        succeeded(json!(1)),
-        "a retry makes no second version"
-    );
+    assert_eq!(stage.run(launch.clone()).await, succeeded(json!(1)), "a retry makes no second version");
 
-    let query = RelationQuery {
-        from: Some(job_execution_key(launch.attempt.job_execution)),
-        ..RelationQuery::default()
-    };
+    let query =
+        RelationQuery { from: Some(job_execution_key(launch.attempt.job_execution)), ..RelationQuery::default() };
     let relations = stage.memory.relations(&query).await.unwrap().items;
-    let mut lineage: Vec<(String, String)> = relations
-        .into_iter()
-        .map(|relation| (relation.kind, relation.to.to_string()))
-        .collect();
+    let mut lineage: Vec<(String, String)> =
+        relations.into_iter().map(|relation| (relation.kind, relation.to.to_string())).collect();
     lineage.sort();
-    let expected = [
-        ("produced", "model:wine/wine"),
-        ("produced", "model_version:wine/wine/1"),
-        ("read", "dataset:wine/train"),
-    ];
-    assert!(
-        lineage
-            .iter()
-            .map(|(kind, to)| (kind.as_str(), to.as_str()))
-            .eq(expected),
-        "{lineage:?}"
-    );
+    let expected =
+        [("produced", "model:wine/wine"), ("produced", "model_version:wine/wine/1"), ("read", "dataset:wine/train")];
+    assert!(lineage.iter().map(|(kind, to)| (kind.as_str(), to.as_str())).eq(expected), "{lineage:?}");
     let flow = stage.aiflow();
     let version = flow.models().version("wine", 1).await.unwrap().unwrap();
     assert_eq!(version.created_by, Some(attempt(1)));
     let filter = EventFilter::all().event_type("MODEL_GENERATED");
-    let events = stage
-        .memory
-        .read(Offset::START, &filter, 10)
-        .await
-        .unwrap()
-        .events;
+    let events = stage.memory.read(Offset::START, &filter, 10).await.unwrap().events;
     assert_eq!(events.len(), 1);
-    assert_eq!(
-        events[0].context.workflow_execution,
-        Some(launch.workflow_execution)
-    );
+    assert_eq!(events[0].context.workflow_execution, Some(launch.workflow_execution));
     assert_eq!(events[0].sender, "train");
 }
 
@@ -700,11 +590,7 @@ async fn shutdown_ends_though_nobody_takes_the_reports() {
 #[tokio::test]
 async fn a_dropped_executor_kills_what_runs() {
     let (functions, is_dropped) = deaf();
-    let Stage {
-        executor,
-        mut reports,
-        ..
-    } = Stage::new(functions).await;
+    let Stage { executor, mut reports, .. } = Stage::new(functions).await;
     executor.submit(launch(single("deaf"))).await.unwrap();
     for _ in 0..2 {
         reports.recv().await.unwrap();
@@ -795,12 +681,7 @@ mod conformance {
         }
 
         fn starts(&self, attempt: AttemptId) -> u32 {
-            self.starts
-                .lock()
-                .unwrap()
-                .get(&attempt)
-                .copied()
-                .unwrap_or(0)
+            self.starts.lock().unwrap().get(&attempt).copied().unwrap_or(0)
         }
     }
 }

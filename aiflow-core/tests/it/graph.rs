@@ -9,8 +9,8 @@ use aiflow_core::graph::{AiGraph, NodeKind, function, operation};
 use aiflow_core::id::JobName;
 use aiflow_core::translator::{SharedNodes, SplitTranslator, TranslateOptions, Translator as _};
 use aiflow_core::workflow::{
-    Completion, Condition, ModelStage, RetryPolicy, Workflow, all, job_status, on,
-    on_model_version, restart, start, start_workflow, stop,
+    Completion, Condition, ModelStage, RetryPolicy, Workflow, all, job_status, on, on_model_version, restart, start,
+    start_workflow, stop,
 };
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -54,9 +54,8 @@ fn check(graph: &AiGraph, expected: &Expect) {
 }
 
 fn check_problems(graph: &AiGraph, expected: &Expect) {
-    let found = SplitTranslator
-        .translate(graph, &TranslateOptions::default())
-        .expect_err("something is wrong with the graph");
+    let found =
+        SplitTranslator.translate(graph, &TranslateOptions::default()).expect_err("something is wrong with the graph");
     let lines: Vec<String> = found.iter().map(|problem| format!("{problem}\n")).collect();
     expected.assert_eq(&lines.concat());
 }
@@ -74,14 +73,8 @@ fn wine() -> AiGraph {
     graph.node("evaluate", function("evaluate").kind(NodeKind::Evaluate));
     graph.node("inference", function("inference").streaming());
     graph.control("train", start(on("samples")));
-    graph.control(
-        "evaluate",
-        start(on_model_version("wine", ModelStage::Generated)),
-    );
-    graph.control(
-        "inference",
-        restart(on_model_version("wine", ModelStage::Deployed)),
-    );
+    graph.control("evaluate", start(on_model_version("wine", ModelStage::Generated)));
+    graph.control("inference", restart(on_model_version("wine", ModelStage::Deployed)));
     graph
 }
 
@@ -137,18 +130,9 @@ fn nodes_that_data_edges_connect_form_one_job_in_topological_order() {
 fn nodes_with_the_same_job_name_form_one_job() {
     let mut graph = AiGraph::new("p", "w");
     graph
-        .node(
-            "a",
-            function("f").job("both").timeout(Duration::from_secs(9)),
-        )
+        .node("a", function("f").job("both").timeout(Duration::from_secs(9)))
         .node("b", operation("process", json!({"argv": ["true"]})))
-        .node(
-            "c",
-            function("g")
-                .job("both")
-                .streaming()
-                .params(json!({"x": 1})),
-        )
+        .node("c", function("g").job("both").streaming().params(json!({"x": 1})))
         .after("b", "c")
         .after_all("both", ["b", "both"]);
     let workflow = graph.translate().unwrap();
@@ -210,17 +194,9 @@ fn a_stop_reaches_copies_once() {
 
 #[test]
 fn control_that_comes_back_through_other_jobs_divides_too() {
-    let mut graph = graph(&[
-        "read", "clean", "train", "push", "report", "approve", "sign",
-    ]);
-    graph
-        .data("read", "clean")
-        .data("clean", "train")
-        .data("clean", "push");
-    graph
-        .data("push", "report")
-        .data("read", "report")
-        .data("approve", "sign");
+    let mut graph = graph(&["read", "clean", "train", "push", "report", "approve", "sign"]);
+    graph.data("read", "clean").data("clean", "train").data("clean", "push");
+    graph.data("push", "report").data("read", "report").data("approve", "sign");
     graph.after("approve", "train").after("push", "sign");
     check(
         &graph,
@@ -257,14 +233,8 @@ fn loops_of_control_edges_are_legal() {
     let mut graph = graph(&["read", "train", "evaluate"]);
     graph.data("read", "train");
     graph.after("evaluate", "train");
-    graph.control(
-        "read",
-        restart(job_status(&job("evaluate"), JobStatus::Failed)),
-    );
-    graph.control(
-        "train",
-        restart(job_status(&job("train"), JobStatus::Failed)),
-    );
+    graph.control("read", restart(job_status(&job("evaluate"), JobStatus::Failed)));
+    graph.control("train", restart(job_status(&job("train"), JobStatus::Failed)));
     check(
         &graph,
         &expect![[r#"
@@ -285,11 +255,7 @@ fn a_rule_keeps_its_own_name_and_a_derived_one_follows_the_job() {
     graph.control("evaluate", rule.clone());
     graph.control("evaluate", rule.named("mine".parse().unwrap()));
     let workflow = graph.translate().unwrap();
-    let rules: Vec<_> = workflow
-        .control_edges
-        .iter()
-        .map(|edge| &edge.rule)
-        .collect();
+    let rules: Vec<_> = workflow.control_edges.iter().map(|edge| &edge.rule).collect();
     let by_job = start(job_status(&job("read"), JobStatus::Succeeded));
     assert_eq!(*rules[0], by_job);
     assert_eq!(*rules[1], by_job.named("mine".parse().unwrap()));
@@ -298,21 +264,13 @@ fn a_rule_keeps_its_own_name_and_a_derived_one_follows_the_job() {
 #[test]
 fn a_graph_and_its_workflow_read_back_from_json() {
     let mut graph = wine();
-    graph
-        .data_port("prepare", 0, "train")
-        .after("inference", "evaluate");
-    graph
-        .rule(start_workflow(on("go")))
-        .params(json!({"n": 1}))
-        .completion(Completion::Idle);
+    graph.data_port("prepare", 0, "train").after("inference", "evaluate");
+    graph.rule(start_workflow(on("go"))).params(json!({"n": 1})).completion(Completion::Idle);
     let text = serde_json::to_string(&graph).unwrap();
     let back: AiGraph = serde_json::from_str(&text).unwrap();
     assert_eq!(back, graph);
     let workflow = graph.translate().unwrap();
-    assert_eq!(
-        back.translate().unwrap().content_hash(),
-        workflow.content_hash()
-    );
+    assert_eq!(back.translate().unwrap().content_hash(), workflow.content_hash());
     let text = serde_json::to_string(&workflow).unwrap();
     assert_eq!(serde_json::from_str::<Workflow>(&text).unwrap(), workflow);
 }
@@ -321,29 +279,14 @@ fn a_graph_and_its_workflow_read_back_from_json() {
 fn malformed_parts_are_all_named_at_once() {
     let mut graph = AiGraph::new("wi ne", "");
     graph.node("a\"b", function("f"));
-    graph
-        .node("twice", function(""))
-        .node("twice", function("f").outputs(0));
-    graph.node(
-        "p",
-        operation("no such", json!({})).job("-x").params(json!([1])),
-    );
-    graph
-        .data("twice", "nowhere")
-        .data("twice", "twice")
-        .data("a\"b", "p");
-    graph
-        .data_port("a\"b", 3, "twice")
-        .data_port("a\"b", 3, "twice");
+    graph.node("twice", function("")).node("twice", function("f").outputs(0));
+    graph.node("p", operation("no such", json!({})).job("-x").params(json!([1])));
+    graph.data("twice", "nowhere").data("twice", "twice").data("a\"b", "p");
+    graph.data_port("a\"b", 3, "twice").data_port("a\"b", 3, "twice");
     graph.control("gone", start(on("x")));
     graph.control("twice", start(all::<Condition>([])));
-    graph
-        .after("twice", "lost")
-        .after_all("twice", Vec::<String>::new());
-    graph.rule(start_workflow(job_status(
-        &job("missing"),
-        JobStatus::Failed,
-    )));
+    graph.after("twice", "lost").after_all("twice", Vec::<String>::new());
+    graph.rule(start_workflow(job_status(&job("missing"), JobStatus::Failed)));
     graph.params(json!(7));
     check_problems(
         &graph,
@@ -401,31 +344,10 @@ fn nodes_of_a_job_must_agree() {
     let second = Duration::from_secs(1);
     let mut graph = AiGraph::new("p", "w");
     graph
-        .node(
-            "a",
-            function("f").job("j").timeout(second).stop_grace(second),
-        )
-        .node(
-            "b",
-            function("f")
-                .job("j")
-                .timeout(2 * second)
-                .retry(RetryPolicy::fixed(1, second)),
-        )
-        .node(
-            "c",
-            function("f")
-                .job("j")
-                .retry(RetryPolicy::never())
-                .heartbeat_timeout(second),
-        )
-        .node(
-            "d",
-            function("f")
-                .job("j")
-                .stop_grace(second)
-                .heartbeat_timeout(2 * second),
-        )
+        .node("a", function("f").job("j").timeout(second).stop_grace(second))
+        .node("b", function("f").job("j").timeout(2 * second).retry(RetryPolicy::fixed(1, second)))
+        .node("c", function("f").job("j").retry(RetryPolicy::never()).heartbeat_timeout(second))
+        .node("d", function("f").job("j").stop_grace(second).heartbeat_timeout(2 * second))
         .node("e", function("f").job("mixed"))
         .node("f", operation("process", json!({})).job("mixed"))
         .node("g", operation("process", json!({})).job("many"))
@@ -468,12 +390,7 @@ fn data_edges_stay_in_one_function_job() {
 #[test]
 fn cycles_of_data_edges_are_listed() {
     let mut graph = graph(&["a", "b", "c", "d", "alone"]);
-    graph
-        .data("a", "b")
-        .data("b", "c")
-        .data("c", "a")
-        .data("c", "b")
-        .data("c", "d");
+    graph.data("a", "b").data("b", "c").data("c", "a").data("c", "b").data("c", "d");
     graph.data("alone", "alone");
     check_problems(
         &graph,
@@ -509,14 +426,9 @@ fn a_job_cannot_wait_for_what_it_feeds_itself() {
 #[test]
 fn copying_can_be_refused() {
     let mut graph = graph(&["read", "train", "evaluate"]);
-    graph
-        .data("read", "train")
-        .data("read", "evaluate")
-        .after("evaluate", "train");
+    graph.data("read", "train").data("read", "evaluate").after("evaluate", "train");
     let options = TranslateOptions::default().shared(SharedNodes::Refuse);
-    let error = graph
-        .translate_with(&SplitTranslator, &options)
-        .unwrap_err();
+    let error = graph.translate_with(&SplitTranslator, &options).unwrap_err();
     expect!["translate graph: invalid: control edge evaluate after train: makes node evaluate wait for node train, but both need read, which may not be copied; put what is shared into a job of its own, and hand its values over in a dataset or a file (problems=1)"].assert_eq(&error.to_string());
 }
 
@@ -588,28 +500,17 @@ fn names_of_jobs_and_nodes_must_not_clash() {
 fn a_copy_whose_name_is_too_long_is_named() {
     let read = "r".repeat(128);
     let mut graph = graph(&[&read, "train", "evaluate"]);
-    graph
-        .data(&read, "train")
-        .data(&read, "evaluate")
-        .after("evaluate", "train");
-    let found = SplitTranslator
-        .translate(&graph, &TranslateOptions::default())
-        .unwrap_err();
+    graph.data(&read, "train").data(&read, "evaluate").after("evaluate", "train");
+    let found = SplitTranslator.translate(&graph, &TranslateOptions::default()).unwrap_err();
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].message.contains("copy cannot be named"),
-        "{}",
-        found[0]
-    );
+    assert!(found[0].message.contains("copy cannot be named"), "{}", found[0]);
 }
 
 #[test]
 fn what_only_the_workflow_can_tell_is_reported_with_the_rest() {
     let mut graph = graph(&["read", "train", "read"]);
     graph.data("read", "train");
-    graph
-        .control("read", start(on("go")))
-        .control("train", start(on("go")));
+    graph.control("read", start(on("go"))).control("train", start(on("go")));
     graph.control("read", stop(job_status(&job("train"), JobStatus::Queued)));
     check_problems(
         &graph,
@@ -673,26 +574,11 @@ fn dot_tokens(dot: &str) -> Vec<String> {
 fn hostile() -> AiGraph {
     let mut graph = wine();
     graph.node("in", function("f").kind(NodeKind::ReadDataset).job("etl"));
-    graph.node(
-        "out",
-        function("f")
-            .kind(NodeKind::WriteDataset)
-            .job("etl")
-            .outputs(2),
-    );
+    graph.node("out", function("f").kind(NodeKind::WriteDataset).job("etl").outputs(2));
     graph.data_port("out", 1, "in");
-    graph.control(
-        "etl",
-        start(on("a\"] -> b;\n}\\").equals("<b>|#quot;`%%\u{0}")),
-    );
-    graph.control(
-        "etl",
-        stop(on("x").or(job_status(&job("train"), JobStatus::Failed))),
-    );
-    graph.control(
-        "evaluate",
-        restart(job_status(&job("out"), JobStatus::Failed)),
-    );
+    graph.control("etl", start(on("a\"] -> b;\n}\\").equals("<b>|#quot;`%%\u{0}")));
+    graph.control("etl", stop(on("x").or(job_status(&job("train"), JobStatus::Failed))));
+    graph.control("evaluate", restart(job_status(&job("out"), JobStatus::Failed)));
     graph.rule(start_workflow(on("samples").and(on("calendar"))));
     graph
 }
@@ -732,7 +618,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b14 -> b13 [style=dashed];
           b13 -> b12 [label="START", style=dashed];
         }
-    "#]].assert_eq(&graph.to_dot());
+    "#]]
+    .assert_eq(&graph.to_dot());
     expect![[r##"
         flowchart LR
           b0("prepare<br/>function")
@@ -797,7 +684,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b13 -> b12 [style=dashed];
           b12 -> b11 [label="START", style=dashed];
         }
-    "#]].assert_eq(&workflow.to_dot());
+    "#]]
+    .assert_eq(&workflow.to_dot());
     expect![[r##"
         flowchart LR
           b0("prepare<br/>function")
@@ -835,9 +723,7 @@ fn no_text_escapes_from_a_picture() {
     for dot in [graph.to_dot(), workflow.to_dot()] {
         let tokens = dot_tokens(&dot);
         let hostile = tokens.iter().filter(|token| token.contains("] -> b;"));
-        assert!(
-            hostile.clone().count() == 1 && hostile.clone().all(|token| token.starts_with('"'))
-        );
+        assert!(hostile.clone().count() == 1 && hostile.clone().all(|token| token.starts_with('"')));
     }
     for text in [graph.to_mermaid(), workflow.to_mermaid()] {
         for line in text.lines() {

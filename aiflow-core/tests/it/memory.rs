@@ -30,10 +30,7 @@ async fn events_are_stamped_by_the_clock_and_never_backwards() {
     }
     let page = log.read(Offset::START, &EventFilter::all(), 10).await;
     let recorded: Vec<_> = page.unwrap().events;
-    let recorded: Vec<_> = recorded
-        .iter()
-        .map(|event| event.recorded.as_millis())
-        .collect();
+    let recorded: Vec<_> = recorded.iter().map(|event| event.recorded.as_millis()).collect();
     assert_eq!(recorded, [100, 200, 200, 201]);
 }
 
@@ -44,17 +41,12 @@ async fn two_stores_share_nothing() {
     let other = MemoryStore::new(clock);
     one.publish(vec![NewEvent::new("wine", "k")]).await.unwrap();
     assert_eq!(other.head().await.unwrap().last, Offset::START);
-    assert_ne!(
-        MetaStore::capabilities(&one).log,
-        MetaStore::capabilities(&other).log
-    );
+    assert_ne!(MetaStore::capabilities(&one).log, MetaStore::capabilities(&other).log);
 }
 
 #[tokio::test]
 async fn closing_wakes_those_who_wait() {
-    let log = Arc::new(MemoryStore::new(Arc::new(ManualClock::new(
-        Timestamp::EPOCH,
-    ))));
+    let log = Arc::new(MemoryStore::new(Arc::new(ManualClock::new(Timestamp::EPOCH))));
     let waiter = Arc::clone(&log);
     let waiter = tokio::spawn(async move { waiter.wait(Offset::START).await });
     tokio::task::yield_now().await;

@@ -72,8 +72,7 @@ fn lines_that_are_no_events_are_refused_one_by_one() {
 fn a_line_that_is_too_long_is_refused_without_being_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (mut follower, mut file) = follower(&dir, u64::MAX);
-    file.write_all(&vec![b'x'; 3 * EVENT_LINE_BYTES_MAX])
-        .unwrap();
+    file.write_all(&vec![b'x'; 3 * EVENT_LINE_BYTES_MAX]).unwrap();
     assert_eq!(keys(&follower.read(Until::LastNewline).unwrap()), ["!1"]);
     assert!(follower.rest().len() <= EVENT_LINE_BYTES_MAX);
     file.write_all(b"x\n{\"key\":\"after\"}\n").unwrap();

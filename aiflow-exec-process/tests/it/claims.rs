@@ -79,9 +79,7 @@ fn of_many_wrappers_one_starts() {
         let (run_dir, effects) = (world.run_dir(0), world.path("effects"));
         std::fs::create_dir(&run_dir).unwrap();
         std::fs::write(run_dir.join("exit"), "    ").unwrap();
-        let wrappers: Vec<_> = (0..20)
-            .map(|_| wrapper(&script, &run_dir, &effects))
-            .collect();
+        let wrappers: Vec<_> = (0..20).map(|_| wrapper(&script, &run_dir, &effects)).collect();
         for mut wrapper in wrappers {
             wrapper.wait().unwrap();
         }
@@ -149,18 +147,11 @@ fn a_process_that_got_the_number_of_a_wrapper_is_not_taken_for_it() {
         world.run(0, &process(["true"])).await;
         let run_dir = world.run_dir(0);
         // The machine was restarted before the exit code was written, and the number now names another group.
-        let mut stranger = Command::new("sleep")
-            .arg("1000")
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let mut stranger = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         std::fs::write(run_dir.join("exit"), "    ").unwrap();
         std::fs::write(run_dir.join("pid"), format!("{}\n", stranger.id())).unwrap();
         let seen = world.observe(0).await;
-        assert!(
-            matches!(seen, Observation::Ended(Ending::Lost { .. })),
-            "{seen:?}"
-        );
+        assert!(matches!(seen, Observation::Ended(Ending::Lost { .. })), "{seen:?}");
         assert_eq!(stranger.try_wait().unwrap(), None, "a stranger was killed");
         stranger.kill().unwrap();
         stranger.wait().unwrap();
@@ -175,10 +166,7 @@ fn a_torn_exit_code_is_no_exit_code() {
         for torn in ["1", "14  ", "x\n"] {
             std::fs::write(world.run_dir(0).join("exit"), torn).unwrap();
             let seen = world.observe(0).await;
-            assert!(
-                matches!(seen, Observation::Ended(Ending::Lost { .. })),
-                "{torn:?}: {seen:?}"
-            );
+            assert!(matches!(seen, Observation::Ended(Ending::Lost { .. })), "{torn:?}: {seen:?}");
         }
     });
 }

@@ -4,28 +4,20 @@ use std::os::unix::fs::PermissionsExt;
 
 use aiflow_core::executor::{Ending, Executor, Observation};
 use aiflow_core::{ErrorKind, Retry};
-use aiflow_exec_process::{
-    ENV_ALLOWED, Limits, ProcessExecutor, ProcessOptions, ProcessSpec, process, shell,
-};
+use aiflow_exec_process::{ENV_ALLOWED, Limits, ProcessExecutor, ProcessOptions, ProcessSpec, process, shell};
 use serde_json::json;
 
 use crate::world::{World, attempt, launch, run};
 
 fn failed(message: &str, exit_code: i32) -> Ending {
-    Ending::Failed {
-        message: message.to_owned(),
-        exit_code: Some(exit_code),
-        retryable: true,
-    }
+    Ending::Failed { message: message.to_owned(), exit_code: Some(exit_code), retryable: true }
 }
 
 #[test]
 fn exit_codes_and_signals_are_told() {
     run(async {
         let world = World::new().await;
-        let succeeded = Ending::Succeeded {
-            output: json!(null),
-        };
+        let succeeded = Ending::Succeeded { output: json!(null) };
         for (n, (line, ending)) in (0..).zip([
             ("exit 0", succeeded),
             ("exit 1", failed("exit code 1", 1)),
@@ -94,16 +86,11 @@ fn the_environment_is_what_was_let_through_and_what_was_set() {
             .find(|(name, _)| !ENV_ALLOWED.contains(&name.as_str()) && name != "PWD")
             .expect("a test has some environment");
         let world = World::with(ProcessOptions::default().env_allow(&let_through)).await;
-        let spec = process(["env", "-0"])
-            .env("GREETING", "hello  $HOME")
-            .env("TZ", "Mars/Olympus")
-            .env("d", "kept");
+        let spec = process(["env", "-0"]).env("GREETING", "hello  $HOME").env("TZ", "Mars/Olympus").env("d", "kept");
         world.run(0, &spec).await;
         let stdout = String::from_utf8(world.stdout(0).await).unwrap();
-        let vars: std::collections::BTreeMap<_, _> = stdout
-            .split_terminator('\0')
-            .map(|entry| entry.split_once('=').unwrap())
-            .collect();
+        let vars: std::collections::BTreeMap<_, _> =
+            stdout.split_terminator('\0').map(|entry| entry.split_once('=').unwrap()).collect();
         assert_eq!(vars["GREETING"], "hello  $HOME");
         assert_eq!(vars["TZ"], "Mars/Olympus");
         assert_eq!(vars["d"], "kept");
@@ -115,10 +102,7 @@ fn the_environment_is_what_was_let_through_and_what_was_set() {
         assert_eq!(vars["AIFLOW_PARAMS"], r#"{"rate":0.1}"#);
         let run_dir = world.run_dir(0);
         assert_eq!(vars["AIFLOW_RUN_DIR"], run_dir.to_str().unwrap());
-        assert_eq!(
-            vars["AIFLOW_EVENTS"],
-            run_dir.join("events").to_str().unwrap()
-        );
+        assert_eq!(vars["AIFLOW_EVENTS"], run_dir.join("events").to_str().unwrap());
         assert_eq!(vars[let_through.as_str()], value);
         let strangers: Vec<_> = vars
             .keys()
@@ -127,10 +111,7 @@ fn the_environment_is_what_was_let_through_and_what_was_set() {
             .collect();
         // Some shells add these two of their own accord.
         let added = ["SHLVL", "_"];
-        assert!(
-            strangers.iter().all(|name| added.contains(name)),
-            "{strangers:?}"
-        );
+        assert!(strangers.iter().all(|name| added.contains(name)), "{strangers:?}");
     });
 }
 
@@ -139,9 +120,7 @@ fn denied_variables_are_refused_before_anything_exists() {
     run(async {
         let world = World::new().await;
         for (n, name) in (0..).zip(["LD_PRELOAD", "BASH_ENV", "IFS", "AIFLOW_ATTEMPT_ID"]) {
-            let submit = world
-                .executor
-                .submit(launch(n, &process(["true"]).env(name, "x")));
+            let submit = world.executor.submit(launch(n, &process(["true"]).env(name, "x")));
             let error = submit.await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains(name), "{error}");
@@ -156,19 +135,12 @@ fn a_missing_program_is_named_and_never_tried_again() {
         let world = World::new().await;
         let not_executable = world.path("data.csv");
         std::fs::write(&not_executable, "1,2").unwrap();
-        for (n, program) in (0..).zip([
-            "no-such-program",
-            "/no/such/program",
-            "./missing",
-            not_executable.to_str().unwrap(),
-            "/tmp",
-        ]) {
+        for (n, program) in
+            (0..).zip(["no-such-program", "/no/such/program", "./missing", not_executable.to_str().unwrap(), "/tmp"])
+        {
             let submit = world.executor.submit(launch(n, &process([program])));
             let error = submit.await.unwrap_err();
-            assert_eq!(
-                (error.kind(), error.retry()),
-                (ErrorKind::Invalid, Retry::Never)
-            );
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Invalid, Retry::Never));
             assert!(error.to_string().contains(program), "{error}");
             assert_eq!(world.observe(n).await, Observation::NotFound);
         }
@@ -203,19 +175,10 @@ fn a_run_root_that_cannot_be_made_is_an_error_that_may_pass() {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let executor = ProcessExecutor::new(file.join("runs"));
-        let error = executor
-            .submit(launch(0, &process(["true"])))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (error.kind(), error.retry()),
-            (ErrorKind::Unavailable, Retry::Later)
-        );
+        let error = executor.submit(launch(0, &process(["true"]))).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Later));
         std::fs::remove_file(&file).unwrap();
-        executor
-            .submit(launch(0, &process(["true"])))
-            .await
-            .unwrap();
+        executor.submit(launch(0, &process(["true"]))).await.unwrap();
         let mode = std::fs::metadata(file.join("runs")).unwrap().permissions();
         assert_eq!(mode.mode() & 0o777, 0o700);
     });
@@ -241,11 +204,7 @@ fn arguments_larger_than_the_system_allows_are_refused() {
 fn limits_reach_the_program() {
     run(async {
         let world = World::new().await;
-        let limits = Limits {
-            memory_bytes: Some(512 << 20),
-            cpu_seconds: Some(7),
-            open_files: Some(64),
-        };
+        let limits = Limits { memory_bytes: Some(512 << 20), cpu_seconds: Some(7), open_files: Some(64) };
         let line = "ulimit -v; ulimit -t; ulimit -n; ulimit -c";
         world.run(0, &shell(line).limits(limits)).await;
         assert_eq!(world.stdout(0).await, b"524288\n7\n64\n0\n");
@@ -254,10 +213,7 @@ fn limits_reach_the_program() {
         let spec = process(["python3", "-c", eat]).limits(limits);
         assert_eq!(world.run(1, &spec).await, failed("exit code 1", 1));
 
-        let spec = shell("while :; do :; done").limits(Limits {
-            cpu_seconds: Some(1),
-            ..Limits::default()
-        });
+        let spec = shell("while :; do :; done").limits(Limits { cpu_seconds: Some(1), ..Limits::default() });
         let ending = world.run(2, &spec).await;
         let Ending::Failed { exit_code, .. } = ending else {
             panic!("{ending:?}");
@@ -272,10 +228,7 @@ fn the_working_directory_is_the_one_named() {
         let world = World::new().await;
         let cwd = world.dir.path().canonicalize().unwrap();
         world.run(0, &process(["pwd"]).cwd(&cwd)).await;
-        assert_eq!(
-            world.stdout(0).await,
-            format!("{}\n", cwd.display()).as_bytes()
-        );
+        assert_eq!(world.stdout(0).await, format!("{}\n", cwd.display()).as_bytes());
         let spec = process(["pwd"]).cwd("/no/such/dir");
         let error = world.executor.submit(launch(1, &spec)).await.unwrap_err();
         assert!(error.to_string().contains("/no/such/dir"), "{error}");

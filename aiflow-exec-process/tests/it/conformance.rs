@@ -43,15 +43,13 @@ impl ExecutorFixture for Processes {
             Behaviour::Succeed => "true".to_owned(),
             Behaviour::Fail => "exit 3".to_owned(),
             Behaviour::RunUntilStopped | Behaviour::TimeOut => "exec sleep 1000".to_owned(),
-            Behaviour::IgnoreGracefulStop => {
-                "trap '' TERM; while :; do sleep 1000; done".to_owned()
-            }
+            Behaviour::IgnoreGracefulStop => "trap '' TERM; while :; do sleep 1000; done".to_owned(),
             Behaviour::PublishEventsThenSucceed(n) => format!(
                 r#"i=0; while [ $i -lt {n} ]; do echo "{{\"key\":\"case\",\"value\":$i}}" >>"$AIFLOW_EVENTS"; i=$((i+1)); done"#
             ),
-            Behaviour::PrintThenSucceed(n) => format!(
-                "i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done; echo error >&2"
-            ),
+            Behaviour::PrintThenSucceed(n) => {
+                format!("i=0; while [ $i -lt {n} ]; do echo line $i; i=$((i+1)); done; echo error >&2")
+            }
             other => panic!("no job does {other:?}"),
         };
         let starts = self.dir.path().join("starts");
@@ -60,11 +58,7 @@ impl ExecutorFixture for Processes {
             Behaviour::IgnoreGracefulStop => "trap '' TERM; ",
             _ => "",
         };
-        shell(format!(
-            r#"{prepare}echo start >>"{}/$AIFLOW_ATTEMPT_ID"; {work}"#,
-            starts.display()
-        ))
-        .to_spec()
+        shell(format!(r#"{prepare}echo start >>"{}/$AIFLOW_ATTEMPT_ID"; {work}"#, starts.display())).to_spec()
     }
 
     fn starts(&self, attempt: AttemptId) -> u32 {

@@ -19,10 +19,7 @@ const ATTEMPTS: u32 = 12;
 /// Attempt `n` leaves its mark, works for a moment, and ends with a code that tells it from others.
 fn job(dir: &Path, n: u32) -> ProcessSpec {
     let (effects, code, millis) = (dir.join("effects"), n % 100, n % 7 * 5);
-    shell(format!(
-        "echo {n} >>{}; sleep 0.{millis:03}; exit {code}",
-        effects.display()
-    ))
+    shell(format!("echo {n} >>{}; sleep 0.{millis:03}; exit {code}", effects.display()))
 }
 
 fn ending_of(n: u32) -> Option<i32> {
@@ -46,8 +43,7 @@ fn a_host_submits_its_attempts() {
     let named = std::env::var_os(HOST_DIR).map(PathBuf::from);
     let own = tempfile::tempdir().unwrap();
     let dir = named.unwrap_or_else(|| own.path().to_owned());
-    let first: u32 =
-        std::fs::read_to_string(dir.join("first")).map_or(0, |first| first.trim().parse().unwrap());
+    let first: u32 = std::fs::read_to_string(dir.join("first")).map_or(0, |first| first.trim().parse().unwrap());
     run(async {
         let executor = ProcessExecutor::new(dir.join("runs"));
         let listener = Listener::attached_to(&executor).await;

@@ -9,10 +9,7 @@ use crate::world::{World, attempt, is_alive, is_gone, kill, launch, pid_in, run}
 
 /// A job that forks twice, so that the grandchild belongs to nobody, and then waits.
 fn double_fork(file: &std::path::Path) -> aiflow_exec_process::ProcessSpec {
-    shell(format!(
-        "( sleep 1000 & echo $! >{} ); exec sleep 1000",
-        file.display()
-    ))
+    shell(format!("( sleep 1000 & echo $! >{} ); exec sleep 1000", file.display()))
 }
 
 #[test]
@@ -38,13 +35,7 @@ fn what_a_job_leaves_behind_in_its_group_ends_with_it() {
         let file = world.path("pid");
         let line = format!("sleep 1000 & echo $! >{}; exit 5", file.display());
         let ending = world.run(0, &shell(line)).await;
-        assert!(matches!(
-            ending,
-            Ending::Failed {
-                exit_code: Some(5),
-                ..
-            }
-        ));
+        assert!(matches!(ending, Ending::Failed { exit_code: Some(5), .. }));
         is_gone(pid_in(&file).await).await;
     });
 }
@@ -54,17 +45,10 @@ fn a_process_with_a_session_of_its_own_escapes() {
     run(async {
         let world = World::new().await;
         let file = world.path("pid");
-        let line = format!(
-            "setsid sh -c 'echo $$ >{}; exec sleep 1000' & exec sleep 1000",
-            file.display()
-        );
+        let line = format!("setsid sh -c 'echo $$ >{}; exec sleep 1000' & exec sleep 1000", file.display());
         world.submit(0, &shell(line)).await;
         let escaped = pid_in(&file).await;
-        world
-            .executor
-            .stop(attempt(0), StopMode::Kill)
-            .await
-            .unwrap();
+        world.executor.stop(attempt(0), StopMode::Kill).await.unwrap();
         assert_eq!(world.listener.ending(attempt(0)).await, Ending::Stopped);
         assert!(is_alive(escaped), "the documentation says that it escapes");
         kill(escaped);
@@ -78,16 +62,7 @@ fn a_signal_to_its_own_group_does_not_cost_the_exit_code() {
         for (n, signal) in (0..).zip(["HUP", "INT", "QUIT", "USR1", "USR2", "TERM"]) {
             let line = format!("trap 'exit 7' {signal}; kill -{signal} 0; sleep 1000");
             let ending = world.run(n, &shell(line)).await;
-            assert!(
-                matches!(
-                    ending,
-                    Ending::Failed {
-                        exit_code: Some(7),
-                        ..
-                    }
-                ),
-                "{signal}: {ending:?}"
-            );
+            assert!(matches!(ending, Ending::Failed { exit_code: Some(7), .. }), "{signal}: {ending:?}");
         }
     });
 }
@@ -158,10 +133,7 @@ fn a_wrapper_killed_while_no_host_is_there_is_noticed_by_the_next() {
         is_gone(wrapper).await;
         let world = world.replace_host().await;
         let seen = world.observe(0).await;
-        assert!(
-            matches!(seen, Observation::Ended(Ending::Lost { .. })),
-            "{seen:?}"
-        );
+        assert!(matches!(seen, Observation::Ended(Ending::Lost { .. })), "{seen:?}");
         is_gone(grandchild).await;
     });
 }
@@ -187,9 +159,7 @@ fn a_stop_holds_across_hosts() {
         let world = World::new().await;
         let mut launch = launch(
             0,
-            &shell(
-                "trap '' TERM; echo '{\"aiflow\":\"ready\"}' >>\"$AIFLOW_EVENTS\"; while :; do sleep 1000; done",
-            ),
+            &shell("trap '' TERM; echo '{\"aiflow\":\"ready\"}' >>\"$AIFLOW_EVENTS\"; while :; do sleep 1000; done"),
         );
         launch.stop_grace = Duration::from_millis(300);
         world.submit_launch(launch).await;
@@ -215,10 +185,7 @@ fn a_job_that_gives_no_sign_of_life_is_killed() {
         world.submit_launch(silent).await;
         world.submit_launch(talking).await;
         let ending = world.listener.ending(attempt(0)).await;
-        assert!(
-            matches!(&ending, Ending::Failed { message, .. } if message.contains("sign of life")),
-            "{ending:?}"
-        );
+        assert!(matches!(&ending, Ending::Failed { message, .. } if message.contains("sign of life")), "{ending:?}");
         let ending = world.listener.ending(attempt(1)).await;
         assert!(matches!(ending, Ending::Succeeded { .. }), "{ending:?}");
     });

@@ -1,9 +1,6 @@
 //! Attempts as real processes.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails loudly, in its helpers too"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails loudly, in its helpers too")]
 
 mod claims;
 mod commands;

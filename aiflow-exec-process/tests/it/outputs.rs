@@ -18,11 +18,7 @@ fn a_flood_keeps_its_head_and_its_tail() {
         world.run(0, &shell(flood)).await;
         let file = std::fs::metadata(world.run_dir(0).join("stdout")).unwrap();
         assert_eq!(file.size(), 20_000_010);
-        assert!(
-            file.blocks() * 512 <= BOUND + 64 * 1024,
-            "{} bytes on disk",
-            file.blocks() * 512
-        );
+        assert!(file.blocks() * 512 <= BOUND + 64 * 1024, "{} bytes on disk", file.blocks() * 512);
         let log = String::from_utf8(world.stdout(0).await).unwrap();
         assert!(log.starts_with("HEAD\n0123456789abcde\n"));
         assert!(log.ends_with("0123456789abcde\nTAIL\n"));
@@ -33,10 +29,7 @@ fn a_flood_keeps_its_head_and_its_tail() {
         let removed: u64 = removed.parse().unwrap();
         let kept = (before.len() + after.len()) as u64;
         assert_eq!(kept + removed, file.size());
-        assert!(
-            kept <= BOUND + 4096 && kept > BOUND / 2,
-            "{kept} bytes kept"
-        );
+        assert!(kept <= BOUND + 4096 && kept > BOUND / 2, "{kept} bytes kept");
     });
 }
 
@@ -52,9 +45,7 @@ fn a_flood_is_bounded_while_the_job_runs() {
             (file.size() == 5_000_000 && file.blocks() * 512 <= BOUND + 64 * 1024).then_some(())
         })
         .await;
-        let logs = world
-            .executor
-            .logs(attempt(0), LogStream::Stdout, 4_999_984, 100);
+        let logs = world.executor.logs(attempt(0), LogStream::Stdout, 4_999_984, 100);
         let tail = logs.await.unwrap();
         assert_eq!(tail.bytes, b"0123456789abcde\n");
         assert!(!tail.is_end);

@@ -41,10 +41,7 @@ with open(os.environ["AIFLOW_EVENTS"], "a") as events:
         assert_eq!(events.len(), 2);
         let (loss, done) = (&events[0], &events[1]);
         assert_eq!(loss.id, format!("job:{}:1", attempt(0)));
-        assert_eq!(
-            (loss.namespace.as_str(), loss.key.as_str()),
-            ("wine", "loss")
-        );
+        assert_eq!((loss.namespace.as_str(), loss.key.as_str()), ("wine", "loss"));
         assert_eq!(loss.event_type, "METRIC");
         assert_eq!(loss.value, json!({"epoch": 1, "loss": 0.5}));
         assert_eq!(loss.sender, "train");
@@ -80,17 +77,7 @@ os.write(events, b'{{"key":"second"}}\n{{"key":"torn","val')
             let event_type = "JOB_EVENT_REJECTED".to_owned();
             ("retrain/train".to_owned(), event_type, json!(line))
         };
-        assert_eq!(
-            log,
-            [
-                said("first"),
-                refused(2),
-                refused(3),
-                refused(4),
-                said("second"),
-                refused(6)
-            ]
-        );
+        assert_eq!(log, [said("first"), refused(2), refused(3), refused(4), said("second"), refused(6)]);
     });
 }
 
@@ -119,12 +106,7 @@ with open(os.environ["AIFLOW_EVENTS"], "a") as events:
 "#
         );
         world.run(0, &process(["python3", "-c", &program])).await;
-        let values: Vec<_> = world
-            .log()
-            .await
-            .into_iter()
-            .map(|(.., value)| value.as_u64().unwrap())
-            .collect();
+        let values: Vec<_> = world.log().await.into_iter().map(|(.., value)| value.as_u64().unwrap()).collect();
         assert!(values.into_iter().eq(0..EVENTS));
     });
 }

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aiflow_core::event::{Event, EventFilter};
-use aiflow_core::executor::{
-    Ending, Executor, Launch, LogStream, Observation, ReportKind, Submission,
-};
+use aiflow_core::executor::{Ending, Executor, Launch, LogStream, Observation, ReportKind, Submission};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_exec_process::{ProcessExecutor, ProcessOptions, ProcessSpec};
 use aiflow_testkit::executor_suite::Listener;
@@ -53,20 +51,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let executor = ProcessExecutor::with_options(dir.path().join("runs"), options);
         let listener = Listener::attached_to(&executor).await;
-        Self {
-            dir,
-            executor,
-            listener,
-        }
+        Self { dir, executor, listener }
     }
 
     /// Another host in place of this one, which goes without a word. It has the same log.
     pub(crate) async fn replace_host(self) -> Self {
-        let Self {
-            dir,
-            executor,
-            listener,
-        } = self;
+        let Self { dir, executor, listener } = self;
         let mut host = listener.host.clone();
         drop(executor);
         listener.leave().await;
@@ -75,11 +65,7 @@ impl World {
         host.reporter = listener.host.reporter.clone();
         executor.attach(host.clone()).await.unwrap();
         listener.host = host;
-        Self {
-            dir,
-            executor,
-            listener,
-        }
+        Self { dir, executor, listener }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -111,18 +97,14 @@ impl World {
 
     pub(crate) async fn is_ready(&self, n: u32) {
         let ready = |kind: &ReportKind| (*kind == ReportKind::Ready).then_some(());
-        self.listener
-            .wait_for(attempt(n), |heard| ready(&heard.report.kind))
-            .await;
+        self.listener.wait_for(attempt(n), |heard| ready(&heard.report.kind)).await;
     }
 
     /// The standard output of an attempt that has ended.
     pub(crate) async fn stdout(&self, n: u32) -> Vec<u8> {
         let (mut bytes, mut from) = (Vec::new(), 0);
         loop {
-            let logs = self
-                .executor
-                .logs(attempt(n), LogStream::Stdout, from, 1 << 20);
+            let logs = self.executor.logs(attempt(n), LogStream::Stdout, from, 1 << 20);
             let chunk = logs.await.unwrap();
             bytes.extend(chunk.bytes);
             if chunk.is_end {
@@ -143,9 +125,7 @@ impl World {
     /// Key, type and value of every event in the log.
     pub(crate) async fn log(&self) -> Vec<(String, String, Value)> {
         let events = self.events().await.into_iter();
-        events
-            .map(|event| (event.body.key, event.body.event_type, event.body.value))
-            .collect()
+        events.map(|event| (event.body.key, event.body.event_type, event.body.value)).collect()
     }
 }
 
@@ -161,21 +141,13 @@ pub(crate) async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The process number that somebody writes on a line of a file.
 pub(crate) async fn pid_in(file: &Path) -> i32 {
-    eventually(|| {
-        std::fs::read_to_string(file)
-            .ok()?
-            .strip_suffix('\n')?
-            .parse()
-            .ok()
-    })
-    .await
+    eventually(|| std::fs::read_to_string(file).ok()?.strip_suffix('\n')?.parse().ok()).await
 }
 
 /// Whether a process runs: a zombie does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 pub(crate) async fn is_gone(pid: i32) {
@@ -194,11 +166,7 @@ pub(crate) fn lines(file: &Path) -> Vec<String> {
 
 /// Runs a test on two worker threads, for at most a minute.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let limit = Duration::from_secs(60);
     let in_time = runtime.block_on(async { tokio::time::timeout(limit, test).await });
     in_time.expect("the test takes longer than a minute");

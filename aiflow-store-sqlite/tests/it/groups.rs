@@ -43,9 +43,7 @@ async fn a_hundred_publishers_share_a_transaction() {
     let store = open(&folder.path().join("aiflow.db")).await;
     store.publish(vec![event("first")]).await.unwrap();
     let before = store.stats();
-    let requests: Vec<_> = (0..100)
-        .map(|n| hand_over(store.publish(vec![event(n.to_string())])))
-        .collect();
+    let requests: Vec<_> = (0..100).map(|n| hand_over(store.publish(vec![event(n.to_string())]))).collect();
     for (n, request) in (2_u64..).zip(requests) {
         assert_eq!(request.await.unwrap(), [Offset(n)]);
     }
@@ -58,19 +56,13 @@ async fn a_hundred_publishers_share_a_transaction() {
 async fn a_refused_request_does_not_disturb_its_group() {
     let folder = tempdir().unwrap();
     let store = open(&folder.path().join("aiflow.db")).await;
-    store
-        .commit(put("old").event(event("known")))
-        .await
-        .unwrap();
+    store.commit(put("old").event(event("known"))).await.unwrap();
     let before = store.stats().transactions;
 
     let fine = hand_over(store.publish(vec![event("a")]));
     let conflict = hand_over(store.commit(put("x").expect(key("old"), Some(7)).event(event("x"))));
     let mut fenced = put("y").event(event("y"));
-    fenced.fence = Some(Fence {
-        lease: "leader".to_owned(),
-        epoch: 1,
-    });
+    fenced.fence = Some(Fence { lease: "leader".to_owned(), epoch: 1 });
     let fenced = hand_over(store.commit(fenced));
     let lease = hand_over(store.acquire("leader", "me", Duration::from_secs(60)));
     let other = event("known").value("something else");
@@ -78,18 +70,14 @@ async fn a_refused_request_does_not_disturb_its_group() {
     let again = hand_over(store.publish(vec![event("known"), event("b")]));
     let next = hand_over(store.commit(put("old").expect(key("old"), Some(1))));
     let late = hand_over(store.commit(put("old").expect(key("old"), Some(1))));
-    let gone =
-        hand_over(store.commit(Batch::at(AT).delete(key("old")).expect(key("old"), Some(2))));
+    let gone = hand_over(store.commit(Batch::at(AT).delete(key("old")).expect(key("old"), Some(2))));
     let anew = hand_over(store.commit(put("old").expect(key("old"), None)));
 
     assert_eq!(fine.await.unwrap(), [Offset(2)]);
     assert_eq!(conflict.await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(fenced.await.unwrap_err().kind(), ErrorKind::Fenced);
     assert_eq!(lease.await.unwrap().unwrap().epoch, 1);
-    assert_eq!(
-        contradicts.await.unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!(contradicts.await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(again.await.unwrap(), [Offset(1), Offset(3)]);
     next.await.unwrap();
     assert_eq!(late.await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -107,10 +95,7 @@ async fn a_refused_request_does_not_disturb_its_group() {
 async fn only_the_request_that_does_not_fit_fails() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
-    let options = SqliteOptions {
-        file_bytes_max: Some(2 * 1024 * 1024),
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { file_bytes_max: Some(2 * 1024 * 1024), ..SqliteOptions::default() };
     let store = SqliteStore::open(&path, options).await.unwrap();
     let large = Batch::at(AT).put(RecordPut::new(key("large"), json!("x".repeat(3_000_000))));
     let before = hand_over(store.publish(vec![event("before")]));
@@ -179,10 +164,7 @@ async fn rare_fields_and_awkward_texts_read_back() {
         .sender("s")
         .time(AT)
         .label("k", "v");
-    full.cause = Some(Cause {
-        offset: Offset(9),
-        hops: 3,
-    });
+    full.cause = Some(Cause { offset: Offset(9), hops: 3 });
     let plain = event("plain");
     // Three events in a statement for four: the unused row must not show.
     let events = vec![plain.clone(), full.clone(), event("third")];
@@ -194,10 +176,7 @@ async fn rare_fields_and_awkward_texts_read_back() {
     assert_eq!(found[1].body, full);
     assert_eq!(found.len(), 3);
 
-    let odd = RecordPut {
-        name: "a\0b".to_owned(),
-        ..RecordPut::new(RecordKey::new("kind\0", "id\0'"), json!("\0"))
-    };
+    let odd = RecordPut { name: "a\0b".to_owned(), ..RecordPut::new(RecordKey::new("kind\0", "id\0'"), json!("\0")) };
     store.commit(Batch::at(AT).put(odd.clone())).await.unwrap();
     let record = store.get_one(&odd.key).await.unwrap().unwrap();
     assert_eq!((record.name, record.body), (odd.name, odd.body));

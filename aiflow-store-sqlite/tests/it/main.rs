@@ -19,9 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 async fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, SqliteOptions::default())
-        .await
-        .unwrap()
+    SqliteStore::open(path, SqliteOptions::default()).await.unwrap()
 }
 
 fn event(id: impl Into<String>) -> NewEvent {
@@ -30,17 +28,12 @@ fn event(id: impl Into<String>) -> NewEvent {
 
 /// A connection of somebody else to the file, such as the sqlite3 shell.
 async fn shell(path: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true);
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     options.connect().await.unwrap()
 }
 
 async fn run(conn: &mut SqliteConnection, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(conn)
-        .await
-        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.unwrap();
 }
 
 async fn text(conn: &mut SqliteConnection, sql: &str) -> String {

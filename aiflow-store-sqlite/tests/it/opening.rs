@@ -12,9 +12,7 @@ use tempfile::tempdir;
 use super::{event, open, run, shell, text};
 
 async fn refused(path: &Path) -> Error {
-    SqliteStore::open(path, SqliteOptions::default())
-        .await
-        .unwrap_err()
+    SqliteStore::open(path, SqliteOptions::default()).await.unwrap_err()
 }
 
 /// Opens a file that is not ours: it must be refused as `Corrupt` and stay as it is.
@@ -54,11 +52,7 @@ async fn every_opening_of_a_file_is_the_same_log() {
 async fn the_file_of_another_application_is_refused_and_left_alone() {
     let folder = tempdir().unwrap();
     let marked = folder.path().join("marked.db");
-    run(
-        &mut shell(&marked).await,
-        "PRAGMA application_id=7; CREATE TABLE t(x)",
-    )
-    .await;
+    run(&mut shell(&marked).await, "PRAGMA application_id=7; CREATE TABLE t(x)").await;
     assert_left_alone(&marked).await;
 
     let unmarked = folder.path().join("unmarked.db");
@@ -73,11 +67,9 @@ async fn the_file_of_another_application_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
     let folder = tempdir().unwrap();
-    for (name, content) in [
-        ("short", b"hello".to_vec()),
-        ("long", vec![b'x'; 10_000]),
-        ("cut", b"SQLite format 3\0\x10\0".to_vec()),
-    ] {
+    for (name, content) in
+        [("short", b"hello".to_vec()), ("long", vec![b'x'; 10_000]), ("cut", b"SQLite format 3\0\x10\0".to_vec())]
+    {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
         assert_left_alone(&path).await;
@@ -99,10 +91,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     drop(newer);
     assert_left_alone(&path).await;
     let mut conn = shell(&path).await;
-    let version = text(
-        &mut conn,
-        "SELECT user_version || '' FROM pragma_user_version()",
-    );
+    let version = text(&mut conn, "SELECT user_version || '' FROM pragma_user_version()");
     assert_eq!(version.await, "99");
 }
 
@@ -118,20 +107,13 @@ async fn a_path_that_cannot_hold_a_file_is_refused() {
     }
     // Nobody may make files here, not even the superuser.
     #[cfg(target_os = "linux")]
-    assert_eq!(
-        refused(Path::new("/proc/aiflow.db")).await.kind(),
-        ErrorKind::Invalid
-    );
+    assert_eq!(refused(Path::new("/proc/aiflow.db")).await.kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
 async fn options_out_of_bounds_are_refused() {
     let folder = tempdir().unwrap();
-    let options = SqliteOptions {
-        readers: 0,
-        synchronous: Synchronous::Normal,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { readers: 0, synchronous: Synchronous::Normal, ..SqliteOptions::default() };
     let path = folder.path().join("aiflow.db");
     let error = SqliteStore::open(&path, options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

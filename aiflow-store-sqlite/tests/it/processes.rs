@@ -42,11 +42,7 @@ fn reports(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_of_another_process_wakes_a_waiter() {
     if let Some(path) = as_other_process() {
-        open(&path)
-            .await
-            .publish(vec![event("theirs")])
-            .await
-            .unwrap();
+        open(&path).await.publish(vec![event("theirs")]).await.unwrap();
         return;
     }
     let folder = tempdir().unwrap();
@@ -95,9 +91,7 @@ async fn a_killed_writer_loses_nothing_that_it_acknowledged() {
 
     let store = open(&path).await;
     let found = ids(&store).await;
-    let expected = acknowledged
-        .iter()
-        .flat_map(|n| (0..5).map(move |m| format!("{n}-{m}")));
+    let expected = acknowledged.iter().flat_map(|n| (0..5).map(move |m| format!("{n}-{m}")));
     let expected: Vec<String> = expected.collect();
     assert!(found.starts_with(&expected));
     assert_eq!(found.len() % 5, 0, "no half of a publish");
@@ -134,11 +128,7 @@ async fn a_holder_that_stood_still_for_too_long_is_fenced() {
     // Two openings are as two processes: the first keeps its lock file, as a stopped process does.
     let (still, awake) = (open(&path).await, open(&path).await);
     let short = Duration::from_millis(50);
-    let old = still
-        .acquire("leader", "still", short)
-        .await
-        .unwrap()
-        .unwrap();
+    let old = still.acquire("leader", "still", short).await.unwrap().unwrap();
     let new = loop {
         if let Some(lease) = awake.acquire("leader", "awake", LONG).await.unwrap() {
             break lease;

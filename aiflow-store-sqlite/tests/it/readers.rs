@@ -13,9 +13,7 @@ const ROUND_EVENTS: usize = 50;
 
 async fn write(store: &SqliteStore, name: &str) {
     for round in 0..ROUNDS {
-        let events = (0..ROUND_EVENTS)
-            .map(|n| event(format!("{name}-{round}-{n}")).value("v".repeat(500)))
-            .collect();
+        let events = (0..ROUND_EVENTS).map(|n| event(format!("{name}-{round}-{n}")).value("v".repeat(500))).collect();
         store.publish(events).await.unwrap();
     }
 }
@@ -24,16 +22,9 @@ async fn write(store: &SqliteStore, name: &str) {
 async fn a_held_reader_delays_the_checkpoint_and_nothing_else() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
-    let options = SqliteOptions {
-        checkpoint_pages: 100,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { checkpoint_pages: 100, ..SqliteOptions::default() };
     let store = SqliteStore::open(&path, options).await.unwrap();
-    let wal_bytes = || {
-        std::fs::metadata(folder.path().join("aiflow.db-wal"))
-            .unwrap()
-            .len()
-    };
+    let wal_bytes = || std::fs::metadata(folder.path().join("aiflow.db-wal")).unwrap().len();
     store.publish(vec![event("seen")]).await.unwrap();
 
     let mut reader = shell(&path).await;
@@ -42,15 +33,8 @@ async fn a_held_reader_delays_the_checkpoint_and_nothing_else() {
     assert_eq!(text(&mut reader, count).await, "1");
     write(&store, "held").await;
     let held = wal_bytes();
-    assert!(
-        held > 100 * 4_096 * 4,
-        "the log grows while it is pinned: {held}"
-    );
-    assert_eq!(
-        text(&mut reader, count).await,
-        "1",
-        "its moment stands still"
-    );
+    assert!(held > 100 * 4_096 * 4, "the log grows while it is pinned: {held}");
+    assert_eq!(text(&mut reader, count).await, "1", "its moment stands still");
     run(&mut reader, "COMMIT").await;
 
     // The first commit still goes behind what was pinned; then the log is used again from its beginning.
@@ -87,10 +71,7 @@ async fn a_shell_that_writes_for_a_moment_is_waited_for() {
 async fn a_file_that_stays_locked_is_unavailable() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
-    let options = SqliteOptions {
-        busy_timeout: std::time::Duration::from_millis(50),
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { busy_timeout: std::time::Duration::from_millis(50), ..SqliteOptions::default() };
     let store = SqliteStore::open(&path, options).await.unwrap();
     let mut writer = shell(&path).await;
     run(&mut writer, "BEGIN IMMEDIATE").await;

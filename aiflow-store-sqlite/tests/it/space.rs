@@ -23,10 +23,7 @@ async fn fill(store: &SqliteStore) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for n in 0..WRITES_MAX {
         let batch: Vec<String> = (0..8).map(|m| format!("{n}-{m}")).collect();
-        let events = batch
-            .iter()
-            .map(|id| event(id).value("v".repeat(1_000)))
-            .collect();
+        let events = batch.iter().map(|id| event(id).value("v".repeat(1_000))).collect();
         match store.publish(events).await {
             Ok(_) => acknowledged.extend(batch),
             Err(error) => {
@@ -42,10 +39,7 @@ async fn fill(store: &SqliteStore) -> Vec<String> {
 async fn a_full_file_refuses_until_the_log_is_trimmed() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
-    let options = SqliteOptions {
-        file_bytes_max: Some(PLACE_BYTES),
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { file_bytes_max: Some(PLACE_BYTES), ..SqliteOptions::default() };
     let store = SqliteStore::open(&path, options).await.unwrap();
     let acknowledged = fill(&store).await;
     assert!(!acknowledged.is_empty());
@@ -56,10 +50,7 @@ async fn a_full_file_refuses_until_the_log_is_trimmed() {
 
     let half = Offset(u64::try_from(acknowledged.len() / 2).unwrap());
     store.trim(half).await.unwrap();
-    store
-        .publish(vec![event("later").value("v".repeat(100_000))])
-        .await
-        .unwrap();
+    store.publish(vec![event("later").value("v".repeat(100_000))]).await.unwrap();
     let kept = ids(&store).await;
     assert_eq!(kept.last().unwrap(), "later");
     assert_eq!(kept.len(), acknowledged.len() - acknowledged.len() / 2 + 1);
@@ -123,9 +114,7 @@ async fn a_full_disk_loses_nothing_and_is_forgotten_when_there_is_space() {
     let disk = SmallDisk::new();
     let ballast = disk.folder.path().join("ballast");
     fs::write(&ballast, vec![1; BALLAST_BYTES]).unwrap();
-    let store = SqliteStore::open(disk.path(), disk.options())
-        .await
-        .unwrap();
+    let store = SqliteStore::open(disk.path(), disk.options()).await.unwrap();
     let acknowledged = fill(&store).await;
     assert!(!acknowledged.is_empty());
     assert_eq!(ids(&store).await, acknowledged);
@@ -139,9 +128,7 @@ async fn a_full_disk_loses_nothing_and_is_forgotten_when_there_is_space() {
 
     // Neither does the file remember when it is opened anew.
     store.close().await.unwrap();
-    let store = SqliteStore::open(disk.path(), disk.options())
-        .await
-        .unwrap();
+    let store = SqliteStore::open(disk.path(), disk.options()).await.unwrap();
     assert_eq!(ids(&store).await, expected);
     store.close().await.unwrap();
 }

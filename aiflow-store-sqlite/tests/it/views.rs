@@ -4,15 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::execution::{
-    Firing, JobExecution, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus,
-};
-use aiflow_core::id::{
-    ExecutorName, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName,
-};
-use aiflow_core::meta::{
-    Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject,
-};
+use aiflow_core::execution::{Firing, JobExecution, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus};
+use aiflow_core::id::{ExecutorName, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use aiflow_core::meta::{Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject};
 use aiflow_core::records::{job_execution_put, workflow_execution_put, workflow_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::Timestamp;
@@ -29,11 +23,7 @@ const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
 fn executions() -> Batch {
     let project = ProjectName::parse("wine").unwrap();
     let workflow = WorkflowName::parse("train").unwrap();
-    let cause = Firing {
-        rule: None,
-        events: vec![Offset(7)],
-        hops: 0,
-    };
+    let cause = Firing { rule: None, events: vec![Offset(7)], hops: 0 };
     let execution = WorkflowExecution {
         id: WorkflowExecutionId::new(Offset(7), 0),
         project: project.clone(),
@@ -68,42 +58,23 @@ fn executions() -> Batch {
         timed_out: false,
         ending: None,
     };
-    let state = WorkflowState {
-        project,
-        name: workflow,
-        version: 3,
-        enabled: true,
-        rules: BTreeMap::new(),
-    };
-    Batch::at(AT)
-        .put(workflow_put(&state))
-        .put(workflow_execution_put(&execution))
-        .put(job_execution_put(&job))
+    let state = WorkflowState { project, name: workflow, version: 3, enabled: true, rules: BTreeMap::new() };
+    Batch::at(AT).put(workflow_put(&state)).put(workflow_execution_put(&execution)).put(job_execution_put(&job))
 }
 
 async fn metadata(flow: &AiFlow) {
     let dataset = Dataset::new("samples", "file:///samples").unwrap();
     flow.datasets().register(dataset).await.unwrap();
-    let model = Model::new("classifier")
-        .unwrap()
-        .description("wine by taste");
+    let model = Model::new("classifier").unwrap().description("wine by taste");
     flow.models().register(model).await.unwrap();
     let version = NewModelVersion::new("file:///m1").metric("accuracy", 0.9);
     let models = flow.models();
-    let version = models
-        .register_version("classifier", version)
-        .await
-        .unwrap();
-    models
-        .set_stage("classifier", version.version, ModelStage::Validated)
-        .await
-        .unwrap();
+    let version = models.register_version("classifier", version).await.unwrap();
+    models.set_stage("classifier", version.version, ModelStage::Validated).await.unwrap();
     let subject = Subject::model_version("classifier", 1).unwrap();
     let metric = NewMetric::new("loss", subject, 0.25).unwrap().step(5);
     flow.metrics().record(metric).await.unwrap();
-    let artifact = Artifact::new("report", "file:///report")
-        .unwrap()
-        .artifact_type("html");
+    let artifact = Artifact::new("report", "file:///report").unwrap().artifact_type("html");
     flow.artifacts().register(artifact).await.unwrap();
 }
 
@@ -120,19 +91,12 @@ async fn every_view_shows_what_was_stored() {
     let store = open(&path).await;
     store.commit(executions()).await.unwrap();
     let shared = Arc::new(store.clone());
-    let flow = AiFlow::new(
-        Arc::<aiflow_store_sqlite::SqliteStore>::clone(&shared),
-        shared,
-    );
+    let flow = AiFlow::new(Arc::<aiflow_store_sqlite::SqliteStore>::clone(&shared), shared);
     metadata(&flow.unwrap().project("wine").unwrap()).await;
 
     let mut conn = shell(&path).await;
     let cases = [
-        (
-            "workflow",
-            "project,name,version,state",
-            r#"["wine","train",3,"ENABLED"]"#,
-        ),
+        ("workflow", "project,name,version,state", r#"["wine","train",3,"ENABLED"]"#),
         (
             "workflow_execution",
             "id,project,workflow,version,status,events,created_at,finished_at",
@@ -143,16 +107,8 @@ async fn every_view_shows_what_was_stored() {
             "id,workflow_execution,workflow,job,status,attempt,executor,started_at,finished_at",
             r#"["8.1","7.0","train","fit","RUNNING",2,"process","AT",null]"#,
         ),
-        (
-            "dataset",
-            "project,name,uri",
-            r#"["wine","samples","file:///samples"]"#,
-        ),
-        (
-            "model",
-            "project,name,description",
-            r#"["wine","classifier","wine by taste"]"#,
-        ),
+        ("dataset", "project,name,uri", r#"["wine","samples","file:///samples"]"#),
+        ("model", "project,name,description", r#"["wine","classifier","wine by taste"]"#),
         (
             "model_version",
             "project,model,version,stage,uri,json_extract(metrics,'$.accuracy')",
@@ -163,23 +119,14 @@ async fn every_view_shows_what_was_stored() {
             "project,name,value,step,json(subject)",
             r#"["wine","loss",0.25,5,{"model_version":{"model":"classifier","version":1}}]"#,
         ),
-        (
-            "artifact",
-            "project,name,artifact_type,uri",
-            r#"["wine","report","html","file:///report"]"#,
-        ),
+        ("artifact", "project,name,artifact_type,uri", r#"["wine","report","html","file:///report"]"#),
     ];
     for (view, columns, expected) in cases {
         let expected = expected.replace("AT\"", &format!("{AT_TEXT}\""));
         let expected: Value = serde_json::from_str(&expected).unwrap();
         assert_eq!(row(&mut conn, view, columns).await, expected, "{view}");
     }
-    let first = row(
-        &mut conn,
-        "event_log WHERE offset=1",
-        "namespace,event_type",
-    )
-    .await;
+    let first = row(&mut conn, "event_log WHERE offset=1", "namespace,event_type").await;
     assert_eq!(first[0], "wine");
     let when = text(&mut conn, "SELECT recorded FROM event_log LIMIT 1").await;
     assert!(when.len() == AT_TEXT.len() && when.ends_with('Z'), "{when}");
@@ -191,10 +138,7 @@ async fn no_view_fails_on_an_empty_store() {
     let path = folder.path().join("aiflow.db");
     let _store = open(&path).await;
     let mut conn = shell(&path).await;
-    let views = text(
-        &mut conn,
-        "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'",
-    );
+    let views = text(&mut conn, "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'");
     let views: Vec<String> = serde_json::from_str(&views.await).unwrap();
     assert_eq!(views.len(), 9);
     for view in views {

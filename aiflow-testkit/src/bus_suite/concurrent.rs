@@ -43,9 +43,7 @@ pub async fn events_of_one_publish_are_adjacent_under_concurrency(fixture: &dyn 
     let mut next_call = [0; PUBLISHERS];
     for call in log.chunks(EVENTS) {
         let publisher: usize = call[0].split('/').next().unwrap().parse().unwrap();
-        let expected: Vec<_> = (0..EVENTS)
-            .map(|n| format!("{publisher}/{}/{n}", next_call[publisher]))
-            .collect();
+        let expected: Vec<_> = (0..EVENTS).map(|n| format!("{publisher}/{}/{n}", next_call[publisher])).collect();
         assert_eq!(call, expected);
         next_call[publisher] += 1;
     }
@@ -81,10 +79,7 @@ pub async fn no_event_appears_below_a_visible_offset(fixture: &dyn StoreFixture)
         bus.wait(after).await.unwrap();
         let head = bus.head().await.unwrap().last;
         let page = bus.read(after, &EventFilter::all(), 17).await.unwrap();
-        assert!(
-            page.events.len() == 17 || page.covered >= head,
-            "a page that is not full covers what was there"
-        );
+        assert!(page.events.len() == 17 || page.covered >= head, "a page that is not full covers what was there");
         after = page.covered;
         seen.extend(page.events);
     }

@@ -65,12 +65,7 @@ async fn publish(bus: &dyn EventBus, ids: &[&str]) -> Vec<Offset> {
 }
 
 /// Every event after `after` that matches, by pages of `max`; checks what a page promises on the way.
-async fn read_all(
-    bus: &dyn EventBus,
-    mut after: Offset,
-    filter: &EventFilter,
-    max: usize,
-) -> Vec<Event> {
+async fn read_all(bus: &dyn EventBus, mut after: Offset, filter: &EventFilter, max: usize) -> Vec<Event> {
     let last = bus.head().await.unwrap().last;
     let mut events = Vec::new();
     while after < last {
@@ -80,10 +75,7 @@ async fn read_all(
         for event in &page.events {
             assert!(event.offset > after && event.offset <= page.covered);
         }
-        assert!(
-            page.covered > after,
-            "a page before the end covers something"
-        );
+        assert!(page.covered > after, "a page before the end covers something");
         after = page.covered;
         events.extend(page.events);
     }

@@ -50,17 +50,8 @@ pub async fn an_event_reads_back_as_published(fixture: &dyn StoreFixture) {
         .label("partition", "7")
         .label("a", "");
     full.context.attempt = Some(AttemptId::new(JobExecutionId::new(Offset(4), 0), 2));
-    full.cause = Some(Cause {
-        offset: Offset(9),
-        hops: 3,
-    });
-    let values = [
-        json!(null),
-        json!("text"),
-        json!(-1.5),
-        json!([]),
-        json!(true),
-    ];
+    full.cause = Some(Cause { offset: Offset(9), hops: 3 });
+    let values = [json!(null), json!("text"), json!(-1.5), json!([]), json!(true)];
     let mut published = vec![full];
     published.extend(values.map(|value| NewEvent::new("wine", "k").value(value)));
     let offsets = bus.publish(published.clone()).await.unwrap();
@@ -124,10 +115,7 @@ pub async fn times_causes_and_contexts_do_not_make_another_event(fixture: &dyn S
     let first = bus.publish(vec![event("a").value(value)]).await.unwrap();
     let value: serde_json::Value = serde_json::from_str(r#"{"b": 2, "a": 1}"#).unwrap();
     let mut again = event("a").value(value).time(Timestamp::from_millis(7));
-    again.cause = Some(Cause {
-        offset: Offset(1),
-        hops: 1,
-    });
+    again.cause = Some(Cause { offset: Offset(1), hops: 1 });
     let again = again.label("attempt", "2");
     assert_eq!(bus.publish(vec![again]).await.unwrap(), first);
     assert_eq!(ids(&bus).await, ["a"]);
@@ -160,14 +148,11 @@ pub async fn an_event_out_of_bounds_refuses_the_whole_call(fixture: &dyn StoreFi
 pub async fn the_largest_events_are_accepted(fixture: &dyn StoreFixture) {
     let bus = fixture.open().await.bus;
     let long = |bytes: usize| "x".repeat(bytes);
-    let largest = NewEvent::identified(
-        long(EVENT_FIELD_BYTES_MAX),
-        long(EVENT_FIELD_BYTES_MAX),
-        long(EVENT_KEY_BYTES_MAX),
-    )
-    .event_type(long(EVENT_FIELD_BYTES_MAX))
-    .sender(long(EVENT_FIELD_BYTES_MAX))
-    .value(long(EVENT_VALUE_BYTES_MAX - 2));
+    let largest =
+        NewEvent::identified(long(EVENT_FIELD_BYTES_MAX), long(EVENT_FIELD_BYTES_MAX), long(EVENT_KEY_BYTES_MAX))
+            .event_type(long(EVENT_FIELD_BYTES_MAX))
+            .sender(long(EVENT_FIELD_BYTES_MAX))
+            .value(long(EVENT_VALUE_BYTES_MAX - 2));
     bus.publish(vec![largest.clone()]).await.unwrap();
     let events = read_all(&bus, Offset::START, &EventFilter::all(), 10).await;
     assert_eq!(events[0].body, largest);
@@ -176,9 +161,7 @@ pub async fn the_largest_events_are_accepted(fixture: &dyn StoreFixture) {
 /// A `publish` takes at most `EVENTS_PAGE_MAX` events.
 pub async fn a_call_takes_a_bounded_number_of_events(fixture: &dyn StoreFixture) {
     let bus = fixture.open().await.bus;
-    let mut call: Vec<_> = (0..EVENTS_PAGE_MAX)
-        .map(|n| event(&n.to_string()))
-        .collect();
+    let mut call: Vec<_> = (0..EVENTS_PAGE_MAX).map(|n| event(&n.to_string())).collect();
     call.push(event("one more"));
     let error = bus.publish(call.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -211,10 +194,7 @@ pub async fn a_cancelled_publish_is_done_or_not(fixture: &dyn StoreFixture) {
         let offsets = bus.publish(call).await.unwrap();
         assert!(offsets.is_sorted_by(|a, b| a < b));
         let now = ids(&bus).await;
-        assert_eq!(
-            now.iter().filter(mine).collect::<Vec<_>>(),
-            names.iter().collect::<Vec<_>>()
-        );
+        assert_eq!(now.iter().filter(mine).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
     }
     assert_eq!(ids(&bus).await.len(), 120);
 }

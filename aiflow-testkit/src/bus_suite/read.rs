@@ -78,9 +78,7 @@ pub async fn pages_cover_the_log_without_gaps(fixture: &dyn StoreFixture) {
 /// A page holds at most `max` events, and at most `EVENTS_PAGE_MAX`.
 pub async fn a_page_never_exceeds_its_bound(fixture: &dyn StoreFixture) {
     let bus = fixture.open().await.bus;
-    let call: Vec<_> = (0..EVENTS_PAGE_MAX)
-        .map(|n| event(&n.to_string()))
-        .collect();
+    let call: Vec<_> = (0..EVENTS_PAGE_MAX).map(|n| event(&n.to_string())).collect();
     bus.publish(call).await.unwrap();
     publish(&bus, &["one more"]).await;
     let all = EventFilter::all();
@@ -116,10 +114,7 @@ pub async fn head_is_the_newest_event(fixture: &dyn StoreFixture) {
 /// A store and a bus with the same log id share one log.
 pub async fn events_of_a_commit_are_in_the_log(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
-    assert_eq!(
-        backend.store.capabilities().log,
-        backend.bus.capabilities().log
-    );
+    assert_eq!(backend.store.capabilities().log, backend.bus.capabilities().log);
     publish(&backend.bus, &["a"]).await;
     let batch = Batch::at(AT).event(event("b")).event(event("c"));
     let offsets = backend.store.commit(batch).await.unwrap().offsets;
@@ -148,9 +143,7 @@ pub async fn wait_wakes_every_waiter_on_a_publish(fixture: &dyn StoreFixture) {
     let bus = fixture.open().await.bus;
     let mut last = Offset::START;
     for round in 0..20 {
-        let waiters: Vec<_> = (0..8)
-            .map(|_| tokio::spawn(hear(Arc::clone(&bus), last)))
-            .collect();
+        let waiters: Vec<_> = (0..8).map(|_| tokio::spawn(hear(Arc::clone(&bus), last))).collect();
         // Every second round the publish is likely to come before the waiters do.
         if round % 2 == 0 {
             tokio::task::yield_now().await;
@@ -183,11 +176,7 @@ pub async fn a_dropped_wait_has_no_effect(fixture: &dyn StoreFixture) {
     let mut last = Offset::START;
     for round in 0..20 {
         poll_at_most(1 + round % 3, bus.head()).await;
-        poll_at_most(
-            1 + round % 3,
-            bus.read(Offset::START, &EventFilter::all(), 9),
-        )
-        .await;
+        poll_at_most(1 + round % 3, bus.read(Offset::START, &EventFilter::all(), 9)).await;
         poll_at_most(1, bus.wait(last)).await;
         let waiter = tokio::spawn(hear(Arc::clone(&bus), last));
         poll_at_most(1, bus.wait(last)).await;

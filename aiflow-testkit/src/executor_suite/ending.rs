@@ -14,11 +14,7 @@ pub async fn a_failure_is_reported_with_its_reason(fixture: &dyn ExecutorFixture
     let attempt = stage.submit(0, Behaviour::Fail).await;
     let ending = stage.listener.ending(attempt).await;
     match &ending {
-        Ending::Failed {
-            message,
-            retryable: true,
-            ..
-        } => assert!(!message.is_empty()),
+        Ending::Failed { message, retryable: true, .. } => assert!(!message.is_empty()),
         other => panic!("{other:?}"),
     }
     assert_eq!(observed_ending(&*stage.executor, attempt).await, ending);
@@ -46,12 +42,8 @@ pub async fn events_are_in_the_log_before_the_ending(fixture: &dyn ExecutorFixtu
     let behaviour = Behaviour::PublishEventsThenSucceed(EVENTS);
     let attempt = stage.submit(0, behaviour).await;
     let is_ended = |kind: &ReportKind| matches!(kind, ReportKind::Ended(_));
-    let log_last = stage
-        .listener
-        .wait_for(attempt, |heard| {
-            is_ended(&heard.report.kind).then_some(heard.log_last)
-        })
-        .await;
+    let log_last =
+        stage.listener.wait_for(attempt, |heard| is_ended(&heard.report.kind).then_some(heard.log_last)).await;
     let bus = &stage.listener.host.bus;
     let filter = EventFilter::all().key("case");
     let page = bus.read(Offset::START, &filter, 1000).await.unwrap();

@@ -6,12 +6,9 @@ use std::time::Duration;
 use aiflow_core::Result;
 use aiflow_core::bus::EventBus;
 use aiflow_core::executor::{
-    Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode,
-    Submission,
+    Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode, Submission,
 };
-use aiflow_core::id::{
-    AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName,
-};
+use aiflow_core::id::{AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::time::SystemClock;
 use async_trait::async_trait;
@@ -93,17 +90,8 @@ impl Listener {
         let (sender, heard) = watch::channel(Vec::new());
         let bus: Arc<dyn EventBus> = Arc::<MemoryStore>::clone(&store);
         let collector = tokio::spawn(collect(reports, Arc::clone(&bus), sender));
-        let host = ExecutorHost {
-            reporter,
-            store,
-            bus,
-            clock,
-        };
-        Self {
-            host,
-            heard,
-            collector,
-        }
+        let host = ExecutorHost { reporter, store, bus, clock };
+        Self { host, heard, collector }
     }
 
     /// Listens, and attaches `executor`.
@@ -162,11 +150,7 @@ impl Listener {
     }
 }
 
-async fn collect(
-    mut reports: mpsc::Receiver<Report>,
-    bus: Arc<dyn EventBus>,
-    sender: watch::Sender<Vec<Heard>>,
-) {
+async fn collect(mut reports: mpsc::Receiver<Report>, bus: Arc<dyn EventBus>, sender: watch::Sender<Vec<Heard>>) {
     while let Some(report) = reports.recv().await {
         let log_last = bus.head().await.unwrap().last;
         sender.send_modify(|heard| heard.push(Heard { report, log_last }));
@@ -207,11 +191,7 @@ impl<'a> Stage<'a> {
     pub(super) async fn open(fixture: &'a dyn ExecutorFixture) -> Self {
         let executor = fixture.open().await;
         let listener = Listener::attached_to(&*executor).await;
-        Self {
-            fixture,
-            executor,
-            listener,
-        }
+        Self { fixture, executor, listener }
     }
 
     pub(super) fn launch(&self, n: u32, behaviour: Behaviour) -> Launch {

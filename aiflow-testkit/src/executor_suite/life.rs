@@ -2,9 +2,7 @@
 
 use aiflow_core::executor::{Ending, Observation, StopMode, Submission};
 
-use super::fixture::{
-    Behaviour, ExecutorFixture, Listener, Stage, launch, observe, observed_ending,
-};
+use super::fixture::{Behaviour, ExecutorFixture, Listener, Stage, launch, observe, observed_ending};
 
 /// Shutdown joins every task of the executor: attempts of an executor that survives its host go on, all others are stopped.
 pub async fn shutdown_stops_what_cannot_survive(fixture: &dyn ExecutorFixture) {
@@ -12,18 +10,13 @@ pub async fn shutdown_stops_what_cannot_survive(fixture: &dyn ExecutorFixture) {
     let is_surviving = stage.executor.capabilities().survives_host;
     let attempt = stage.run(0, Behaviour::RunUntilStopped).await;
     stage.shutdown().await;
-    let Stage {
-        executor, listener, ..
-    } = stage;
+    let Stage { executor, listener, .. } = stage;
     drop(executor);
     if is_surviving {
         assert!(listener.endings(attempt).is_empty());
         let again = fixture.restart().await.expect("it survives its host");
         let listener = Listener::attached_to(&*again).await;
-        assert_eq!(
-            observe(&*again, attempt).await.unwrap(),
-            Observation::Running
-        );
+        assert_eq!(observe(&*again, attempt).await.unwrap(), Observation::Running);
         again.stop(attempt, StopMode::Kill).await.unwrap();
         assert_eq!(listener.ending(attempt).await, Ending::Stopped);
         again.shutdown().await.unwrap();
@@ -45,17 +38,12 @@ pub async fn what_ran_before_a_restart_is_found_again(fixture: &dyn ExecutorFixt
         stage.listener.ending(attempt).await;
         return stage.shutdown().await;
     }
-    let Stage {
-        executor, listener, ..
-    } = stage;
+    let Stage { executor, listener, .. } = stage;
     listener.leave().await;
     drop(executor);
     let again = fixture.restart().await.expect("it survives its host");
     let listener = Listener::attached_to(&*again).await;
-    assert_eq!(
-        observe(&*again, attempt).await.unwrap(),
-        Observation::Running
-    );
+    assert_eq!(observe(&*again, attempt).await.unwrap(), Observation::Running);
     let submission = again.submit(launch(attempt, spec)).await.unwrap();
     assert_eq!(submission, Submission::AlreadySubmitted);
     again.stop(attempt, StopMode::Graceful).await.unwrap();
@@ -76,19 +64,14 @@ pub async fn what_ended_before_a_restart_is_not_started_again(fixture: &dyn Exec
         stage.listener.ending(late).await;
         return stage.shutdown().await;
     }
-    let Stage {
-        executor, listener, ..
-    } = stage;
+    let Stage { executor, listener, .. } = stage;
     listener.leave().await;
     drop(executor);
     let again = fixture.restart().await.expect("it survives its host");
     let listener = Listener::attached_to(&*again).await;
     assert_eq!(observed_ending(&*again, early).await, ending);
     let late_ending = observed_ending(&*again, late).await;
-    assert!(
-        matches!(late_ending, Ending::Succeeded { .. }),
-        "{late_ending:?}"
-    );
+    assert!(matches!(late_ending, Ending::Succeeded { .. }), "{late_ending:?}");
     for (attempt, behaviour) in [(early, Behaviour::Fail), (late, Behaviour::Succeed)] {
         let launch = launch(attempt, fixture.spec(behaviour));
         let submission = again.submit(launch).await.unwrap();

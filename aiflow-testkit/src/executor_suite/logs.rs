@@ -7,18 +7,10 @@ use aiflow_core::id::AttemptId;
 use super::fixture::{Behaviour, ExecutorFixture, POLL_PAUSE, Stage};
 
 /// Reads a log to its end by pieces of `bytes_max`.
-async fn read(
-    executor: &dyn Executor,
-    attempt: AttemptId,
-    stream: LogStream,
-    bytes_max: usize,
-) -> String {
+async fn read(executor: &dyn Executor, attempt: AttemptId, stream: LogStream, bytes_max: usize) -> String {
     let (mut from, mut bytes) = (0, Vec::new());
     loop {
-        let chunk = executor
-            .logs(attempt, stream, from, bytes_max)
-            .await
-            .unwrap();
+        let chunk = executor.logs(attempt, stream, from, bytes_max).await.unwrap();
         assert!(chunk.bytes.len() <= bytes_max.min(LOG_CHUNK_BYTES_MAX));
         if chunk.bytes.is_empty() && !chunk.is_end {
             tokio::time::sleep(POLL_PAUSE).await;
@@ -38,10 +30,7 @@ async fn print(stage: &Stage<'_>, lines: u32) -> Option<AttemptId> {
     }
     let attempt = stage.submit(0, Behaviour::Succeed).await;
     stage.listener.ending(attempt).await;
-    let answer = stage
-        .executor
-        .logs(attempt, LogStream::Stdout, 0, 100)
-        .await;
+    let answer = stage.executor.logs(attempt, LogStream::Stdout, 0, 100).await;
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Unsupported);
     None
 }

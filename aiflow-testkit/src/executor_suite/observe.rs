@@ -21,10 +21,7 @@ pub async fn observe_follows_an_attempt(fixture: &dyn ExecutorFixture) {
     let stage = Stage::open(fixture).await;
     let attempt = stage.submit(0, Behaviour::RunUntilStopped).await;
     let first = stage.observe(attempt).await;
-    assert!(
-        matches!(first, Observation::Queued | Observation::Running),
-        "{first:?}"
-    );
+    assert!(matches!(first, Observation::Queued | Observation::Running), "{first:?}");
     stage.started(attempt).await;
     assert_eq!(stage.observe(attempt).await, Observation::Running);
     stage.stop(attempt, StopMode::Kill).await;

@@ -84,13 +84,7 @@ pub async fn what_cannot_be_run_never_starts(fixture: &dyn ExecutorFixture) {
         }
         Ok(_) => {
             let ending = stage.listener.ending(attempt).await;
-            let is_final = matches!(
-                ending,
-                Ending::Failed {
-                    retryable: false,
-                    ..
-                }
-            );
+            let is_final = matches!(ending, Ending::Failed { retryable: false, .. });
             assert!(is_final, "{ending:?}");
         }
     }

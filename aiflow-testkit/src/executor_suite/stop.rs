@@ -78,12 +78,7 @@ pub async fn stopping_what_ended_or_is_unknown_is_fine(fixture: &dyn ExecutorFix
 pub async fn a_repeated_stop_is_harmless(fixture: &dyn ExecutorFixture) {
     let stage = Stage::open(fixture).await;
     let attempt = stage.run(0, Behaviour::RunUntilStopped).await;
-    for mode in [
-        StopMode::Graceful,
-        StopMode::Graceful,
-        StopMode::Kill,
-        StopMode::Kill,
-    ] {
+    for mode in [StopMode::Graceful, StopMode::Graceful, StopMode::Kill, StopMode::Kill] {
         stage.stop(attempt, mode).await;
     }
     assert_eq!(stage.listener.ending(attempt).await, Ending::Stopped);
@@ -104,17 +99,11 @@ pub async fn an_attempt_stopped_at_once_ends_once(fixture: &dyn ExecutorFixture)
     for n in 0..ATTEMPTS {
         assert_eq!(stage.listener.ending(attempt(n, 1)).await, Ending::Stopped);
     }
-    let starts: Vec<_> = (0..ATTEMPTS)
-        .map(|n| fixture.starts(attempt(n, 1)))
-        .collect();
+    let starts: Vec<_> = (0..ATTEMPTS).map(|n| fixture.starts(attempt(n, 1))).collect();
     assert!(starts.iter().all(|starts| *starts <= 1), "{starts:?}");
     stage.shutdown().await;
     for (n, starts) in (0..).zip(starts) {
         assert_eq!(stage.listener.endings(attempt(n, 1)), [Ending::Stopped]);
-        assert_eq!(
-            fixture.starts(attempt(n, 1)),
-            starts,
-            "started after its ending"
-        );
+        assert_eq!(fixture.starts(attempt(n, 1)), starts, "started after its ending");
     }
 }

@@ -8,14 +8,14 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{Decision, Engine, Input};
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::execution::{
-    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, WorkflowExecution,
+    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
+    WorkflowExecution,
 };
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset};
 use aiflow_core::records::{
-    DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_put, job_execution_key,
-    job_execution_put, workflow_execution_put, workflow_put, workflow_version_key,
+    DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_put, job_execution_key, job_execution_put,
+    workflow_execution_put, workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -42,10 +42,7 @@ pub(super) struct State {
 
 impl State {
     fn all<T: serde_like::Body>(&self, kind: &str) -> Vec<T> {
-        let of_kind = self
-            .records
-            .values()
-            .filter(|record| record.key.kind == kind);
+        let of_kind = self.records.values().filter(|record| record.key.kind == kind);
         of_kind.filter_map(|record| T::read(record)).collect()
     }
 
@@ -91,10 +88,7 @@ impl Checker<'_> {
         let mut log = Vec::new();
         let mut after = Offset::START;
         loop {
-            let page = self
-                .recorder
-                .read(after, &EventFilter::all(), 10_000)
-                .await?;
+            let page = self.recorder.read(after, &EventFilter::all(), 10_000).await?;
             if page.events.is_empty() {
                 break;
             }
@@ -102,14 +96,8 @@ impl Checker<'_> {
             log.extend(page.events);
         }
         let cursor = records.get(&RecordKey::new(KIND_CURSOR, SCHEDULER_LEASE));
-        let cursor = cursor
-            .and_then(|record| record.body.get("offset")?.as_u64())
-            .unwrap_or(0);
-        Ok(State {
-            records,
-            log,
-            cursor: Offset(cursor),
-        })
+        let cursor = cursor.and_then(|record| record.body.get("offset")?.as_u64()).unwrap_or(0);
+        Ok(State { records, log, cursor: Offset(cursor) })
     }
 
     /// I3, I4: the state is the fold of the log up to the cursor, nothing more and nothing less.
@@ -117,60 +105,30 @@ impl Checker<'_> {
         let mut engine = Engine::new();
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
-        for event in state
-            .log
-            .iter()
-            .take_while(|event| event.offset <= state.cursor)
-        {
+        for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {
             let mut input = Input::from(event.clone());
-            if let Ok(Some(Control::WorkflowSubmitted {
-                project,
-                workflow,
-                version,
-            })) = Control::from_event(event)
-            {
-                let record = state
-                    .records
-                    .get(&workflow_version_key(&project, &workflow, version));
+            if let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) = Control::from_event(event) {
+                let record = state.records.get(&workflow_version_key(&project, &workflow, version));
                 input.workflow = record
                     .and_then(|record| body_of::<WorkflowVersion>(record).ok())
                     .map(|version| Arc::new(version.workflow));
             }
             let decision = engine.decide(&[input]);
             self.asked_to_stop(event, &decision, &expected);
-            let firings = decision
-                .firings
-                .iter()
-                .map(|firing| firing_put(&firing.id, &firing.project, &firing.record));
+            let firings = decision.firings.iter().map(|firing| firing_put(&firing.id, &firing.project, &firing.record));
             let letters = decision.dead_letters.iter().map(|letter| {
-                let body = DeadLetter {
-                    offset: letter.offset,
-                    reason: letter.reason.clone(),
-                };
+                let body = DeadLetter { offset: letter.offset, reason: letter.reason.clone() };
                 dead_letter_put(&letter.id, &body)
             });
             let puts = decision.workflows.values().map(workflow_put);
             let puts = puts.chain(decision.executions.values().map(workflow_execution_put));
-            let puts = puts
-                .chain(decision.jobs.values().map(job_execution_put))
-                .chain(firings)
-                .chain(letters);
+            let puts = puts.chain(decision.jobs.values().map(job_execution_put)).chain(firings).chain(letters);
             expected.extend(puts.map(|put| (put.key.clone(), put)));
             emitted.extend(decision.events.iter().map(|event| event.id.clone()));
             engine.apply(decision);
         }
-        let replayed = [
-            KIND_WORKFLOW,
-            KIND_WORKFLOW_EXECUTION,
-            KIND_JOB_EXECUTION,
-            KIND_FIRING,
-            KIND_DEAD_LETTER,
-        ];
-        for (key, record) in state
-            .records
-            .iter()
-            .filter(|(key, _)| replayed.contains(&key.kind.as_str()))
-        {
+        let replayed = [KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_FIRING, KIND_DEAD_LETTER];
+        for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {
             match expected.remove(key) {
                 None => self.violate("I4", format!("{key} does not follow from the log")),
                 Some(put) => {
@@ -178,10 +136,7 @@ impl Checker<'_> {
                         == (&record.project, &record.parent, &record.name, &record.state);
                     let (replayed, stored) = (put.body.to_string(), record.body.to_string());
                     if replayed != stored || !same {
-                        self.violate(
-                            "I3",
-                            format!("{key} is {stored}, but the log says {replayed}"),
-                        );
+                        self.violate("I3", format!("{key} is {stored}, but the log says {replayed}"));
                     }
                 }
             }
@@ -189,46 +144,23 @@ impl Checker<'_> {
         if let Some(key) = expected.keys().next() {
             self.violate("I4", format!("{key} follows from the log and is missing"));
         }
-        let stored = state
-            .log
-            .iter()
-            .map(|event| &event.id)
-            .filter(|id| id.starts_with("aiflow:"));
+        let stored = state.log.iter().map(|event| &event.id).filter(|id| id.starts_with("aiflow:"));
         if !stored.eq(emitted.iter()) {
-            self.violate(
-                "I3",
-                "the events of the scheduler in the log are not those that follow from it"
-                    .to_owned(),
-            );
+            self.violate("I3", "the events of the scheduler in the log are not those that follow from it".to_owned());
         }
     }
 
     /// P7: no platform of a world stops an attempt by itself, so nothing ends as stopped that was not asked to.
-    fn asked_to_stop(
-        &self,
-        event: &Event,
-        decision: &Decision,
-        before: &BTreeMap<RecordKey, RecordPut>,
-    ) {
-        let Ok(Some(Control::Reported {
-            attempt,
-            report: ReportKind::Ended(Ending::Stopped),
-        })) = Control::from_event(event)
+    fn asked_to_stop(&self, event: &Event, decision: &Decision, before: &BTreeMap<RecordKey, RecordPut>) {
+        let Ok(Some(Control::Reported { attempt, report: ReportKind::Ended(Ending::Stopped) })) =
+            Control::from_event(event)
         else {
             return;
         };
-        let before = before
-            .get(&job_execution_key(attempt.job_execution))
-            .map(|put| put.state.as_str());
-        let after = decision
-            .jobs
-            .get(&attempt.job_execution)
-            .map(|job| job.status);
+        let before = before.get(&job_execution_key(attempt.job_execution)).map(|put| put.state.as_str());
+        let after = decision.jobs.get(&attempt.job_execution).map(|job| job.status);
         if after == Some(JobStatus::Stopped) && before != Some(JobStatus::Stopping.as_str()) {
-            self.violate(
-                "P7",
-                format!("attempt {attempt} was stopped and nobody had asked for it"),
-            );
+            self.violate("P7", format!("attempt {attempt} was stopped and nobody had asked for it"));
         }
     }
 
@@ -244,24 +176,15 @@ impl Checker<'_> {
             for (id, offset) in &user.events {
                 match places.remove(id.as_str()).as_deref() {
                     Some([place]) if place == offset => {}
-                    found => self.violate(
-                        "I1",
-                        format!("event {id} was acknowledged at {offset} and is at {found:?}"),
-                    ),
+                    found => self.violate("I1", format!("event {id} was acknowledged at {offset} and is at {found:?}")),
                 }
             }
             if !user.events.is_sorted_by_key(|(_, offset)| *offset) {
-                self.violate(
-                    "I6",
-                    format!("the events of {} are out of order", user.user),
-                );
+                self.violate("I6", format!("the events of {} are out of order", user.user));
             }
         }
         if let Some((id, _)) = places.first_key_value() {
-            self.violate(
-                "I6",
-                format!("event {id} is in the log and was never acknowledged"),
-            );
+            self.violate("I6", format!("event {id} is in the log and was never acknowledged"));
         }
         let offsets = state.log.iter().map(|event| event.offset.0);
         if !offsets.eq(1..=state.head().0) {
@@ -286,10 +209,7 @@ impl Checker<'_> {
         for effect in effects {
             *starts.entry(effect.attempt).or_default() += 1;
             if effect.is_durable {
-                durable
-                    .entry(effect.attempt.job_execution)
-                    .or_default()
-                    .push(effect);
+                durable.entry(effect.attempt.job_execution).or_default().push(effect);
             }
         }
         for (attempt, n) in starts.into_iter().filter(|(_, n)| *n > 1) {
@@ -298,13 +218,8 @@ impl Checker<'_> {
         for effects in durable.values() {
             for pair in effects.windows(2) {
                 let [first, second] = pair else { continue };
-                if first.attempt != second.attempt
-                    && first.ended_at.is_none_or(|ended| ended > second.started_at)
-                {
-                    self.violate(
-                        "I11",
-                        format!("attempts {} and {} overlap", first.attempt, second.attempt),
-                    );
+                if first.attempt != second.attempt && first.ended_at.is_none_or(|ended| ended > second.started_at) {
+                    self.violate("I11", format!("attempts {} and {} overlap", first.attempt, second.attempt));
                 }
             }
         }
@@ -312,59 +227,32 @@ impl Checker<'_> {
 
     /// I5, I13: everything that is not over has a reason that a platform or a timer knows.
     pub(super) fn reasons(&self, state: &State, platforms: &[Arc<Platform>], now: Timestamp) {
-        let live: BTreeSet<AttemptId> = platforms
-            .iter()
-            .flat_map(|platform| platform.live())
-            .collect();
+        let live: BTreeSet<AttemptId> = platforms.iter().flat_map(|platform| platform.live()).collect();
         let jobs = state.jobs();
-        let open: Vec<&JobExecution> = jobs
-            .iter()
-            .filter(|job| !job.status.is_terminal())
-            .collect();
+        let open: Vec<&JobExecution> = jobs.iter().filter(|job| !job.status.is_terminal()).collect();
         let ids: BTreeSet<JobExecutionId> = open.iter().map(|job| job.id).collect();
-        let slots: BTreeMap<_, _> = state
-            .executions()
-            .into_iter()
-            .map(|execution| (execution.id, execution))
-            .collect();
+        let slots: BTreeMap<_, _> = state.executions().into_iter().map(|execution| (execution.id, execution)).collect();
         for job in open {
-            let slot = slots
-                .get(&job.workflow_execution)
-                .and_then(|execution| execution.jobs.get(&job.job));
+            let slot = slots.get(&job.workflow_execution).and_then(|execution| execution.jobs.get(&job.job));
             let has_reason = match job.status {
                 JobStatus::Init => slot.is_some_and(|slot| {
-                    slot.waiting == Some(job.id)
-                        && slot.current.is_some_and(|current| ids.contains(&current))
+                    slot.waiting == Some(job.id) && slot.current.is_some_and(|current| ids.contains(&current))
                 }),
                 JobStatus::Retrying => job.timer.is_some_and(|timer| timer > now),
                 _ => live.contains(&job.attempt_id()),
             };
             if !has_reason {
-                self.violate(
-                    "I13",
-                    format!("job execution {} is {} for no reason", job.id, job.status),
-                );
+                self.violate("I13", format!("job execution {} is {} for no reason", job.id, job.status));
             }
-            let is_ready = platforms
-                .iter()
-                .any(|platform| platform.is_ready(job.attempt_id()));
+            let is_ready = platforms.iter().any(|platform| platform.is_ready(job.attempt_id()));
             if job.status == JobStatus::Running && is_ready {
-                self.violate(
-                    "I13",
-                    format!(
-                        "job execution {} said that it is ready and is {}",
-                        job.id, job.status
-                    ),
-                );
+                self.violate("I13", format!("job execution {} said that it is ready and is {}", job.id, job.status));
             }
         }
         for attempt in live {
             let job = jobs.iter().find(|job| job.id == attempt.job_execution);
             if job.is_none_or(|job| job.status.is_terminal() || job.attempt != attempt.attempt) {
-                self.violate(
-                    "I5",
-                    format!("attempt {attempt} runs, and the scheduler does not know it any more"),
-                );
+                self.violate("I5", format!("attempt {attempt} runs, and the scheduler does not know it any more"));
             }
         }
     }
@@ -376,20 +264,12 @@ impl Checker<'_> {
         let key = RecordKey::new(KIND_CURSOR, SCHEDULER_LEASE);
         let revision = before.0.get(&key).map(|record| record.revision);
         let put = RecordPut::new(key.clone(), json!({ "offset": 0, "epoch": 0 }));
-        let fence = |epoch| {
-            Some(Fence {
-                lease: SCHEDULER_LEASE.to_owned(),
-                epoch,
-            })
-        };
+        let fence = |epoch| Some(Fence { lease: SCHEDULER_LEASE.to_owned(), epoch });
         let batch = Batch::at(Timestamp::EPOCH).put(put);
         let stale = [
             (
                 ErrorKind::Fenced,
-                Batch {
-                    fence: fence(epoch.saturating_sub(1)),
-                    ..batch.clone().expect(key.clone(), revision)
-                },
+                Batch { fence: fence(epoch.saturating_sub(1)), ..batch.clone().expect(key.clone(), revision) },
             ),
             (
                 ErrorKind::Conflict,
@@ -399,18 +279,12 @@ impl Checker<'_> {
                 },
             ),
         ];
-        for (kind, batch) in stale
-            .into_iter()
-            .filter(|_| epoch > 0 && revision.is_some())
-        {
+        for (kind, batch) in stale.into_iter().filter(|_| epoch > 0 && revision.is_some()) {
             match self.recorder.commit_unchecked(batch).await {
                 Err(error) if error.kind() == kind => {}
                 answer => self.violate(
                     "I21",
-                    format!(
-                        "a stale commit was answered with {answer:?} instead of {}",
-                        kind.as_str()
-                    ),
+                    format!("a stale commit was answered with {answer:?} instead of {}", kind.as_str()),
                 ),
             }
         }

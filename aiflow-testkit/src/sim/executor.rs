@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use aiflow_core::bus::EventBus;
 use aiflow_core::executor::{
-    Ending, Executor, ExecutorCapabilities, ExecutorHost, JobEventLine, Launch, LogChunk,
-    LogStream, Observation, Report, ReportKind, StopMode, Submission,
+    Ending, Executor, ExecutorCapabilities, ExecutorHost, JobEventLine, Launch, LogChunk, LogStream, Observation,
+    Report, ReportKind, StopMode, Submission,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::time::Clock as _;
@@ -96,12 +96,7 @@ impl Effects {
 
     fn start(&self, attempt: AttemptId, is_durable: bool, at: Duration) -> usize {
         let mut effects = self.lock();
-        effects.push(Effect {
-            attempt,
-            is_durable,
-            started_at: at,
-            ended_at: None,
-        });
+        effects.push(Effect { attempt, is_durable, started_at: at, ended_at: None });
         effects.len() - 1
     }
 
@@ -153,26 +148,13 @@ struct Inner {
 
 impl fmt::Debug for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Platform")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Platform").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Platform {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        effects: Arc<Effects>,
-        name: String,
-        is_durable: bool,
-    ) -> Self {
-        Self {
-            shared,
-            effects,
-            is_durable,
-            name,
-            inner: Mutex::default(),
-        }
+    pub(super) fn new(shared: Arc<Shared>, effects: Arc<Effects>, name: String, is_durable: bool) -> Self {
+        Self { shared, effects, is_durable, name, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -213,19 +195,13 @@ impl Platform {
     /// Attempts that are accepted and have not ended.
     pub(super) fn live(&self) -> Vec<AttemptId> {
         let inner = self.lock();
-        let live = inner
-            .attempts
-            .iter()
-            .filter(|(_, attempt)| !matches!(attempt.phase, Phase::Ended(_)));
+        let live = inner.attempts.iter().filter(|(_, attempt)| !matches!(attempt.phase, Phase::Ended(_)));
         live.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn is_ready(&self, id: AttemptId) -> bool {
         let inner = self.lock();
-        inner
-            .attempts
-            .get(&id)
-            .is_some_and(|attempt| attempt.phase == Phase::Running { is_ready: true })
+        inner.attempts.get(&id).is_some_and(|attempt| attempt.phase == Phase::Running { is_ready: true })
     }
 
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
@@ -243,13 +219,7 @@ impl Platform {
                 return Submission::AlreadySubmitted;
             }
             let stop = inner.unwanted.contains(&id).then_some(StopMode::Kill);
-            let attempt = Attempt {
-                launch,
-                phase: Phase::Queued,
-                effect: None,
-                stop,
-                stop_asked,
-            };
+            let attempt = Attempt { launch, phase: Phase::Queued, effect: None, stop, stop_asked };
             inner.attempts.insert(id, attempt);
         }
         self.trace(format_args!("accepts {id}"));
@@ -284,13 +254,9 @@ impl Platform {
 
     /// From the queue to the end.
     async fn run(self: Arc<Self>, id: AttemptId) {
-        let queued = self
-            .shared
-            .ledger
-            .time_below(self.shared.plan.executor.delay_max);
+        let queued = self.shared.ledger.time_below(self.shared.plan.executor.delay_max);
         self.unless_stopped(id, tokio::time::sleep(queued)).await;
-        let Some((launch, stop)) = self.read(id, |attempt| (attempt.launch.clone(), attempt.stop))
-        else {
+        let Some((launch, stop)) = self.read(id, |attempt| (attempt.launch.clone(), attempt.stop)) else {
             return;
         };
         if stop.is_some() {
@@ -322,9 +288,7 @@ impl Platform {
 
     /// The answer of `work`, or `None` as soon as the attempt is told to stop.
     async fn unless_stopped<T>(&self, id: AttemptId, work: impl Future<Output = T>) -> Option<T> {
-        let asked = self.read(id, |attempt| {
-            (Arc::clone(&attempt.stop_asked), attempt.stop.is_some())
-        })?;
+        let asked = self.read(id, |attempt| (Arc::clone(&attempt.stop_asked), attempt.stop.is_some()))?;
         if asked.1 {
             return None;
         }
@@ -346,21 +310,15 @@ impl Platform {
                 namespace: None,
                 broadcast: line.is_multiple_of(2),
             };
-            self.publish(event.into_event(&launch.identity(), u64::from(line)))
-                .await;
+            self.publish(event.into_event(&launch.identity(), u64::from(line))).await;
         }
         tokio::time::sleep(Duration::from_millis(behaviour.millis / u64::from(pieces))).await;
         if behaviour.streams {
-            self.change(id, |attempt| {
-                attempt.phase = Phase::Running { is_ready: true }
-            });
+            self.change(id, |attempt| attempt.phase = Phase::Running { is_ready: true });
             self.report(id, ReportKind::Ready).await;
             pending::<()>().await;
         }
-        if self
-            .shared
-            .strikes("attempt lost", self.shared.plan.executor.lost_percent)
-        {
+        if self.shared.strikes("attempt lost", self.shared.plan.executor.lost_percent) {
             let message = "its machine died".to_owned();
             Ending::Lost { message }
         } else if behaviour.fails || id.attempt <= behaviour.fails_first {
@@ -373,9 +331,7 @@ impl Platform {
 
     /// How an attempt ends that was told to stop.
     async fn wind_up(&self, id: AttemptId, launch: &Launch, behaviour: &Behaviour) -> Ending {
-        let is_graceful = self
-            .read(id, |attempt| attempt.stop == Some(StopMode::Graceful))
-            .unwrap_or_default();
+        let is_graceful = self.read(id, |attempt| attempt.stop == Some(StopMode::Graceful)).unwrap_or_default();
         if is_graceful {
             let grace = if behaviour.ignores_stop {
                 launch.stop_grace
@@ -391,9 +347,7 @@ impl Platform {
         }
         // The end came by itself at the same moment, now and then.
         match self.shared.ledger.draw(|rng| rng.below(6)) {
-            0 if !behaviour.streams => Ending::Succeeded {
-                output: Value::Null,
-            },
+            0 if !behaviour.streams => Ending::Succeeded { output: Value::Null },
             1 => Ending::failed("interrupted"),
             _ => Ending::Stopped,
         }
@@ -423,25 +377,11 @@ impl Platform {
     /// Reports to whoever attached; late, twice and out of order where the plan says so.
     async fn report(&self, id: AttemptId, kind: ReportKind) {
         let faults = &self.shared.plan.executor;
-        let times = if self
-            .shared
-            .strikes("report twice", faults.report_twice_percent)
-        {
-            2
-        } else {
-            1
-        };
+        let times = if self.shared.strikes("report twice", faults.report_twice_percent) { 2 } else { 1 };
         for _ in 0..times {
             let hosts = self.listeners();
-            let report = Report {
-                attempt: id,
-                at: self.shared.clock.now(),
-                kind: kind.clone(),
-            };
-            if self
-                .shared
-                .strikes("report late", faults.report_late_percent)
-            {
+            let report = Report { attempt: id, at: self.shared.clock.now(), kind: kind.clone() };
+            if self.shared.strikes("report late", faults.report_late_percent) {
                 let delay = self.shared.ledger.time_below(Duration::from_secs(3));
                 self.shared.spawn(async move {
                     tokio::time::sleep(delay).await;
@@ -478,10 +418,7 @@ impl Platform {
             match bus.publish(vec![event.clone()]).await {
                 Ok(_) => return,
                 Err(error) if error.retry() == Retry::Never => {
-                    return self
-                        .shared
-                        .ledger
-                        .violate("I6", format!("the event of a job was refused: {error}"));
+                    return self.shared.ledger.violate("I6", format!("the event of a job was refused: {error}"));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
@@ -516,30 +453,16 @@ pub(super) struct SimExecutor {
 impl SimExecutor {
     fn fault(&self, call: &'static str) -> Result<()> {
         let shared = &self.process.shared;
-        if shared.strikes(
-            "executor unavailable",
-            shared.plan.executor.unavailable_percent,
-        ) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                call,
-                "a fault on purpose",
-            ));
+        if shared.strikes("executor unavailable", shared.plan.executor.unavailable_percent) {
+            return Err(Error::new(ErrorKind::Unavailable, call, "a fault on purpose"));
         }
         Ok(())
     }
 
     fn reply<T>(&self, call: &'static str, answer: T) -> Result<T> {
         let shared = &self.process.shared;
-        if shared.strikes(
-            "executor reply lost",
-            shared.plan.executor.reply_lost_percent,
-        ) {
-            return Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                call,
-                "a fault on purpose",
-            ));
+        if shared.strikes("executor reply lost", shared.plan.executor.reply_lost_percent) {
+            return Err(Error::new(ErrorKind::OutcomeUnknown, call, "a fault on purpose"));
         }
         Ok(answer)
     }
@@ -552,17 +475,10 @@ impl Executor for SimExecutor {
         self.fault("attach")?;
         let ready: Vec<AttemptId> = {
             let mut inner = self.platform.lock();
-            inner
-                .hosts
-                .retain(|(process, _)| !process.is_dead() && !Arc::ptr_eq(process, &self.process));
+            inner.hosts.retain(|(process, _)| !process.is_dead() && !Arc::ptr_eq(process, &self.process));
             inner.hosts.push((Arc::clone(&self.process), host));
             let ready = |attempt: &&Attempt| attempt.phase == Phase::Running { is_ready: true };
-            inner
-                .attempts
-                .values()
-                .filter(ready)
-                .map(|attempt| attempt.launch.attempt)
-                .collect()
+            inner.attempts.values().filter(ready).map(|attempt| attempt.launch.attempt).collect()
         };
         // That a job is ready cannot be observed, so it is said again.
         let platform = Arc::clone(&self.platform);
@@ -581,20 +497,14 @@ impl Executor for SimExecutor {
         if Behaviour::of_spec(&launch.spec).is_invalid {
             return Err(Error::invalid("submit", "the job cannot be run"));
         }
-        if self.platform.is_durable
-            && shared.strikes("submission under way", shared.plan.executor.late_percent)
-        {
+        if self.platform.is_durable && shared.strikes("submission under way", shared.plan.executor.late_percent) {
             let delay = shared.ledger.time_below(Duration::from_secs(2));
             let platform = Arc::clone(&self.platform);
             shared.spawn(async move {
                 tokio::time::sleep(delay).await;
                 platform.accept(launch);
             });
-            return Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                "submit",
-                "the request is still under way",
-            ));
+            return Err(Error::new(ErrorKind::OutcomeUnknown, "submit", "the request is still under way"));
         }
         let answer = self.platform.accept(launch);
         self.process.pass("submit done").await;
@@ -607,10 +517,7 @@ impl Executor for SimExecutor {
         let shared = &self.process.shared;
         let observe = |id: &AttemptId| {
             if self.platform.is_durable
-                && shared.strikes(
-                    "platform cannot say",
-                    shared.plan.executor.cannot_say_percent,
-                )
+                && shared.strikes("platform cannot say", shared.plan.executor.cannot_say_percent)
             {
                 Observation::Unknown
             } else {
@@ -627,27 +534,13 @@ impl Executor for SimExecutor {
         self.reply("stop", ())
     }
 
-    async fn logs(
-        &self,
-        _attempt: AttemptId,
-        _stream: LogStream,
-        _from: u64,
-        _bytes_max: usize,
-    ) -> Result<LogChunk> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "logs",
-            "jobs of a simulated world write nothing",
-        ))
+    async fn logs(&self, _attempt: AttemptId, _stream: LogStream, _from: u64, _bytes_max: usize) -> Result<LogChunk> {
+        Err(Error::new(ErrorKind::Unsupported, "logs", "jobs of a simulated world write nothing"))
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
         let capabilities = ExecutorCapabilities::default().graceful_stop();
-        if self.platform.is_durable {
-            capabilities.survives_host()
-        } else {
-            capabilities
-        }
+        if self.platform.is_durable { capabilities.survives_host() } else { capabilities }
     }
 
     async fn shutdown(&self) -> Result<()> {

@@ -107,11 +107,7 @@ pub(super) struct ExecutorFaults {
 }
 
 fn percent(rng: &mut Rng, max: u64) -> u8 {
-    if rng.chance(50) {
-        u8::try_from(1 + rng.below(max)).unwrap_or(u8::MAX)
-    } else {
-        0
-    }
+    if rng.chance(50) { u8::try_from(1 + rng.below(max)).unwrap_or(u8::MAX) } else { 0 }
 }
 
 fn millis(rng: &mut Rng, min: u64, max: u64) -> Duration {
@@ -129,11 +125,7 @@ impl Plan {
                 seed: rng.next_u64(),
                 fail_before_percent: percent(rng, 15),
                 reply_lost_percent: percent(rng, 15),
-                delay_max: if rng.chance(50) {
-                    millis(rng, 1, 30)
-                } else {
-                    Duration::ZERO
-                },
+                delay_max: if rng.chance(50) { millis(rng, 1, 30) } else { Duration::ZERO },
             },
             late_percent: percent(rng, 10),
             process: ProcessFaults {
@@ -156,11 +148,7 @@ impl Plan {
                 lost_percent: percent(rng, 10),
                 delay_max: millis(rng, 1, 500),
             },
-            clock_jump_max: if rng.chance(30) {
-                millis(rng, 100, 30_000)
-            } else {
-                Duration::ZERO
-            },
+            clock_jump_max: if rng.chance(30) { millis(rng, 100, 30_000) } else { Duration::ZERO },
         }
     }
 }
@@ -173,11 +161,7 @@ fn settings(rng: &mut Rng) -> Settings {
         _ => usual,
     };
     Settings {
-        lease_ttl: if rng.chance(50) {
-            millis(rng, 60, 500)
-        } else {
-            millis(rng, 500, 5_000)
-        },
+        lease_ttl: if rng.chance(50) { millis(rng, 60, 500) } else { millis(rng, 500, 5_000) },
         standby_poll: millis(rng, 5, 300),
         batch_events_max: small(rng, 512),
         report_queue: small(rng, 4096),

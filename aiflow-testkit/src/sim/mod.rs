@@ -93,20 +93,12 @@ pub fn run_seeds(seeds: Range<u64>, threads: usize) -> Report {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_full = report
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .failures
-                        .len()
-                        >= FAILURES_MAX;
+                    let is_full = report.lock().unwrap_or_else(PoisonError::into_inner).failures.len() >= FAILURES_MAX;
                     if seed >= seeds.end || is_full {
                         return;
                     }
                     let outcome = checked_twice(seed);
-                    report
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .add(outcome);
+                    report.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
                 }
             });
         }
@@ -124,10 +116,7 @@ fn checked_twice(seed: u64) -> Outcome {
     }
     let again = run_seed(seed, None, true);
     if again.trace_hash != outcome.trace_hash {
-        outcome.violations.push(Violation {
-            invariant: "I20",
-            message: "the same seed gave two histories".to_owned(),
-        });
+        outcome.violations.push(Violation { invariant: "I20", message: "the same seed gave two histories".to_owned() });
     }
     outcome.trace = again.trace;
     outcome

@@ -11,8 +11,7 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation,
-    RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
 use aiflow_core::time::{Clock, Timestamp};
 use aiflow_core::{Error, ErrorKind, Result};
@@ -37,11 +36,7 @@ pub(super) struct SimClock {
 
 impl SimClock {
     pub(super) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            offset_millis: AtomicI64::new(0),
-            latest: AtomicI64::new(0),
-        }
+        Self { started: Instant::now(), offset_millis: AtomicI64::new(0), latest: AtomicI64::new(0) }
     }
 
     /// From now on shows so much more, or less, than the time that passed.
@@ -56,8 +51,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let base =
-            Timestamp::from_millis(1_700_000_000_000 + self.offset_millis.load(Ordering::SeqCst));
+        let base = Timestamp::from_millis(1_700_000_000_000 + self.offset_millis.load(Ordering::SeqCst));
         let now = base + self.started.elapsed();
         self.latest.fetch_max(now.as_millis(), Ordering::SeqCst);
         now
@@ -93,12 +87,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        ledger: Arc<Ledger>,
-        plan: Plan,
-        recorder: Arc<Recorder>,
-        clock: Arc<SimClock>,
-    ) -> Self {
+    pub(super) fn new(ledger: Arc<Ledger>, plan: Plan, recorder: Arc<Recorder>, clock: Arc<SimClock>) -> Self {
         Self {
             calm_at: Instant::now() + plan.chaos,
             ledger,
@@ -173,25 +162,16 @@ impl Process {
     }
 
     fn stall(&self) -> Option<Instant> {
-        let mut until = self
-            .stalled_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.stalled_until.lock().unwrap_or_else(PoisonError::into_inner);
         let per_mille = self.shared.plan.process.stall_per_mille;
         if until.is_none_or(|until| until <= Instant::now())
             && !self.shared.is_calm()
             && per_mille > 0
             && self.shared.ledger.draw(|rng| rng.below(1000)) < u64::from(per_mille)
         {
-            let time = self
-                .shared
-                .ledger
-                .time_below(3 * self.shared.plan.settings.lease_ttl);
+            let time = self.shared.ledger.time_below(3 * self.shared.plan.settings.lease_ttl);
             self.shared.ledger.count("stall");
-            self.shared.ledger.trace(
-                &self.name,
-                format_args!("stalls for {} ms", time.as_millis()),
-            );
+            self.shared.ledger.trace(&self.name, format_args!("stalls for {} ms", time.as_millis()));
             *until = Some((Instant::now() + time).min(self.shared.calm_at));
         }
         until.filter(|until| *until > Instant::now())
@@ -202,9 +182,7 @@ impl Process {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         if number == self.dies_at_call && !self.shared.is_calm() {
             self.shared.ledger.count("kill at a call");
-            self.shared
-                .ledger
-                .trace(&self.name, format_args!("dies at call {number}, {call}"));
+            self.shared.ledger.trace(&self.name, format_args!("dies at call {number}, {call}"));
             self.kill();
         }
         if !self.shared.ledger.step() {
@@ -233,10 +211,7 @@ impl Connection {
     pub(super) fn new(process: Arc<Process>) -> Self {
         let shared = &process.shared;
         let recorder = Arc::clone(&shared.recorder);
-        let plan = |seed| FaultPlan {
-            seed,
-            ..shared.plan.backend
-        };
+        let plan = |seed| FaultPlan { seed, ..shared.plan.backend };
         let seeds = shared.ledger.draw(|rng| (rng.next_u64(), rng.next_u64()));
         Self {
             store: FaultyStore::new(Arc::<Recorder>::clone(&recorder), plan(seeds.0)),
@@ -247,19 +222,11 @@ impl Connection {
     }
 
     fn store(&self) -> &dyn MetaStore {
-        if self.process.shared.is_calm() {
-            &*self.recorder
-        } else {
-            &self.store
-        }
+        if self.process.shared.is_calm() { &*self.recorder } else { &self.store }
     }
 
     fn bus(&self) -> &dyn EventBus {
-        if self.process.shared.is_calm() {
-            &*self.recorder
-        } else {
-            &self.bus
-        }
+        if self.process.shared.is_calm() { &*self.recorder } else { &self.bus }
     }
 
     /// Counts what the fault wrapper did to a call.
@@ -271,20 +238,13 @@ impl Connection {
                 ErrorKind::OutcomeUnknown => ledger.count("backend reply lost"),
                 _ => {}
             }
-            ledger.trace(
-                &self.process.name,
-                format_args!("{call}: {}", error.kind().as_str()),
-            );
+            ledger.trace(&self.process.name, format_args!("{call}: {}", error.kind().as_str()));
         }
         answer
     }
 
     /// Lets `work` happen after a while, whatever becomes of this process, and answers at once that nobody knows.
-    fn later<T>(
-        &self,
-        call: &'static str,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
+    fn later<T>(&self, call: &'static str, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         let shared = &self.process.shared;
         let delay = shared.ledger.time_below(Duration::from_secs(2));
         let ledger = Arc::clone(&shared.ledger);
@@ -296,21 +256,14 @@ impl Connection {
             };
             ledger.trace("network", format_args!("{call} {outcome}"));
         });
-        Err(Error::new(
-            ErrorKind::OutcomeUnknown,
-            call,
-            "the request is still under way",
-        ))
+        Err(Error::new(ErrorKind::OutcomeUnknown, call, "the request is still under way"))
     }
 
     fn check_timers(&self, events: &[NewEvent]) {
         let shared = &self.process.shared;
         for (job, due) in events.iter().filter_map(timer_of) {
             if due > shared.clock.latest() {
-                shared.ledger.violate(
-                    "I17",
-                    format!("timer {due} of job execution {job} fired early"),
-                );
+                shared.ledger.violate("I17", format!("timer {due} of job execution {job} fired early"));
             }
         }
     }

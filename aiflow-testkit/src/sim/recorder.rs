@@ -10,15 +10,15 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::control::Control;
 use aiflow_core::event::{EventFilter, NewEvent, SYSTEM_NAMESPACE};
 use aiflow_core::execution::{
-    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
+    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
+    KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
 };
 use aiflow_core::id::Offset;
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, MetaStoreExt as _, Page, Query, Receipt, Record,
-    RecordKey, RecordPut, Relation, RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, MetaStoreExt as _, Page, Query, Receipt, Record, RecordKey, RecordPut,
+    Relation, RelationQuery,
 };
 use aiflow_core::time::Clock;
 use aiflow_core::{Error, Result};
@@ -68,18 +68,8 @@ struct Seen {
 }
 
 impl Recorder {
-    pub(super) fn new(
-        ledger: Arc<Ledger>,
-        clock: Arc<dyn Clock>,
-        mutation: Option<Mutation>,
-    ) -> Self {
-        Self {
-            ledger,
-            mutation,
-            inner: MemoryStore::new(clock),
-            appended: Notify::new(),
-            seen: Mutex::default(),
-        }
+    pub(super) fn new(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, mutation: Option<Mutation>) -> Self {
+        Self { ledger, mutation, inner: MemoryStore::new(clock), appended: Notify::new(), seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -128,50 +118,28 @@ impl Recorder {
 
     /// Checks a batch of a scheduler that took effect.
     fn check_commit(&self, batch: &Batch) {
-        let Some(fence) = batch
-            .fence
-            .as_ref()
-            .filter(|fence| fence.lease == SCHEDULER_LEASE)
-        else {
+        let Some(fence) = batch.fence.as_ref().filter(|fence| fence.lease == SCHEDULER_LEASE) else {
             return;
         };
         let seen = &mut *self.seen();
         if fence.epoch != seen.epoch {
-            self.ledger.violate(
-                "I21",
-                format!(
-                    "epoch {} committed while epoch {} leads",
-                    fence.epoch, seen.epoch
-                ),
-            );
+            self.ledger.violate("I21", format!("epoch {} committed while epoch {} leads", fence.epoch, seen.epoch));
         }
         // What a leader finds out about attempts is only events, not a decision.
         if batch.puts.is_empty() {
             return;
         }
         let cursor = batch.puts.iter().find(|put| put.key.kind == KIND_CURSOR);
-        let position = |name| {
-            cursor
-                .and_then(|cursor| cursor.body.get(name))
-                .and_then(Value::as_u64)
-        };
-        let (Some(offset), Some(epoch)) = (position("offset").map(Offset), position("epoch"))
-        else {
-            self.ledger
-                .violate("I2", "a decision was committed without its cursor");
+        let position = |name| cursor.and_then(|cursor| cursor.body.get(name)).and_then(Value::as_u64);
+        let (Some(offset), Some(epoch)) = (position("offset").map(Offset), position("epoch")) else {
+            self.ledger.violate("I2", "a decision was committed without its cursor");
             return;
         };
         if offset <= seen.cursor {
-            self.ledger.violate(
-                "I2",
-                format!("the cursor moved from {} to {offset}", seen.cursor),
-            );
+            self.ledger.violate("I2", format!("the cursor moved from {} to {offset}", seen.cursor));
         }
         if epoch < seen.cursor_epoch {
-            self.ledger.violate(
-                "I12",
-                format!("epoch {epoch} committed after {}", seen.cursor_epoch),
-            );
+            self.ledger.violate("I12", format!("epoch {epoch} committed after {}", seen.cursor_epoch));
         }
         (seen.cursor, seen.cursor_epoch) = (offset, epoch);
         for put in &batch.puts {
@@ -179,18 +147,14 @@ impl Recorder {
         }
         for event in &batch.events {
             if event.cause.is_none_or(|cause| cause.offset > offset) {
-                self.ledger.violate(
-                    "I2",
-                    format!("event {} is not caused by what was applied", event.id),
-                );
+                self.ledger.violate("I2", format!("event {} is not caused by what was applied", event.id));
             }
         }
     }
 
     fn check_put(&self, seen: &mut Seen, put: &RecordPut, cursor: Offset) {
         let read = |what: &str, error: serde_json::Error| {
-            self.ledger
-                .violate("I3", format!("{what} {} is unreadable: {error}", put.key))
+            self.ledger.violate("I3", format!("{what} {} is unreadable: {error}", put.key))
         };
         match put.key.kind.as_str() {
             KIND_JOB_EXECUTION => match serde_json::from_value::<JobExecution>(put.body.clone()) {
@@ -199,28 +163,18 @@ impl Recorder {
                 }
                 Err(error) => read("job execution", error),
             },
-            KIND_WORKFLOW_EXECUTION => {
-                match serde_json::from_value::<WorkflowExecution>(put.body.clone()) {
-                    Ok(execution) => {
-                        if execution.id.cause > cursor {
-                            self.ledger.violate(
-                                "I4",
-                                format!("execution {} has a cause ahead of {cursor}", execution.id),
-                            );
-                        }
-                        let before = seen
-                            .executions
-                            .insert(execution.id.to_string(), execution.status);
-                        if before.is_some_and(|before| before.is_terminal()) {
-                            self.ledger.violate(
-                                "I15",
-                                format!("execution {} changed after its end", execution.id),
-                            );
-                        }
+            KIND_WORKFLOW_EXECUTION => match serde_json::from_value::<WorkflowExecution>(put.body.clone()) {
+                Ok(execution) => {
+                    if execution.id.cause > cursor {
+                        self.ledger.violate("I4", format!("execution {} has a cause ahead of {cursor}", execution.id));
                     }
-                    Err(error) => read("workflow execution", error),
+                    let before = seen.executions.insert(execution.id.to_string(), execution.status);
+                    if before.is_some_and(|before| before.is_terminal()) {
+                        self.ledger.violate("I15", format!("execution {} changed after its end", execution.id));
+                    }
                 }
-            }
+                Err(error) => read("workflow execution", error),
+            },
             _ => {}
         }
     }
@@ -228,37 +182,22 @@ impl Recorder {
     fn check_job(&self, seen: &mut Seen, job: &JobExecution, cursor: Offset) {
         let id = job.id.to_string();
         if job.id.cause > cursor {
-            self.ledger.violate(
-                "I4",
-                format!("job execution {id} has a cause ahead of {cursor}"),
-            );
+            self.ledger.violate("I4", format!("job execution {id} has a cause ahead of {cursor}"));
         }
         let (before, attempt) = seen.jobs.get(&id).copied().unwrap_or((JobStatus::Init, 0));
-        let is_allowed = before == job.status && !before.is_terminal()
-            || reachable(before).contains(&job.status);
+        let is_allowed = before == job.status && !before.is_terminal() || reachable(before).contains(&job.status);
         if !is_allowed {
-            self.ledger.violate(
-                "I15",
-                format!("job execution {id} went from {before} to {}", job.status),
-            );
+            self.ledger.violate("I15", format!("job execution {id} went from {before} to {}", job.status));
         }
         if job.attempt < attempt {
-            self.ledger.violate(
-                "I15",
-                format!(
-                    "job execution {id} went from attempt {attempt} to {}",
-                    job.attempt
-                ),
-            );
+            self.ledger.violate("I15", format!("job execution {id} went from attempt {attempt} to {}", job.attempt));
         }
         seen.jobs.insert(id, (job.status, job.attempt));
     }
 
     /// Where the events of a batch stand after the mutations of the log.
     fn mutate(&self, events: &mut Vec<NewEvent>) -> bool {
-        let is_users = events
-            .iter()
-            .any(|event| event.context.labels.contains_key(SEQUENCE_LABEL));
+        let is_users = events.iter().any(|event| event.context.labels.contains_key(SEQUENCE_LABEL));
         if !is_users {
             return false;
         }
@@ -319,11 +258,7 @@ impl MetaStore for Recorder {
             format_args!(
                 "committed {} records and events {:?}",
                 batch.puts.len(),
-                receipt
-                    .offsets
-                    .iter()
-                    .map(|offset| offset.0)
-                    .collect::<Vec<_>>()
+                receipt.offsets.iter().map(|offset| offset.0).collect::<Vec<_>>()
             ),
         );
         if !receipt.offsets.is_empty() {
@@ -336,22 +271,15 @@ impl MetaStore for Recorder {
         if let Some(lease) = lease.as_mut().filter(|lease| lease.name == SCHEDULER_LEASE) {
             let seen = &mut *self.seen();
             if lease.epoch < seen.epoch {
-                self.ledger.violate(
-                    "I12",
-                    format!("epoch {} granted after {}", lease.epoch, seen.epoch),
-                );
+                self.ledger.violate("I12", format!("epoch {} granted after {}", lease.epoch, seen.epoch));
             }
             seen.epoch = lease.epoch;
             if self.mutation == Some(Mutation::StoreRepeatsEpochs) && lease.epoch > 1 {
                 lease.epoch -= 1;
             }
-            let first = seen
-                .holders
-                .entry(lease.epoch)
-                .or_insert_with(|| holder.to_owned());
+            let first = seen.holders.entry(lease.epoch).or_insert_with(|| holder.to_owned());
             if first != holder {
-                self.ledger
-                    .violate("I12", format!("two holders share epoch {}", lease.epoch));
+                self.ledger.violate("I12", format!("two holders share epoch {}", lease.epoch));
             }
         }
         Ok(lease)
@@ -415,9 +343,7 @@ pub(super) fn timer_of(event: &NewEvent) -> Option<(String, aiflow_core::time::T
         return None;
     }
     match Control::from_event(event) {
-        Ok(Some(Control::TimerFired { job_execution, due })) => {
-            Some((job_execution.to_string(), due))
-        }
+        Ok(Some(Control::TimerFired { job_execution, due })) => Some((job_execution.to_string(), due)),
         _ => None,
     }
 }

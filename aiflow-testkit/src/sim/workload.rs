@@ -8,16 +8,14 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus as _;
 use aiflow_core::control::Control;
 use aiflow_core::event::NewEvent;
-use aiflow_core::execution::{
-    JobStatus, KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowStatus,
-};
+use aiflow_core::execution::{JobStatus, KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowName};
 use aiflow_core::records::{WorkflowVersion, body_of, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::Clock as _;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, Job, JobAction, RetryPolicy, SchedulingRule, Workflow,
-    WorkflowAction, WorkflowRule, job_status, on, workflow_status,
+    Completion, Condition, ControlEdge, Job, JobAction, RetryPolicy, SchedulingRule, Workflow, WorkflowAction,
+    WorkflowRule, job_status, on, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -83,19 +81,10 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
                 ],
             );
             let rule = SchedulingRule::new(condition, action.unwrap_or(JobAction::Start));
-            let rule = if rng.chance(50) {
-                rule.named(format!("r{r}").parse().expect("a letter and digits"))
-            } else {
-                rule
-            };
-            if workflow
-                .rules_of(&name)
-                .all(|other| other.name != rule.name)
-            {
-                workflow.control_edges.push(ControlEdge {
-                    job: name.clone(),
-                    rule,
-                });
+            let rule =
+                if rng.chance(50) { rule.named(format!("r{r}").parse().expect("a letter and digits")) } else { rule };
+            if workflow.rules_of(&name).all(|other| other.name != rule.name) {
+                workflow.control_edges.push(ControlEdge { job: name.clone(), rule });
             }
         }
     }
@@ -103,28 +92,13 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
         let earlier = (index > 0).then(|| number(rng, 0, index - 1));
         let condition = match earlier {
             Some(earlier) if rng.chance(40) => {
-                let status = one_of(
-                    rng,
-                    &[
-                        WorkflowStatus::Succeeded,
-                        WorkflowStatus::Failed,
-                        WorkflowStatus::Stopped,
-                    ],
-                );
-                workflow_status(
-                    &workflow_name(earlier),
-                    status.unwrap_or(WorkflowStatus::Succeeded),
-                )
-                .into()
+                let status = one_of(rng, &[WorkflowStatus::Succeeded, WorkflowStatus::Failed, WorkflowStatus::Stopped]);
+                workflow_status(&workflow_name(earlier), status.unwrap_or(WorkflowStatus::Succeeded)).into()
             }
             Some(earlier) if rng.chance(30) => on(format!("out.w{earlier}.*")).into(),
             _ => Condition::from(user_pattern(rng)),
         };
-        let action = if rng.chance(75) {
-            WorkflowAction::Start
-        } else {
-            WorkflowAction::Stop
-        };
+        let action = if rng.chance(75) { WorkflowAction::Start } else { WorkflowAction::Stop };
         let rule = WorkflowRule::new(condition, action);
         if workflow.rules.iter().all(|other| other.name != rule.name) {
             workflow.rules.push(rule);
@@ -157,11 +131,7 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     let mut job = Job::new(job_name(index), executor, behaviour.to_spec());
     job.streaming = streams;
     if rng.chance(50) {
-        let backoff = if rng.chance(30) {
-            Duration::ZERO
-        } else {
-            millis(rng, 800)
-        };
+        let backoff = if rng.chance(30) { Duration::ZERO } else { millis(rng, 800) };
         job.retry = if rng.chance(50) {
             RetryPolicy::fixed(number(rng, 1, 4), backoff)
         } else {
@@ -171,11 +141,7 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     if rng.chance(30) {
         job.timeout = Some(Duration::from_millis(1 + rng.below(1_500)));
     }
-    job.stop_grace = if rng.chance(20) {
-        Duration::ZERO
-    } else {
-        millis(rng, 2_000)
-    };
+    job.stop_grace = if rng.chance(20) { Duration::ZERO } else { millis(rng, 2_000) };
     job
 }
 
@@ -187,16 +153,8 @@ fn user_pattern(rng: &mut Rng) -> aiflow_core::workflow::EventPattern {
     };
     // Only users send so: a pattern for any key must not see what the scheduler itself says.
     let pattern = on(key).sender("user*");
-    let pattern = if rng.chance(30) {
-        pattern.equals("ready")
-    } else {
-        pattern
-    };
-    if rng.chance(25) {
-        pattern.repeated()
-    } else {
-        pattern
-    }
+    let pattern = if rng.chance(30) { pattern.equals("ready") } else { pattern };
+    if rng.chance(25) { pattern.repeated() } else { pattern }
 }
 
 /// A condition for job `job`: over user events, and over what earlier jobs do.
@@ -214,21 +172,13 @@ fn condition(rng: &mut Rng, workflow: u32, job: u32, depth: u32) -> Condition {
                 JobStatus::Ready,
                 JobStatus::Retrying,
             ];
-            job_status(
-                &earlier,
-                one_of(rng, &statuses).unwrap_or(JobStatus::Succeeded),
-            )
+            job_status(&earlier, one_of(rng, &statuses).unwrap_or(JobStatus::Succeeded))
         }
         6 if job > 0 => on(format!("out.w{workflow}.{}", job - 1)).into(),
         n if n >= 7 => {
-            let operands: Vec<Condition> = (0..number(rng, 1, 3))
-                .map(|_| condition(rng, workflow, job, depth + 1))
-                .collect();
-            if rng.chance(50) {
-                Condition::All(operands)
-            } else {
-                Condition::Any(operands)
-            }
+            let operands: Vec<Condition> =
+                (0..number(rng, 1, 3)).map(|_| condition(rng, workflow, job, depth + 1)).collect();
+            if rng.chance(50) { Condition::All(operands) } else { Condition::Any(operands) }
         }
         _ => user_pattern(rng).into(),
     }
@@ -242,73 +192,46 @@ pub(super) struct Acknowledged {
 }
 
 /// Publishes events of its own, one call after the other, each until it is acknowledged; some calls are repeated.
-pub(super) async fn user(
-    connection: &Connection,
-    shared: &Shared,
-    number: u32,
-    calls: u32,
-) -> Acknowledged {
-    let mut done = Acknowledged {
-        user: format!("user{number}"),
-        events: Vec::new(),
-    };
+pub(super) async fn user(connection: &Connection, shared: &Shared, number: u32, calls: u32) -> Acknowledged {
+    let mut done = Acknowledged { user: format!("user{number}"), events: Vec::new() };
     let pause = shared.plan.chaos / (calls + 1) * 2;
     let mut sequence = 0_u32;
     for call in 0..calls {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let n_events = shared
-            .ledger
-            .draw(|rng| if rng.chance(20) { 2 + rng.below(2) } else { 1 });
+        let n_events = shared.ledger.draw(|rng| if rng.chance(20) { 2 + rng.below(2) } else { 1 });
         let mut events = Vec::new();
         for _ in 0..n_events {
             sequence += 1;
-            let (key, value) = shared
-                .ledger
-                .draw(|rng| (one_of(rng, &KEYS), one_of(rng, &VALUES)));
+            let (key, value) = shared.ledger.draw(|rng| (one_of(rng, &KEYS), one_of(rng, &VALUES)));
             events.push(
-                NewEvent::identified(
-                    format!("{}-{sequence}", done.user),
-                    PROJECT,
-                    key.unwrap_or("go"),
-                )
-                .value(value.unwrap_or("ready"))
-                .sender(&done.user)
-                .label(SEQUENCE_LABEL, format!("{}-{sequence}", done.user)),
+                NewEvent::identified(format!("{}-{sequence}", done.user), PROJECT, key.unwrap_or("go"))
+                    .value(value.unwrap_or("ready"))
+                    .sender(&done.user)
+                    .label(SEQUENCE_LABEL, format!("{}-{sequence}", done.user)),
             );
         }
         let offsets = publish(connection, shared, events.clone()).await;
         if shared.ledger.draw(|rng| rng.chance(20)) {
             let again = publish(connection, shared, events.clone()).await;
             if again != offsets {
-                shared.ledger.violate(
-                    "I1",
-                    format!(
-                        "call {call} of {} moved from {offsets:?} to {again:?}",
-                        done.user
-                    ),
-                );
+                shared
+                    .ledger
+                    .violate("I1", format!("call {call} of {} moved from {offsets:?} to {again:?}", done.user));
             }
         }
         let acknowledged = events.into_iter().zip(offsets);
-        done.events
-            .extend(acknowledged.map(|(event, offset)| (event.id, offset)));
+        done.events.extend(acknowledged.map(|(event, offset)| (event.id, offset)));
     }
     done
 }
 
 /// Publishes until it is acknowledged.
-pub(super) async fn publish(
-    connection: &Connection,
-    shared: &Shared,
-    events: Vec<NewEvent>,
-) -> Vec<Offset> {
+pub(super) async fn publish(connection: &Connection, shared: &Shared, events: Vec<NewEvent>) -> Vec<Offset> {
     loop {
         match connection.publish(events.clone()).await {
             Ok(offsets) => return offsets,
             Err(error) if error.retry() == Retry::Never => {
-                shared
-                    .ledger
-                    .violate("I1", format!("the log refused an event: {error}"));
+                shared.ledger.violate("I1", format!("the log refused an event: {error}"));
                 return Vec::new();
             }
             Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
@@ -317,39 +240,21 @@ pub(super) async fn publish(
 }
 
 /// Stores a version and announces it, in one commit.
-pub(super) async fn submit(
-    connection: &Connection,
-    shared: &Shared,
-    workflow: Workflow,
-    version: u32,
-) {
-    let submitted = Control::WorkflowSubmitted {
-        project: workflow.project.clone(),
-        workflow: workflow.name.clone(),
-        version,
-    };
+pub(super) async fn submit(connection: &Connection, shared: &Shared, workflow: Workflow, version: u32) {
+    let submitted =
+        Control::WorkflowSubmitted { project: workflow.project.clone(), workflow: workflow.name.clone(), version };
     let now = shared.clock.now();
     let id = format!("submit:{}:{version}", workflow.name);
     let hash = workflow.content_hash();
-    let put = workflow_version_put(&WorkflowVersion {
-        version,
-        workflow,
-        hash,
-        submitted_at: now,
-    });
-    let batch = Batch::at(now)
-        .expect(put.key.clone(), None)
-        .put(put.clone())
-        .event(submitted.into_event(id));
+    let put = workflow_version_put(&WorkflowVersion { version, workflow, hash, submitted_at: now });
+    let batch = Batch::at(now).expect(put.key.clone(), None).put(put.clone()).event(submitted.into_event(id));
     loop {
         match connection.commit(batch.clone()).await {
             Ok(_) => return,
             // The answer to an earlier try was lost, or it is under way still.
             Err(error) if error.kind() == ErrorKind::Conflict => return,
             Err(error) if error.retry() == Retry::Never => {
-                return shared
-                    .ledger
-                    .violate("I1", format!("the store refused a workflow: {error}"));
+                return shared.ledger.violate("I1", format!("the store refused a workflow: {error}"));
             }
             Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
         }
@@ -357,47 +262,24 @@ pub(super) async fn submit(
 }
 
 async fn live_executions(connection: &Connection) -> Result<Vec<WorkflowExecution>> {
-    let live = WorkflowStatus::ALL
-        .iter()
-        .filter(|status| !status.is_terminal())
-        .map(|status| status.as_str());
-    let rows = connection
-        .query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(live), 100_000)
-        .await?;
+    let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
+    let rows = connection.query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(live), 100_000).await?;
     rows.iter().map(body_of).collect()
 }
 
 /// Asks for this and that while the world is in chaos.
-pub(super) async fn operator(
-    connection: &Connection,
-    shared: &Arc<Shared>,
-    workflows: u32,
-    orders: u32,
-) {
+pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, workflows: u32, orders: u32) {
     let mut versions = vec![1_u32; usize::try_from(workflows).unwrap_or(0)];
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared
-            .ledger
-            .draw(|rng| (number(rng, 0, workflows - 1), rng.below(20)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(20)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
-            0..9 => Control::StartWorkflow {
-                project,
-                workflow,
-                params: json!({ "order": order }),
-            },
-            9..11 => Control::EnableWorkflow {
-                project,
-                workflow,
-                enabled: shared.ledger.draw(|rng| rng.chance(60)),
-            },
+            0..9 => Control::StartWorkflow { project, workflow, params: json!({ "order": order }) },
+            9..11 => Control::EnableWorkflow { project, workflow, enabled: shared.ledger.draw(|rng| rng.chance(60)) },
             11..14 => {
-                let Some(version) = usize::try_from(index)
-                    .ok()
-                    .and_then(|index| versions.get_mut(index))
-                else {
+                let Some(version) = usize::try_from(index).ok().and_then(|index| versions.get_mut(index)) else {
                     continue;
                 };
                 *version += 1;
@@ -417,35 +299,16 @@ pub(super) async fn operator(
                     Control::StopExecution { execution }
                 } else {
                     let (job, action) = shared.ledger.draw(|rng| {
-                        let action = one_of(
-                            rng,
-                            &[
-                                JobAction::Start,
-                                JobAction::Stop,
-                                JobAction::Restart,
-                                JobAction::Restart,
-                            ],
-                        );
-                        (
-                            job_name(number(rng, 0, 4)),
-                            action.unwrap_or(JobAction::Start),
-                        )
+                        let action =
+                            one_of(rng, &[JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::Restart]);
+                        (job_name(number(rng, 0, 4)), action.unwrap_or(JobAction::Start))
                     });
-                    Control::ActOnJob {
-                        execution,
-                        job,
-                        action,
-                    }
+                    Control::ActOnJob { execution, job, action }
                 }
             }
         };
         shared.ledger.count("order");
-        publish(
-            connection,
-            shared,
-            vec![control.into_event(format!("order-{order}"))],
-        )
-        .await;
+        publish(connection, shared, vec![control.into_event(format!("order-{order}"))]).await;
     }
 }
 
@@ -454,18 +317,13 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
     let live = match live_executions(connection).await {
         Ok(live) => live,
         Err(error) => {
-            shared
-                .ledger
-                .violate("I22", format!("the store fails in calm: {error}"));
+            shared.ledger.violate("I22", format!("the store fails in calm: {error}"));
             return 0;
         }
     };
     let orders = live.iter().map(|execution| {
         let id = format!("end-{round}-{}", execution.id);
-        Control::StopExecution {
-            execution: execution.id,
-        }
-        .into_event(id)
+        Control::StopExecution { execution: execution.id }.into_event(id)
     });
     let orders: Vec<NewEvent> = orders.collect();
     if !orders.is_empty() {

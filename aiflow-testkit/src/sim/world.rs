@@ -58,12 +58,7 @@ enum Fate {
 impl World {
     fn new(shared: Arc<Shared>) -> Self {
         let effects = Arc::new(Effects::default());
-        let durable = Platform::new(
-            Arc::clone(&shared),
-            Arc::clone(&effects),
-            "platform".to_owned(),
-            true,
-        );
+        let durable = Platform::new(Arc::clone(&shared), Arc::clone(&effects), "platform".to_owned(), true);
         Self {
             shared,
             effects,
@@ -101,9 +96,7 @@ impl World {
     fn platforms(&self) -> Vec<Arc<Platform>> {
         let volatile = self.volatile.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = volatile.iter().map(|(_, platform)| Arc::clone(platform));
-        std::iter::once(Arc::clone(&self.durable))
-            .chain(alive)
-            .collect()
+        std::iter::once(Arc::clone(&self.durable)).chain(alive).collect()
     }
 
     /// A host runs one process after the other until the world is over.
@@ -121,9 +114,7 @@ impl World {
             let scheduler = match self.start(&process, &volatile) {
                 Ok(scheduler) => scheduler,
                 Err(error) => {
-                    return self
-                        .ledger()
-                        .violate("I8", format!("a scheduler did not start: {error}"));
+                    return self.ledger().violate("I8", format!("a scheduler did not start: {error}"));
                 }
             };
             self.volatile
@@ -138,9 +129,7 @@ impl World {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|(other, _)| !Arc::ptr_eq(other, &process));
-            let downtime = self
-                .ledger()
-                .time_below(self.shared.plan.process.downtime_max);
+            let downtime = self.ledger().time_below(self.shared.plan.process.downtime_max);
             tokio::select! {
                 biased;
                 () = self.reached(Phase::Calm) => {}
@@ -151,13 +140,7 @@ impl World {
 
     fn boot(&self, name: String) -> Arc<Process> {
         let percent = self.shared.plan.process.kill_at_call_percent;
-        let at_call = self.ledger().draw(|rng| {
-            if rng.chance(percent) {
-                1 + rng.below(40)
-            } else {
-                0
-            }
-        });
+        let at_call = self.ledger().draw(|rng| if rng.chance(percent) { 1 + rng.below(40) } else { 0 });
         self.ledger().trace(&name, "boots");
         self.ledger().count("boot");
         Arc::new(Process::new(Arc::clone(&self.shared), name, at_call))
@@ -168,16 +151,10 @@ impl World {
         let is_early = self.shared.plan.mutation == Some(Mutation::TimersFireEarly);
         let clock = ProcessClock {
             clock: Arc::clone(&self.shared.clock),
-            ahead: if is_early {
-                Duration::from_millis(200)
-            } else {
-                Duration::ZERO
-            },
+            ahead: if is_early { Duration::from_millis(200) } else { Duration::ZERO },
         };
-        let executor = |platform: &Arc<Platform>| SimExecutor {
-            process: Arc::clone(process),
-            platform: Arc::clone(platform),
-        };
+        let executor =
+            |platform: &Arc<Platform>| SimExecutor { process: Arc::clone(process), platform: Arc::clone(platform) };
         Scheduler::builder(Arc::<Connection>::clone(&connection), connection)
             .executor(DURABLE, executor(&self.durable))
             .executor(VOLATILE, executor(volatile))
@@ -247,12 +224,8 @@ impl World {
         };
         match tokio::time::timeout(CALM_MAX, shutdown).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self
-                .ledger()
-                .violate("I8", format!("{} did not shut down: {error}", process.name)),
-            Err(_) => self
-                .ledger()
-                .violate("I22", format!("{} does not come to its end", process.name)),
+            Ok(Err(error)) => self.ledger().violate("I8", format!("{} did not shut down: {error}", process.name)),
+            Err(_) => self.ledger().violate("I22", format!("{} does not come to its end", process.name)),
         }
     }
 
@@ -260,26 +233,17 @@ impl World {
     async fn set_clocks(self: Arc<Self>) {
         let max = i64::try_from(self.shared.plan.clock_jump_max.as_millis()).unwrap_or(0);
         while max > 0 && self.phase() == Phase::Chaos {
-            tokio::time::sleep(self.ledger().time_below(self.shared.plan.chaos / 3) + LOOK_EVERY)
-                .await;
-            let offset = self
-                .ledger()
-                .draw(|rng| i64::try_from(rng.below(2 * max.unsigned_abs())).unwrap_or(0))
-                - max;
+            tokio::time::sleep(self.ledger().time_below(self.shared.plan.chaos / 3) + LOOK_EVERY).await;
+            let offset = self.ledger().draw(|rng| i64::try_from(rng.below(2 * max.unsigned_abs())).unwrap_or(0)) - max;
             self.ledger().count("clock jump");
-            self.ledger()
-                .trace("clock", format_args!("is {offset} ms off"));
+            self.ledger().trace("clock", format_args!("is {offset} ms off"));
             self.shared.clock.jump_to(offset);
         }
         self.shared.clock.jump_to(0);
     }
 
     fn client(&self, name: &str) -> Connection {
-        Connection::new(Arc::new(Process::new(
-            Arc::clone(&self.shared),
-            name.to_owned(),
-            0,
-        )))
+        Connection::new(Arc::new(Process::new(Arc::clone(&self.shared), name.to_owned(), 0)))
     }
 
     /// Whether nothing will happen any more unless somebody asks for it.
@@ -313,13 +277,8 @@ impl World {
                 return Ok(state);
             }
             if now - started > CALM_MAX {
-                let open = state
-                    .jobs()
-                    .into_iter()
-                    .filter(|job| !job.status.is_terminal());
-                let open: Vec<String> = open
-                    .map(|job| format!("{} {}", job.attempt_id(), job.status))
-                    .collect();
+                let open = state.jobs().into_iter().filter(|job| !job.status.is_terminal());
+                let open: Vec<String> = open.map(|job| format!("{} {}", job.attempt_id(), job.status)).collect();
                 let message = format!(
                     "after {CALM_MAX:?} of calm the cursor is at {} of {} and these go on: {open:?}",
                     state.cursor,
@@ -331,16 +290,8 @@ impl World {
         }
     }
 
-    async fn live_and_check(
-        self: &Arc<Self>,
-        users: Vec<(u32, u32)>,
-        workflows: u32,
-        orders: u32,
-    ) -> Result<()> {
-        let checker = Checker {
-            ledger: self.ledger(),
-            recorder: &self.shared.recorder,
-        };
+    async fn live_and_check(self: &Arc<Self>, users: Vec<(u32, u32)>, workflows: u32, orders: u32) -> Result<()> {
+        let checker = Checker { ledger: self.ledger(), recorder: &self.shared.recorder };
         let mut hosts = JoinSet::new();
         for number in 0..self.shared.plan.hosts {
             hosts.spawn(Arc::clone(self).host(number));
@@ -350,13 +301,7 @@ impl World {
         for (number, calls) in users {
             let world = Arc::clone(self);
             publishing.spawn(async move {
-                workload::user(
-                    &world.client(&format!("user{number}")),
-                    &world.shared,
-                    number,
-                    calls,
-                )
-                .await
+                workload::user(&world.client(&format!("user{number}")), &world.shared, number, calls).await
             });
         }
         let world = Arc::clone(self);
@@ -365,13 +310,9 @@ impl World {
             for index in 0..workflows {
                 let definition = world.ledger().draw(|rng| workload::workflow(rng, index));
                 if !workload::is_valid(&definition) {
-                    world.ledger().violate(
-                        "I8",
-                        format!(
-                            "the workload drew an invalid workflow: {:?}",
-                            definition.check()
-                        ),
-                    );
+                    world
+                        .ledger()
+                        .violate("I8", format!("the workload drew an invalid workflow: {:?}", definition.check()));
                 }
                 workload::submit(&client, &world.shared, definition, 1).await;
             }
@@ -394,9 +335,7 @@ impl World {
         }
         let client = self.client("operator");
         for round in 0..STOP_ROUNDS_MAX {
-            if self.ledger().is_broken()
-                || workload::stop_all(&client, &self.shared, round).await == 0
-            {
+            if self.ledger().is_broken() || workload::stop_all(&client, &self.shared, round).await == 0 {
                 break;
             }
             state = self.come_to_rest(&checker).await?;
@@ -407,24 +346,12 @@ impl World {
         Ok(())
     }
 
-    async fn check_end(
-        &self,
-        checker: &Checker<'_>,
-        state: &State,
-        acknowledged: &[Acknowledged],
-    ) -> Result<()> {
+    async fn check_end(&self, checker: &Checker<'_>, state: &State, acknowledged: &[Acknowledged]) -> Result<()> {
         if !self.ledger().is_broken() {
-            for execution in state
-                .executions()
-                .iter()
-                .filter(|execution| !execution.status.is_terminal())
-            {
+            for execution in state.executions().iter().filter(|execution| !execution.status.is_terminal()) {
                 self.ledger().violate(
                     "I22",
-                    format!(
-                        "workflow execution {} was stopped and is {}",
-                        execution.id, execution.status
-                    ),
+                    format!("workflow execution {} was stopped and is {}", execution.id, execution.status),
                 );
             }
             checker.reasons(state, &self.platforms(), self.shared.clock.now());
@@ -451,18 +378,12 @@ fn broken(error: tokio::task::JoinError) -> Error {
 pub(super) async fn live(ledger: Arc<Ledger>, mutation: Option<Mutation>) {
     let plan = ledger.draw(|rng| Plan::draw(rng, mutation));
     let clock = Arc::new(SimClock::new());
-    let recorder = Arc::new(Recorder::new(
-        Arc::clone(&ledger),
-        Arc::<SimClock>::clone(&clock),
-        mutation,
-    ));
+    let recorder = Arc::new(Recorder::new(Arc::clone(&ledger), Arc::<SimClock>::clone(&clock), mutation));
     let (workflows, orders) = ledger.draw(|rng| (1 + rng.below(3), 2 + rng.below(10)));
     let users = ledger.draw(|rng| 1 + rng.below(3));
     let users = (1..=users).map(|number| (number, ledger.draw(|rng| 1 + rng.below(13))));
     let narrow = |n: u64| u32::try_from(n).unwrap_or(1);
-    let users = users
-        .map(|(number, calls)| (narrow(number), narrow(calls)))
-        .collect();
+    let users = users.map(|(number, calls)| (narrow(number), narrow(calls))).collect();
     ledger.trace("plan", format_args!("{plan:?}"));
     let shared = Arc::new(Shared::new(Arc::clone(&ledger), plan, recorder, clock));
     let world = Arc::new(World::new(shared));

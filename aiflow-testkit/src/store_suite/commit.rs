@@ -7,8 +7,8 @@ use aiflow_core::ErrorKind;
 use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, EventFilter, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::store::{
-    BATCH_ITEMS_MAX, Batch, MetaStore, MetaStoreExt, PAGE_ROWS_MAX, Query, RECORD_BYTES_MAX,
-    RecordKey, RecordPut, RelationQuery,
+    BATCH_ITEMS_MAX, Batch, MetaStore, MetaStoreExt, PAGE_ROWS_MAX, Query, RECORD_BYTES_MAX, RecordKey, RecordPut,
+    RelationQuery,
 };
 use aiflow_core::time::Timestamp;
 use serde_json::json;
@@ -71,9 +71,7 @@ pub async fn a_failed_expectation_changes_nothing(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
     commit(&backend.store, prepare()).await;
     for revision in [0, 2, u64::from(u32::MAX)] {
-        let batch = everything()
-            .expect(key("gone"), Some(1))
-            .expect(key("old"), Some(revision));
+        let batch = everything().expect(key("gone"), Some(1)).expect(key("old"), Some(revision));
         let error = backend.store.commit(batch).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert_untouched(&backend).await;
@@ -119,11 +117,7 @@ pub async fn an_event_that_is_in_the_log_yields_its_first_offset(fixture: &dyn S
     let first = backend.bus.publish(vec![event("a"), event("b")]).await;
     let first = first.unwrap();
 
-    let batch = Batch::at(AT)
-        .event(event("c"))
-        .event(event("b"))
-        .event(event("c"))
-        .event(event("a"));
+    let batch = Batch::at(AT).event(event("c")).event(event("b")).event(event("c")).event(event("a"));
     let offsets = commit(&backend.store, batch).await.offsets;
     let last = last(&backend).await;
     assert_eq!(offsets, [last, first[1], last, first[0]]);
@@ -165,14 +159,8 @@ pub async fn records_come_in_the_order_asked(fixture: &dyn StoreFixture) {
     commit(&backend.store, batch).await;
     let keys = [key("b"), key("x"), key("a"), key("b")];
     let records = backend.store.get(&keys).await.unwrap();
-    let bodies: Vec<_> = records
-        .iter()
-        .map(|record| record.as_ref().map(|record| record.body["n"].clone()))
-        .collect();
-    assert_eq!(
-        bodies,
-        [Some(json!(2)), None, Some(json!(1)), Some(json!(2))]
-    );
+    let bodies: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.body["n"].clone())).collect();
+    assert_eq!(bodies, [Some(json!(2)), None, Some(json!(1)), Some(json!(2))]);
     assert!(backend.store.get(&[]).await.unwrap().is_empty());
 }
 
@@ -219,10 +207,7 @@ pub async fn no_read_sees_a_part_of_a_batch(fixture: &dyn StoreFixture) {
         assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
         let page = backend.store.query(&Query::kind("thing")).await.unwrap();
         let seen: Vec<_> = page.items.iter().map(|record| record.revision).collect();
-        assert!(
-            seen.is_empty() || seen.len() == ids.len() && seen.iter().all(|one| *one == seen[0]),
-            "{seen:?}"
-        );
+        assert!(seen.is_empty() || seen.len() == ids.len() && seen.iter().all(|one| *one == seen[0]), "{seen:?}");
         reads += 1;
         states += u32::from(found[0] != known);
         known = found[0];
@@ -293,15 +278,8 @@ pub async fn concurrent_commits_with_one_expectation_have_one_winner(fixture: &d
 pub async fn a_cancelled_commit_is_done_or_not(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
     for round in 0..40_u64 {
-        let (a, b, id) = (
-            format!("a{round}"),
-            format!("b{round}"),
-            format!("e{round}"),
-        );
-        let batch = Batch::at(AT)
-            .put(put(&a, round))
-            .put(put(&b, round))
-            .event(NewEvent::identified(&id, "wine", "k"));
+        let (a, b, id) = (format!("a{round}"), format!("b{round}"), format!("e{round}"));
+        let batch = Batch::at(AT).put(put(&a, round)).put(put(&b, round)).event(NewEvent::identified(&id, "wine", "k"));
         let polls = u32::try_from(round % 5).unwrap();
         poll_at_most(polls, backend.store.commit(batch)).await;
 

@@ -38,10 +38,7 @@ async fn take_over(fixture: &dyn StoreFixture, store: &dyn MetaStore, holder: &s
 pub async fn a_lease_has_one_holder(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
     let lease = take(&backend.store, "a").await;
-    assert_eq!(
-        (lease.name.as_str(), lease.holder.as_str()),
-        ("leader", "a")
-    );
+    assert_eq!((lease.name.as_str(), lease.holder.as_str()), ("leader", "a"));
     let other = backend.store.acquire("leader", "b", LONG).await.unwrap();
     assert_eq!(other, None);
     let other = backend.store.acquire("cleaner", "b", LONG).await.unwrap();
@@ -55,10 +52,7 @@ pub async fn a_lease_that_ran_out_is_granted_with_a_higher_epoch(fixture: &dyn S
     let second = take_over(fixture, &backend.store, "b").await;
     assert!(second.epoch > first.unwrap().epoch);
     let late = backend.store.acquire("leader", "a", LONG).await.unwrap();
-    assert_eq!(
-        late, None,
-        "the old holder cannot renew what was taken over"
-    );
+    assert_eq!(late, None, "the old holder cannot renew what was taken over");
 }
 
 /// A lease is granted to the holder itself, which keeps the epoch; the time counts from the renewal.
@@ -159,11 +153,7 @@ pub async fn a_commit_under_an_old_epoch_is_fenced_and_changes_nothing(fixture: 
     let mut future = new.fence();
     future.epoch += 1;
     let old = old.unwrap().fence();
-    let batches = [
-        stale(old.clone()),
-        stale(old).expect(key("kept"), Some(9)),
-        stale(future),
-    ];
+    let batches = [stale(old.clone()), stale(old).expect(key("kept"), Some(9)), stale(future)];
     for batch in batches {
         let error = backend.store.commit(batch).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
@@ -180,10 +170,7 @@ pub async fn a_commit_under_an_old_epoch_is_fenced_and_changes_nothing(fixture: 
 pub async fn a_fence_on_a_lease_nobody_took_is_fenced(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
     let mut batch = Batch::at(AT).put(put("a", 1));
-    batch.fence = Some(Fence {
-        lease: "leader".to_owned(),
-        epoch: 1,
-    });
+    batch.fence = Some(Fence { lease: "leader".to_owned(), epoch: 1 });
     let error = backend.store.commit(batch).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(revisions(&backend.store, &["a"]).await, [None]);

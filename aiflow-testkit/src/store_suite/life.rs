@@ -56,10 +56,7 @@ async fn contents(backend: &Backend) -> Vec<String> {
     let records = backend.store.query_all(Query::kind("thing"), 100).await;
     let relations = backend.store.relations(&RelationQuery::default()).await;
     let head = backend.bus.head().await.unwrap();
-    let events = backend
-        .bus
-        .read(head.trimmed, &EventFilter::all(), 100)
-        .await;
+    let events = backend.bus.read(head.trimmed, &EventFilter::all(), 100).await;
     vec![
         format!("{:?}", records.unwrap()),
         format!("{:?}", relations.unwrap()),

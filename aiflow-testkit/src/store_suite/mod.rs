@@ -91,10 +91,7 @@ async fn commit(store: &dyn MetaStore, batch: Batch) -> Receipt {
 async fn revisions(store: &dyn MetaStore, ids: &[&str]) -> Vec<Option<u64>> {
     let keys: Vec<RecordKey> = ids.iter().map(|id| key(id)).collect();
     let records = store.get(&keys).await.unwrap();
-    records
-        .into_iter()
-        .map(|record| record.map(|record| record.revision))
-        .collect()
+    records.into_iter().map(|record| record.map(|record| record.revision)).collect()
 }
 
 async fn last(backend: &crate::Backend) -> Offset {

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use aiflow_core::store::{
-    Batch, MetaStore, MetaStoreExt, PAGE_ROWS_MAX, Query, RecordKey, RecordPut,
-};
+use aiflow_core::store::{Batch, MetaStore, MetaStoreExt, PAGE_ROWS_MAX, Query, RecordKey, RecordPut};
 use serde_json::json;
 
 use super::{AT, commit, key, put};
@@ -81,14 +79,10 @@ pub async fn every_filter_restricts(fixture: &dyn StoreFixture) {
         (thing().states(["S4"]), 0),
         (thing().project("p1").parent("x"), 6),
         (thing().name("n1").states(["S2", "S3"]), 8),
-        (
-            thing().project("p2").parent("x").name("n1").states(["S2"]),
-            1,
-        ),
+        (thing().project("p2").parent("x").name("n1").states(["S2"]), 1),
     ];
     for (query, count) in queries {
-        let is =
-            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
+        let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
         let expected: Vec<_> = all
             .iter()
             .filter(|put| {
@@ -174,9 +168,7 @@ async fn pages_survive_writers(fixture: &dyn StoreFixture, is_descending: bool) 
     let backend = fixture.open().await;
     let mut batch = Batch::at(AT);
     for n in 0..STABLE {
-        batch = batch
-            .put(put(&format!("stays{n}"), n))
-            .put(put(&format!("goes{n}"), n));
+        batch = batch.put(put(&format!("stays{n}"), n)).put(put(&format!("goes{n}"), n));
     }
     commit(&backend.store, batch).await;
     let store = Arc::clone(&backend.store);
@@ -195,9 +187,7 @@ async fn pages_survive_writers(fixture: &dyn StoreFixture, is_descending: bool) 
         // What was just seen is the worst place for a delete: it is where the next page begins.
         let edge = page.items.iter().rev().map(|record| &record.key);
         let edge = edge.filter(|key| key.id.starts_with("goes")).take(2);
-        let batch = Batch::at(AT)
-            .put(put(&format!("new{round}"), 1))
-            .put(put(&format!("stays{}", round % STABLE), 2));
+        let batch = Batch::at(AT).put(put(&format!("new{round}"), 1)).put(put(&format!("stays{}", round % STABLE), 2));
         let batch = edge.fold(batch, |batch, key| batch.delete(key.clone()));
         commit(&backend.store, batch).await;
         found.extend(page.items.into_iter().map(|record| record.key.id));
@@ -225,9 +215,7 @@ pub async fn a_page_never_exceeds_the_bound(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
     let mut batch = Batch::at(AT);
     for n in 0..=PAGE_ROWS_MAX as u64 {
-        batch = batch
-            .put(put(&n.to_string(), n))
-            .relate("next", key(&n.to_string()), key("end"));
+        batch = batch.put(put(&n.to_string(), n)).relate("next", key(&n.to_string()), key("end"));
     }
     commit(&backend.store, batch).await;
     let query = Query::kind("thing").limit(usize::MAX);
@@ -236,10 +224,7 @@ pub async fn a_page_never_exceeds_the_bound(fixture: &dyn StoreFixture) {
     let rest = backend.store.query(&query.after(page.next)).await.unwrap();
     assert_eq!((rest.items.len(), rest.next), (1, None));
     for limit in [0, usize::MAX] {
-        let mut query = aiflow_core::store::RelationQuery {
-            limit,
-            ..Default::default()
-        };
+        let mut query = aiflow_core::store::RelationQuery { limit, ..Default::default() };
         let page = backend.store.relations(&query).await.unwrap();
         assert_eq!(page.items.len(), PAGE_ROWS_MAX);
         query.after = page.next;

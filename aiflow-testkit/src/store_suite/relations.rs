@@ -8,11 +8,7 @@ use super::{AT, commit, key};
 use crate::StoreFixture;
 
 fn relation(kind: &str, from: &str, to: &str) -> Relation {
-    Relation {
-        kind: kind.to_owned(),
-        from: key(from),
-        to: key(to),
-    }
+    Relation { kind: kind.to_owned(), from: key(from), to: key(to) }
 }
 
 async fn relate(store: &dyn MetaStore, relations: impl IntoIterator<Item = Relation>) {
@@ -70,10 +66,7 @@ pub async fn a_removed_relation_is_gone(fixture: &dyn StoreFixture) {
     unrelate(&backend.store, [one.clone(), relation("read", "x", "y")]).await;
     let found = all(&backend.store, RelationQuery::default(), 10).await;
     assert_eq!(found, [other]);
-    let from = RelationQuery {
-        to: Some(key("b")),
-        ..RelationQuery::default()
-    };
+    let from = RelationQuery { to: Some(key("b")), ..RelationQuery::default() };
     assert!(all(&backend.store, from.clone(), 10).await.is_empty());
     relate(&backend.store, [one.clone()]).await;
     assert_eq!(all(&backend.store, from, 10).await, [one]);
@@ -92,11 +85,7 @@ pub async fn relations_are_found_by_kind_and_ends(fixture: &dyn StoreFixture) {
         }
     }
     // The same id in another kind of record is another end.
-    relations.push(Relation {
-        kind: "read".to_owned(),
-        from: RecordKey::new("other", "a"),
-        to: key("b"),
-    });
+    relations.push(Relation { kind: "read".to_owned(), from: RecordKey::new("other", "a"), to: key("b") });
     relate(&backend.store, relations.clone()).await;
 
     let options = |some: &[&str]| -> Vec<Option<String>> {
@@ -115,14 +104,8 @@ pub async fn relations_are_found_by_kind_and_ends(fixture: &dyn StoreFixture) {
                 let mut expected: Vec<_> = relations
                     .iter()
                     .filter(|relation| {
-                        query
-                            .kind
-                            .as_ref()
-                            .is_none_or(|kind| *kind == relation.kind)
-                            && query
-                                .from
-                                .as_ref()
-                                .is_none_or(|from| *from == relation.from)
+                        query.kind.as_ref().is_none_or(|kind| *kind == relation.kind)
+                            && query.from.as_ref().is_none_or(|from| *from == relation.from)
                             && query.to.as_ref().is_none_or(|to| *to == relation.to)
                     })
                     .cloned()
@@ -142,29 +125,17 @@ pub async fn relations_are_found_by_kind_and_ends(fixture: &dyn StoreFixture) {
 pub async fn relation_pages_are_stable_while_others_write(fixture: &dyn StoreFixture) {
     const STABLE: usize = 60;
     let backend = fixture.open().await;
-    let stays: Vec<_> = (0..STABLE)
-        .map(|n| relation("stays", "hub", &n.to_string()))
-        .collect();
-    let goes: Vec<_> = (0..STABLE)
-        .map(|n| relation("goes", "hub", &n.to_string()))
-        .collect();
+    let stays: Vec<_> = (0..STABLE).map(|n| relation("stays", "hub", &n.to_string())).collect();
+    let goes: Vec<_> = (0..STABLE).map(|n| relation("goes", "hub", &n.to_string())).collect();
     let mixed = stays.iter().zip(&goes);
-    relate(
-        &backend.store,
-        mixed.flat_map(|(a, b)| [a.clone(), b.clone()]),
-    )
-    .await;
+    relate(&backend.store, mixed.flat_map(|(a, b)| [a.clone(), b.clone()])).await;
     let store = Arc::clone(&backend.store);
     let writer = tokio::spawn(async move {
         for n in 0..STABLE {
             relate(&store, [relation("new", "hub", &n.to_string())]).await;
         }
     });
-    let mut query = RelationQuery {
-        from: Some(key("hub")),
-        limit: 7,
-        ..RelationQuery::default()
-    };
+    let mut query = RelationQuery { from: Some(key("hub")), limit: 7, ..RelationQuery::default() };
     let mut found = Vec::new();
     loop {
         let page = backend.store.relations(&query).await.unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aiflow_core::event::NewEvent;
 use aiflow_core::executor::{
-    Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX,
-    Observation, Report, ReportKind, StopMode, Submission,
+    Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX, Observation,
+    Report, ReportKind, StopMode, Submission,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::{Error, ErrorKind, Result};
@@ -31,10 +31,7 @@ impl ExecutorFixture for TaskFixture {
     async fn open(&self) -> Arc<dyn Executor> {
         let starts = Arc::clone(&self.starts);
         Arc::new(TaskExecutor {
-            shared: Arc::new(Shared {
-                starts,
-                state: Mutex::default(),
-            }),
+            shared: Arc::new(Shared { starts, state: Mutex::default() }),
             tasks: tokio::sync::Mutex::default(),
         })
     }
@@ -131,9 +128,7 @@ impl Shared {
             Some("print") => self.print(launch.attempt, n),
             _ => std::future::pending().await,
         }
-        Ending::Succeeded {
-            output: Value::Null,
-        }
+        Ending::Succeeded { output: Value::Null }
     }
 
     async fn publish(&self, launch: &Launch, n: u64) {
@@ -220,13 +215,7 @@ impl Executor for TaskExecutor {
         Ok(())
     }
 
-    async fn logs(
-        &self,
-        attempt: AttemptId,
-        stream: LogStream,
-        from: u64,
-        bytes_max: usize,
-    ) -> Result<LogChunk> {
+    async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk> {
         let state = self.shared.state();
         let known = state.attempts.get(&attempt);
         let known = known.ok_or_else(|| Error::not_found("logs", "no such attempt"))?;

@@ -46,9 +46,7 @@ suites_through! {
 }
 
 fn batch() -> Batch {
-    Batch::at(Timestamp::EPOCH)
-        .put(RecordPut::new(key(), json!({})))
-        .event(NewEvent::identified("a", "wine", "k"))
+    Batch::at(Timestamp::EPOCH).put(RecordPut::new(key(), json!({}))).event(NewEvent::identified("a", "wine", "k"))
 }
 
 fn key() -> RecordKey {
@@ -84,10 +82,8 @@ async fn a_call_whose_reply_is_lost_did_its_work() {
     let inner = MemoryFixture::new().open().await;
     let backend = faulty(&inner, FaultPlan::default().reply_lost(100));
     let event = NewEvent::new("wine", "k");
-    let errors = [
-        backend.store.commit(batch()).await.unwrap_err(),
-        backend.bus.publish(vec![event]).await.unwrap_err(),
-    ];
+    let errors =
+        [backend.store.commit(batch()).await.unwrap_err(), backend.bus.publish(vec![event]).await.unwrap_err()];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     }

@@ -10,8 +10,8 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::{Offset, random_id};
 use aiflow_core::store::{
-    Batch, Capabilities, Lease, MetaStore, MetaStoreExt, Page, PageToken, Query, Receipt, Record,
-    RecordKey, Relation, RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, MetaStoreExt, Page, PageToken, Query, Receipt, Record, RecordKey, Relation,
+    RelationQuery,
 };
 use aiflow_core::{ErrorKind, Result};
 use aiflow_testkit::{Backend, MemoryFixture, StoreFixture, bus_suite, run_case, store_suite};
@@ -64,10 +64,7 @@ impl MetaStore for Flawed {
             let has_next = items.len() > query.page_rows();
             items.truncate(query.page_rows());
             let next = PageToken((skipped + items.len()).to_string());
-            return Ok(Page {
-                items,
-                next: has_next.then_some(next),
-            });
+            return Ok(Page { items, next: has_next.then_some(next) });
         }
         let mut page = self.inner.store.query(query).await?;
         if self.has(Flaw::OrderedById) {
@@ -87,10 +84,7 @@ impl MetaStore for Flawed {
             Flaw::UnrelateIgnored => batch.unrelate.clear(),
             Flaw::PutsOneByOne => {
                 for put in std::mem::take(&mut batch.puts) {
-                    self.inner
-                        .store
-                        .commit(Batch::at(batch.at).put(put))
-                        .await?;
+                    self.inner.store.commit(Batch::at(batch.at).put(put)).await?;
                     tokio::task::yield_now().await;
                 }
             }
@@ -106,10 +100,7 @@ impl MetaStore for Flawed {
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>> {
         if self.has(Flaw::OneHolderForAll) {
             let lease = self.inner.store.acquire(name, "all", ttl).await?;
-            return Ok(lease.map(|lease| Lease {
-                holder: holder.to_owned(),
-                ..lease
-            }));
+            return Ok(lease.map(|lease| Lease { holder: holder.to_owned(), ..lease }));
         }
         let mut lease = self.inner.store.acquire(name, holder, ttl).await?;
         if let (Flaw::EpochsNeverRise, Some(lease)) = (self.flaw, &mut lease) {
@@ -154,11 +145,7 @@ impl EventBus for Flawed {
             return self.inner.bus.read(after, &all, max).await;
         }
         let mut page = self.inner.bus.read(after, filter, max).await;
-        if self.has(Flaw::LossUnnoticed)
-            && page
-                .as_ref()
-                .is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        {
+        if self.has(Flaw::LossUnnoticed) && page.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             let trimmed = self.inner.bus.head().await?.trimmed;
             page = self.inner.bus.read(trimmed, filter, max).await;
         }

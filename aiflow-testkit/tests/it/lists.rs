@@ -6,20 +6,13 @@ use std::collections::BTreeSet;
 fn listed(source: &str) -> BTreeSet<&str> {
     let list = source.split("conformance_tests!(").nth(1).unwrap();
     let list = list.split(");").next().unwrap();
-    let names = list
-        .lines()
-        .skip(1)
-        .map(|line| line.trim().trim_end_matches(','));
+    let names = list.lines().skip(1).map(|line| line.trim().trim_end_matches(','));
     names.filter(|name| !name.is_empty()).collect()
 }
 
 fn written<'a>(sources: &[&'a str]) -> BTreeSet<&'a str> {
-    let functions = sources
-        .iter()
-        .flat_map(|source| source.split("\npub async fn ").skip(1));
-    functions
-        .map(|text| text.split('(').next().unwrap())
-        .collect()
+    let functions = sources.iter().flat_map(|source| source.split("\npub async fn ").skip(1));
+    functions.map(|text| text.split('(').next().unwrap()).collect()
 }
 
 #[test]

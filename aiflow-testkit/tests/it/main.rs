@@ -1,9 +1,6 @@
 //! Tests of the kit: do the wrappers keep the promises of what they wrap, and do the suites notice who breaks one?
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests, outside of test functions"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 mod clocks;
 mod executor;

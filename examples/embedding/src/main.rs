@@ -14,15 +14,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.node("greet", function("greet"));
     graph.rule(start_workflow(on("line")));
     aiflow.submit(&graph.translate()?).await?;
-    let functions =
-        Functions::new().register("greet", async |ctx: JobContext, _: serde_json::Value| {
-            println!("{}: {}", ctx.attempt(), ctx.events()[0].value);
-            aiflow::Result::Ok(())
-        });
-    let _scheduler = aiflow
-        .scheduler()
-        .executor("function", FunctionExecutor::new(functions))
-        .start()?;
+    let functions = Functions::new().register("greet", async |ctx: JobContext, _: serde_json::Value| {
+        println!("{}: {}", ctx.attempt(), ctx.events()[0].value);
+        aiflow::Result::Ok(())
+    });
+    let _scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
 
     let listener = TcpListener::bind("127.0.0.1:7070").await?;
     loop {

@@ -577,25 +577,14 @@ fn an_event_that_finds_its_operand_full_is_a_dead_letter() {
         })
     };
     let room = OPERAND_PENDING_MAX as u64;
-    let fill: Vec<Input> = (first..first + room)
-        .map(|offset| input(offset, "a"))
-        .collect();
+    let fill: Vec<Input> = (first..first + room).map(|offset| input(offset, "a")).collect();
     let decision = world.engine.decide(&fill);
     assert_eq!(decision.dead_letters, []);
     world.engine.apply(decision);
-    let decision = world
-        .engine
-        .decide(&[input(first + room, "a"), input(first + room + 1, "b")]);
-    let reasons: Vec<&str> = decision
-        .dead_letters
-        .iter()
-        .map(|l| l.reason.as_str())
-        .collect();
+    let decision = world.engine.decide(&[input(first + room, "a"), input(first + room + 1, "b")]);
+    let reasons: Vec<&str> = decision.dead_letters.iter().map(|l| l.reason.as_str()).collect();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
-    assert!(
-        reasons[0].ends_with("already holds 10000 events"),
-        "{reasons:?}"
-    );
+    assert!(reasons[0].ends_with("already holds 10000 events"), "{reasons:?}");
     assert_eq!(decision.dead_letters[0].offset, Offset(first + room));
     let used = &decision.firings[0].record.firing.events;
     assert_eq!(used, &[Offset(first), Offset(first + room + 1)]);

@@ -55,29 +55,9 @@ enum Step {
 
 fn a_step() -> impl Strategy<Value = Step> {
     let text = |texts: &[&'static str]| prop::sample::select(texts.to_vec());
-    let plays = text(&[
-        "start",
-        "start next",
-        "tick 1s",
-        "tick 2s",
-        "disable wf",
-        "enable wf",
-        "start nothing",
-    ]);
-    let keys = text(&[
-        "go",
-        "kill",
-        "samples",
-        "again",
-        "raw",
-        "raw=1",
-        "halt",
-        "model.a",
-        "model.b=1",
-    ]);
-    let reports = text(&[
-        "started", "ready", "ok", "ok", "failed", "fatal", "lost", "stopped", "timedout",
-    ]);
+    let plays = text(&["start", "start next", "tick 1s", "tick 2s", "disable wf", "enable wf", "start nothing"]);
+    let keys = text(&["go", "kill", "samples", "again", "raw", "raw=1", "halt", "model.a", "model.b=1"]);
+    let reports = text(&["started", "ready", "ok", "ok", "failed", "fatal", "lost", "stopped", "timedout"]);
     let actions = text(&["START", "STOP", "RESTART", "NONE"]);
     let jobs = text(&["features", "infer", "train", "evaluate", "deploy"]);
     prop_oneof![
@@ -106,21 +86,12 @@ fn play(history: &[(Step, bool)], mut between: impl FnMut(usize, &mut World)) ->
                 format!("@{} {key}", of.index(world.executions.len()) + 1)
             }
             Step::Report(job, stale, report) => {
-                let job = world
-                    .jobs
-                    .values()
-                    .nth(job.index(world.jobs.len()))
-                    .expect("in range");
-                let attempt = job
-                    .attempt
-                    .saturating_sub(u32::from(*stale && job.attempt > 1));
+                let job = world.jobs.values().nth(job.index(world.jobs.len())).expect("in range");
+                let attempt = job.attempt.saturating_sub(u32::from(*stale && job.attempt > 1));
                 format!("{}-{attempt} {report}", world.name_of(job.id))
             }
             Step::Act(action, job, of) => {
-                format!(
-                    "act {action} {job} @{}",
-                    of.index(world.executions.len()) + 1
-                )
+                format!("act {action} {job} @{}", of.index(world.executions.len()) + 1)
             }
             Step::Stop(of) => format!("stop @{}", of.index(world.executions.len()) + 1),
             Step::Submit => format!("submit {{{NEWER}}}"),
@@ -157,17 +128,12 @@ impl Told {
         self.executions.extend(decision.executions);
         self.jobs.extend(decision.jobs);
         let workflows = decision.workflows.into_iter();
-        self.workflows
-            .extend(workflows.map(|(key, state)| (key.to_string(), state)));
+        self.workflows.extend(workflows.map(|(key, state)| (key.to_string(), state)));
     }
 
     fn of(world: &World) -> Self {
         let mut told = Self::default();
-        world
-            .decisions
-            .iter()
-            .cloned()
-            .for_each(|decision| told.hear(decision));
+        world.decisions.iter().cloned().for_each(|decision| told.hear(decision));
         told.engine = snapshot_json(&world.engine.snapshot());
         told
     }

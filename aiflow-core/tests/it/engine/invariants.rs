@@ -16,29 +16,23 @@ pub(crate) fn check(
 ) {
     for (id, job) in &decision.jobs {
         let before = jobs.get(id).map_or(JobStatus::Init, |job| job.status);
-        assert!(
-            is_reachable(before, job.status),
-            "{id}: {before} -> {} on {event:?}",
-            job.status
-        );
+        assert!(is_reachable(before, job.status), "{id}: {before} -> {} on {event:?}", job.status);
         assert_eq!(job.status.is_terminal(), job.finished_at.is_some(), "{id}");
         assert!(!job.status.is_terminal() || job.timer.is_none(), "{id}");
     }
     for (id, execution) in &decision.executions {
         let before = executions.get(id).map(|before| before.status);
-        assert!(
-            before.is_none_or(|before| !before.is_terminal()),
-            "{id} changed after its end"
-        );
+        assert!(before.is_none_or(|before| !before.is_terminal()), "{id} changed after its end");
         if execution.status.is_terminal() {
             assert!(
                 execution.rules.is_empty() && execution.last_word.is_none(),
                 "{id} ended and still waits for events"
             );
             assert!(
-                execution.jobs.values().all(|slot| slot.current.is_none()
-                    && slot.waiting.is_none()
-                    && slot.last.is_some()),
+                execution
+                    .jobs
+                    .values()
+                    .all(|slot| slot.current.is_none() && slot.waiting.is_none() && slot.last.is_some()),
                 "{id} ended with live jobs"
             );
         }
@@ -53,10 +47,7 @@ fn is_reachable(from: JobStatus, to: JobStatus) -> bool {
     let mut seen = BTreeSet::from([from]);
     let mut todo = vec![from];
     while let Some(status) = todo.pop() {
-        for next in JobStatus::ALL
-            .iter()
-            .filter(|next| status.may_become(**next))
-        {
+        for next in JobStatus::ALL.iter().filter(|next| status.may_become(**next)) {
             if seen.insert(*next) {
                 todo.push(*next);
             }
@@ -67,9 +58,7 @@ fn is_reachable(from: JobStatus, to: JobStatus) -> bool {
 
 fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decision: &Decision) {
     let mut live = BTreeMap::new();
-    let unchanged = jobs
-        .iter()
-        .filter(|(id, _)| !decision.jobs.contains_key(id));
+    let unchanged = jobs.iter().filter(|(id, _)| !decision.jobs.contains_key(id));
     for (id, job) in unchanged.chain(&decision.jobs) {
         if job.status.is_terminal() || job.status == JobStatus::Init {
             continue;
@@ -80,11 +69,7 @@ fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decis
     for command in &decision.commands {
         let (Command::Launch { attempt } | Command::Stop { attempt, .. }) = command;
         let job = &decision.jobs[&attempt.job_execution];
-        assert_eq!(
-            job.attempt_id(),
-            *attempt,
-            "a command for an attempt that is not current"
-        );
+        assert_eq!(job.attempt_id(), *attempt, "a command for an attempt that is not current");
     }
 }
 
@@ -94,14 +79,8 @@ fn firings_name_their_events(decision: &Decision, event: &Event) {
     let recorded = decision.firings.iter().map(|firing| &firing.record.firing);
     for firing in of_jobs.chain(of_executions).chain(recorded) {
         assert!(!firing.events.is_empty(), "a firing without events");
-        assert!(
-            firing.events.is_sorted_by(|a, b| a < b),
-            "events of a firing are not in order: {firing:?}"
-        );
-        assert!(
-            firing.events.iter().all(|offset| *offset <= event.offset),
-            "a firing of the future: {firing:?}"
-        );
+        assert!(firing.events.is_sorted_by(|a, b| a < b), "events of a firing are not in order: {firing:?}");
+        assert!(firing.events.iter().all(|offset| *offset <= event.offset), "a firing of the future: {firing:?}");
     }
 }
 
@@ -109,16 +88,10 @@ fn ids_are_unique(decision: &Decision) {
     let mut ids = BTreeSet::new();
     for event in &decision.events {
         assert!(ids.insert(&event.id), "two events with the id {}", event.id);
-        event
-            .check()
-            .expect("an event of the engine keeps every bound");
+        event.check().expect("an event of the engine keeps every bound");
     }
     let mut ids = BTreeSet::new();
     for firing in &decision.firings {
-        assert!(
-            ids.insert(&firing.id),
-            "two firings with the id {}",
-            firing.id
-        );
+        assert!(ids.insert(&firing.id), "two firings with the id {}", firing.id);
     }
 }

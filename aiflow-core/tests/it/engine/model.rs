@@ -22,12 +22,7 @@ struct Model<'r> {
 
 impl<'r> Model<'r> {
     fn new(rule: &'r SchedulingRule) -> Self {
-        Self {
-            rule,
-            seen: Vec::new(),
-            used_up: Offsets::new(),
-            firings: Vec::new(),
-        }
+        Self { rule, seen: Vec::new(), used_up: Offsets::new(), firings: Vec::new() }
     }
 
     fn show(&mut self, event: &'r Event) {
@@ -71,10 +66,7 @@ impl<'r> Model<'r> {
                 Some(all)
             }
             Condition::Any(conditions) => {
-                let met: Vec<_> = conditions
-                    .iter()
-                    .filter_map(|condition| self.met(condition, newest))
-                    .collect();
+                let met: Vec<_> = conditions.iter().filter_map(|condition| self.met(condition, newest)).collect();
                 let oldest = |(used, _): &&(Offsets, Offsets)| used.first().copied();
                 let with_newest = met.iter().filter(|(used, _)| used.contains(&newest));
                 let best = with_newest.min_by_key(oldest);
@@ -95,18 +87,10 @@ impl<'r> Model<'r> {
     fn standing(&self, pattern: &EventPattern) -> Offsets {
         let mut last = BTreeMap::new();
         for event in self.seen.iter().filter(|event| concerns(pattern, event)) {
-            let subject = (
-                &event.namespace,
-                &event.event_type,
-                &event.sender,
-                &event.key,
-            );
+            let subject = (&event.namespace, &event.event_type, &event.sender, &event.key);
             last.insert(subject, event);
         }
-        last.into_values()
-            .filter(|event| is_match(pattern, event))
-            .map(|event| event.offset)
-            .collect()
+        last.into_values().filter(|event| is_match(pattern, event)).map(|event| event.offset).collect()
     }
 }
 
@@ -123,17 +107,13 @@ fn is_match(pattern: &EventPattern, event: &Event) -> bool {
 }
 
 fn is_match_of_any(condition: &Condition, event: &Event) -> bool {
-    patterns(condition)
-        .iter()
-        .any(|pattern| is_match(pattern, event))
+    patterns(condition).iter().any(|pattern| is_match(pattern, event))
 }
 
 fn patterns(condition: &Condition) -> Vec<&EventPattern> {
     match condition {
         Condition::On(pattern) => vec![pattern],
-        Condition::All(conditions) | Condition::Any(conditions) => {
-            conditions.iter().flat_map(patterns).collect()
-        }
+        Condition::All(conditions) | Condition::Any(conditions) => conditions.iter().flat_map(patterns).collect(),
         _ => unreachable!("no other condition is generated"),
     }
 }
@@ -165,21 +145,13 @@ fn an_event() -> impl Strategy<Value = String> {
 }
 
 fn rules_of(conditions: &[String]) -> String {
-    conditions
-        .iter()
-        .enumerate()
-        .map(|(i, condition)| format!("train: NONE [r{i}] when {condition}\n"))
-        .collect()
+    conditions.iter().enumerate().map(|(i, condition)| format!("train: NONE [r{i}] when {condition}\n")).collect()
 }
 
 /// The firings of each rule in each execution, in order.
 fn firings(world: &World) -> BTreeMap<(WorkflowExecutionId, RuleName), Vec<Offsets>> {
     let mut firings: BTreeMap<_, Vec<Offsets>> = BTreeMap::new();
-    for firing in world
-        .decisions
-        .iter()
-        .flat_map(|decision| &decision.firings)
-    {
+    for firing in world.decisions.iter().flat_map(|decision| &decision.firings) {
         let record = &firing.record;
         let execution = record.workflow_execution.expect("of a job rule");
         let rule = record.firing.rule.clone().expect("of a rule");
@@ -198,11 +170,7 @@ fn played(conditions: &[String], events: &[String]) -> (Workflow, World) {
 }
 
 /// The events of the log that the rules of an execution see.
-fn seen_by(
-    world: &World,
-    execution: WorkflowExecutionId,
-    of_any_execution: bool,
-) -> impl Iterator<Item = &Event> {
+fn seen_by(world: &World, execution: WorkflowExecutionId, of_any_execution: bool) -> impl Iterator<Item = &Event> {
     let events = world.log.iter().map(|input| &*input.event);
     events.filter(move |event| {
         let context = event.context.workflow_execution;

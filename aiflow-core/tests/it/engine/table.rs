@@ -20,9 +20,7 @@ use super::world::{World, report_kind};
 
 const RULES: &str = "completion standing; job train; retry train 1 x 1s";
 const DUE: Timestamp = Timestamp::from_millis(5_000);
-const REPORTS: [&str; 8] = [
-    "started", "ready", "ok", "failed", "fatal", "lost", "stopped", "timedout",
-];
+const REPORTS: [&str; 8] = ["started", "ready", "ok", "failed", "fatal", "lost", "stopped", "timedout"];
 
 /// An engine with one job execution in a status.
 struct Stand {
@@ -52,66 +50,36 @@ fn stand(status: JobStatus) -> Stand {
         }
     }
     let engine = Engine::restore(snapshot);
-    Stand {
-        engine,
-        job,
-        execution,
-    }
+    Stand { engine, job, execution }
 }
 
 fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
     let (job, execution) = (stand.job, stand.execution);
-    let attempt = stand
-        .engine
-        .job_executions()
-        .find(|live| live.id == job)
-        .map_or(1, |live| live.attempt);
+    let attempt = stand.engine.job_executions().find(|live| live.id == job).map_or(1, |live| live.attempt);
     let mut stimuli = Vec::new();
     for name in REPORTS {
         let report = report_kind(name).expect("a report");
         for (prefix, attempt) in [("", attempt), ("stale ", 7)] {
             let attempt = AttemptId::new(job, attempt);
             let report = report.clone();
-            stimuli.push((
-                format!("{prefix}{name}"),
-                Control::Reported { attempt, report },
-            ));
+            stimuli.push((format!("{prefix}{name}"), Control::Reported { attempt, report }));
         }
     }
-    for (name, due) in [
-        ("timer", DUE),
-        ("stale timer", Timestamp::from_millis(4_999)),
-    ] {
+    for (name, due) in [("timer", DUE), ("stale timer", Timestamp::from_millis(4_999))] {
         let job_execution = job;
         stimuli.push((name.to_owned(), Control::TimerFired { job_execution, due }));
     }
-    for action in [
-        JobAction::Start,
-        JobAction::Stop,
-        JobAction::Restart,
-        JobAction::None,
-    ] {
+    for action in [JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::None] {
         let job = job_name("train");
-        let control = Control::ActOnJob {
-            execution,
-            job,
-            action,
-        };
+        let control = Control::ActOnJob { execution, job, action };
         stimuli.push((action.as_str().to_owned(), control));
     }
-    stimuli.push((
-        "stop execution".to_owned(),
-        Control::StopExecution { execution },
-    ));
+    stimuli.push(("stop execution".to_owned(), Control::StopExecution { execution }));
     stimuli
 }
 
 fn decide(engine: &Engine, control: Control) -> Decision {
-    let event = Event {
-        offset: Offset(100),
-        recorded: DUE,
-        body: control.into_event("x"),
-    };
+    let event = Event { offset: Offset(100), recorded: DUE, body: control.into_event("x") };
     engine.decide(&[Input::from(event)])
 }
 
@@ -130,11 +98,7 @@ fn describe(decision: &Decision, job: JobExecutionId) -> String {
     };
     for (id, other) in &decision.jobs {
         if *id != job {
-            let which = if *id < job {
-                "the old one"
-            } else {
-                "a new one"
-            };
+            let which = if *id < job { "the old one" } else { "a new one" };
             let _ = write!(text, ", {which} {}", other.status);
         }
     }
@@ -151,11 +115,7 @@ fn describe(decision: &Decision, job: JobExecutionId) -> String {
 }
 
 /// The steps from status to status that a decision took a job execution through.
-fn steps(
-    before: JobStatus,
-    decision: &Decision,
-    job: JobExecutionId,
-) -> Vec<(JobStatus, JobStatus)> {
+fn steps(before: JobStatus, decision: &Decision, job: JobExecutionId) -> Vec<(JobStatus, JobStatus)> {
     let announced = decision
         .events
         .iter()
@@ -204,11 +164,7 @@ fn every_report_action_and_timer_in_every_status() {
         .filter(|(from, to)| from.may_become(*to) && !taken.contains(&(*from, *to)))
         .map(|(from, to)| format!("{from} -> {to}"))
         .collect();
-    let _ = writeln!(
-        table,
-        "allowed, but taken by none of these: {}",
-        never.join(", ")
-    );
+    let _ = writeln!(table, "allowed, but taken by none of these: {}", never.join(", "));
     expect![[r#"
         INIT
           STOP: STOPPED
@@ -314,10 +270,7 @@ fn terminal_statuses_may_become_nothing() {
 #[test]
 fn no_status_but_the_terminal_ones_is_a_dead_end() {
     for from in statuses().filter(|status| !status.is_terminal()) {
-        assert!(
-            JobStatus::ALL.iter().any(|to| from.may_become(*to)),
-            "{from} has no way out"
-        );
+        assert!(JobStatus::ALL.iter().any(|to| from.may_become(*to)), "{from} has no way out");
     }
 }
 

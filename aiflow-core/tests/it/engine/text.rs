@@ -24,8 +24,8 @@ use aiflow_core::event::Match;
 use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, WorkflowName};
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, RetryPolicy,
-    SchedulingRule, Workflow, WorkflowAction, WorkflowRule, on, workflow_status,
+    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, RetryPolicy, SchedulingRule, Workflow,
+    WorkflowAction, WorkflowRule, on, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -45,11 +45,7 @@ pub(crate) fn check(rules: &str, events: &str, expected: Expect) {
 /// The workflows that `rules` define.
 pub(crate) fn parse_rules(rules: &str) -> Vec<Workflow> {
     let mut workflows = vec![new_workflow("wf")];
-    for statement in rules
-        .split(['\n', ';'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for statement in rules.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(name) = statement.strip_prefix("workflow ") {
             workflows.push(new_workflow(name.trim()));
             continue;
@@ -75,8 +71,7 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         match rest.split_once(" when ") {
             Some((action, when)) => parse_rule(workflow, subject, action, when),
             None => {
-                job_mut(workflow, subject).executor =
-                    ExecutorName::parse(rest.trim()).expect("an executor name");
+                job_mut(workflow, subject).executor = ExecutorName::parse(rest.trim()).expect("an executor name");
             }
         }
         return;
@@ -168,11 +163,7 @@ fn condition(text: &str) -> Condition {
             [job, statuses, "repeated"] => (job, statuses, Life::Repeated),
             _ => panic!("status needs a job and its statuses, not {inner:?}"),
         };
-        Condition::JobStatus {
-            job: job_name(job),
-            statuses: statuses.split('/').map(job_status).collect(),
-            life,
-        }
+        Condition::JobStatus { job: job_name(job), statuses: statuses.split('/').map(job_status).collect(), life }
     } else if let Some(inner) = call(text, "workflow") {
         let (workflow, status) = inner.split_once(' ').expect("a workflow and its status");
         let status = WorkflowStatus::ALL.iter().find(|s| s.as_str() == status);
@@ -184,10 +175,7 @@ fn condition(text: &str) -> Condition {
 }
 
 fn call<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.strip_prefix(name)?
-        .strip_prefix('(')?
-        .strip_suffix(')')
-        .map(str::trim)
+    text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')').map(str::trim)
 }
 
 /// Splits at the commas that are in no parentheses.
@@ -237,10 +225,7 @@ pub(crate) fn value(text: &str) -> Value {
 
 /// `5s` or `20ms`.
 pub(crate) fn duration(text: &str) -> Duration {
-    let number = |text: &str| {
-        text.parse::<u64>()
-            .unwrap_or_else(|_| panic!("{text:?} is no whole number"))
-    };
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text:?} is no whole number"));
     match text.strip_suffix("ms") {
         Some(millis) => Duration::from_millis(number(millis)),
         None => Duration::from_secs(number(text.strip_suffix('s').unwrap_or(text))),

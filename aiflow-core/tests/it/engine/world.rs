@@ -27,13 +27,10 @@ use std::sync::Arc;
 use aiflow_core::control::Control;
 use aiflow_core::engine::{Command, Decision, Engine, Input, Snapshot};
 use aiflow_core::event::{Cause, Event, NewEvent};
-use aiflow_core::execution::{
-    Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, WorkflowExecution,
-};
+use aiflow_core::execution::{Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, WorkflowExecution};
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{
-    AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId,
-    WorkflowName,
+    AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
 };
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::Workflow;
@@ -108,10 +105,7 @@ impl World {
     pub(crate) fn step(&mut self, step: &str) {
         let words: Vec<&str> = step.split_whitespace().collect();
         if let Some(rules) = step.strip_prefix("submit") {
-            let rules = rules
-                .trim()
-                .strip_prefix('{')
-                .and_then(|r| r.strip_suffix('}'));
+            let rules = rules.trim().strip_prefix('{').and_then(|r| r.strip_suffix('}'));
             return self.submit(rules.expect("submit { rules }"));
         }
         match words[..] {
@@ -132,11 +126,7 @@ impl World {
                     Control::StartWorkflow {
                         project: project(),
                         workflow: WorkflowName::parse(workflow).expect("a workflow name"),
-                        params: if params.is_empty() {
-                            Value::Null
-                        } else {
-                            params.into()
-                        },
+                        params: if params.is_empty() { Value::Null } else { params.into() },
                     },
                 );
             }
@@ -155,11 +145,7 @@ impl World {
             ["act", action, job, ..] => {
                 let execution = self.execution_named(words.get(3).copied());
                 let (job, action) = (job_name(job), job_action(action));
-                let control = Control::ActOnJob {
-                    execution,
-                    job,
-                    action,
-                };
+                let control = Control::ActOnJob { execution, job, action };
                 self.control(step, control);
             }
             [target, report] if let Some(report) = report_kind(report) => {
@@ -172,14 +158,10 @@ impl World {
 
     fn user_event(&mut self, step: &str, words: &[&str]) {
         let (execution, words) = match words {
-            [name, rest @ ..] if name.starts_with('@') => {
-                (Some(self.execution_named(Some(name))), rest)
-            }
+            [name, rest @ ..] if name.starts_with('@') => (Some(self.execution_named(Some(name))), rest),
             _ => (None, words),
         };
-        let Some((first, fields)) = words.split_first() else {
-            panic!("an empty event in {step:?}")
-        };
+        let Some((first, fields)) = words.split_first() else { panic!("an empty event in {step:?}") };
         let (key, event_value) = match first.split_once('=') {
             Some((key, text)) => (key, value(text)),
             None => (*first, Value::Null),
@@ -222,13 +204,8 @@ impl World {
             let version = last.map_or(1, |((_, version), _)| version + 1);
             self.names.learn_rules(&workflow);
             let workflow = Arc::new(workflow);
-            self.definitions
-                .insert((name.clone(), version), Arc::clone(&workflow));
-            let control = Control::WorkflowSubmitted {
-                project: project(),
-                workflow: name.clone(),
-                version,
-            };
+            self.definitions.insert((name.clone(), version), Arc::clone(&workflow));
+            let control = Control::WorkflowSubmitted { project: project(), workflow: name.clone(), version };
             let event = control.into_event(self.fresh_id());
             self.append(event, &format!("submit {name} v{version}"), Some(workflow));
         }
@@ -263,19 +240,12 @@ impl World {
     }
 
     fn append(&mut self, event: NewEvent, label: &str, workflow: Option<Arc<Workflow>>) {
-        assert!(
-            self.log.len() < EVENTS_MAX,
-            "events beget events without end"
-        );
+        assert!(self.log.len() < EVENTS_MAX, "events beget events without end");
         let offset = Offset(self.log.len() as u64 + 1);
         if !label.is_empty() {
             self.labels.insert(offset, label.to_owned());
         }
-        let event = Arc::new(Event {
-            offset,
-            recorded: self.now,
-            body: event,
-        });
+        let event = Arc::new(Event { offset, recorded: self.now, body: event });
         self.log.push(Input { event, workflow });
     }
 
@@ -322,9 +292,8 @@ impl World {
             Some((wanted, attempt)) => (wanted, Some(attempt.parse().expect("an attempt"))),
             None => (name, None),
         };
-        let is_meant = |short: &str| {
-            short == wanted || (!wanted.contains('#') && short.starts_with(&format!("{wanted}#")))
-        };
+        let is_meant =
+            |short: &str| short == wanted || (!wanted.contains('#') && short.starts_with(&format!("{wanted}#")));
         let found = self
             .jobs
             .values()
@@ -342,19 +311,13 @@ impl World {
             let name = self.names.execution(*id, &execution.workflow);
             let before = self.executions.get(id);
             if before.map(|before| before.status) != Some(execution.status) {
-                lines.push(format!(
-                    "{name} {}{}",
-                    execution.status,
-                    self.details(execution, before.is_none())
-                ));
+                lines.push(format!("{name} {}{}", execution.status, self.details(execution, before.is_none())));
             }
         }
         for (id, job) in &decision.jobs {
             let name = self.names.job(*id, &job.job);
             let before = self.jobs.get(id);
-            if before.map(|before| (before.status, before.attempt))
-                == Some((job.status, job.attempt))
-            {
+            if before.map(|before| (before.status, before.attempt)) == Some((job.status, job.attempt)) {
                 continue;
             }
             let mut line = format!("{name} {}", job.status);
@@ -373,16 +336,11 @@ impl World {
                 RuleAction::Job(action) => action.as_str(),
                 RuleAction::Workflow(action) => action.as_str(),
             };
-            let cause = self
-                .names
-                .firing(&record.workflow, record.job.as_ref(), &record.firing);
+            let cause = self.names.firing(&record.workflow, record.job.as_ref(), &record.firing);
             lines.push(format!("{cause} {action}: {}", outcome(record.outcome)));
         }
         for letter in &decision.dead_letters {
-            lines.push(format!(
-                "dead letter: {}",
-                self.names.shorten(&letter.reason)
-            ));
+            lines.push(format!("dead letter: {}", self.names.shorten(&letter.reason)));
         }
         for command in &decision.commands {
             let (what, attempt) = match command {
@@ -405,9 +363,7 @@ impl World {
 
     fn details(&mut self, execution: &WorkflowExecution, is_new: bool) -> String {
         if is_new {
-            let cause = self
-                .names
-                .firing(&execution.workflow, None, &execution.cause);
+            let cause = self.names.firing(&execution.workflow, None, &execution.cause);
             return format!(" v{} by {cause}", execution.version);
         }
         if !execution.status.is_terminal() {
@@ -438,19 +394,12 @@ impl Names {
 
     /// `train.1` for the first rule of job train; a rule with a name of its own keeps it.
     fn rule(&mut self, of: &str, subject: &str, name: &RuleName) {
-        let derived = name
-            .as_str()
-            .rsplit_once('-')
-            .is_some_and(|(_, hash)| hash.len() == 12);
+        let derived = name.as_str().rsplit_once('-').is_some_and(|(_, hash)| hash.len() == 12);
         let key = (of.to_owned(), name.clone());
         if !self.rules.contains_key(&key) {
             let count = self.counts.entry(format!("rules of {of}")).or_default();
             *count += 1;
-            let short = if derived {
-                format!("{subject}.{count}")
-            } else {
-                name.to_string()
-            };
+            let short = if derived { format!("{subject}.{count}") } else { name.to_string() };
             self.rules.insert(key, short);
         }
     }
@@ -478,10 +427,7 @@ impl Names {
     fn firing(&self, workflow: &WorkflowName, job: Option<&JobName>, firing: &Firing) -> String {
         let of = format!("{workflow}/{}", job.map_or("", |job| job.as_str()));
         let rule = match &firing.rule {
-            Some(name) => self
-                .rules
-                .get(&(of, name.clone()))
-                .map_or("?", String::as_str),
+            Some(name) => self.rules.get(&(of, name.clone())).map_or("?", String::as_str),
             None => "start",
         };
         let events: Vec<String> = firing.events.iter().map(Offset::to_string).collect();
@@ -517,18 +463,14 @@ pub(crate) fn report_kind(text: &str) -> Option<ReportKind> {
     Some(match text {
         "started" => ReportKind::Started,
         "ready" => ReportKind::Ready,
-        "ok" => ReportKind::Ended(Ending::Succeeded {
-            output: Value::Null,
-        }),
+        "ok" => ReportKind::Ended(Ending::Succeeded { output: Value::Null }),
         "failed" => ReportKind::Ended(Ending::failed("boom")),
         "fatal" => ReportKind::Ended(Ending::Failed {
             message: "no such function".to_owned(),
             exit_code: None,
             retryable: false,
         }),
-        "lost" => ReportKind::Ended(Ending::Lost {
-            message: "host died".to_owned(),
-        }),
+        "lost" => ReportKind::Ended(Ending::Lost { message: "host died".to_owned() }),
         "stopped" => ReportKind::Ended(Ending::Stopped),
         "timedout" => ReportKind::Ended(Ending::TimedOut),
         _ => return None,
@@ -542,27 +484,15 @@ fn outcome(outcome: FiringOutcome) -> String {
 
 /// A snapshot as JSON: each struct as the store keeps it.
 pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
-    let Snapshot {
-        workflows,
-        definitions,
-        executions,
-        jobs,
-    } = snapshot;
-    serde_json::to_string_pretty(&(workflows, definitions, executions, jobs))
-        .expect("a snapshot is plain data")
+    let Snapshot { workflows, definitions, executions, jobs } = snapshot;
+    serde_json::to_string_pretty(&(workflows, definitions, executions, jobs)).expect("a snapshot is plain data")
 }
 
 /// The engine that is restored from the snapshot of `engine`, written as JSON and read back.
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
-    let (workflows, definitions, executions, jobs) =
-        serde_json::from_str(&text).expect("a snapshot reads back");
-    let restored = Engine::restore(Snapshot {
-        workflows,
-        definitions,
-        executions,
-        jobs,
-    });
+    let (workflows, definitions, executions, jobs) = serde_json::from_str(&text).expect("a snapshot reads back");
+    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs });
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
 }
