@@ -1,6 +1,6 @@
 //! Faults on purpose: what if a backend is slow, cannot be reached, or does the work and the reply is lost?
 //!
-//! [`FaultyStore`] and [`FaultyBus`] are backends around a backend. Behind [`Retrying`](crate::retrying::Retrying), the caller that the
+//! [`FaultyStore`] and [`FaultyBus`] are backends around a backend. Behind [`Retrying`], the caller that the
 //! ports ask for, they pass the suites of the backend they wrap.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Conformance of logs: does an [`EventBus`](aiflow_core::bus::EventBus) keep every sentence of its contract?
+//! Conformance of logs: does an [`EventBus`] keep every sentence of its contract?
 //!
 //! Run all cases with [`event_bus_suite!`](crate::event_bus_suite).
 
@@ -16,7 +16,7 @@ use aiflow_core::bus::EventBus;
 use aiflow_core::event::{Event, EventFilter, NewEvent};
 use aiflow_core::id::Offset;
 
-/// One test per promise of [`EventBus`](aiflow_core::bus::EventBus): name a fixture, and do it in a module of its own.
+/// One test per promise of [`EventBus`]: name a fixture, and do it in a module of its own.
 #[macro_export]
 macro_rules! event_bus_suite {
     ($fixture:expr) => {

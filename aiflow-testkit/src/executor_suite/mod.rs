@@ -1,6 +1,6 @@
 //! Conformance of executors: does an [`Executor`](aiflow_core::executor::Executor) keep every sentence of its contract?
 //!
-//! Run all cases with [`executor_suite!`](crate::executor_suite).
+//! Run all cases with [`executor_suite!`](crate::executor_suite!).
 
 mod ending;
 mod fixture;

@@ -1,4 +1,4 @@
-//! Conformance of stores: does a [`MetaStore`](aiflow_core::store::MetaStore) keep every sentence of its contract?
+//! Conformance of stores: does a [`MetaStore`] keep every sentence of its contract?
 //!
 //! Run all cases with [`meta_store_suite!`](crate::meta_store_suite).
 
@@ -19,7 +19,7 @@ use aiflow_core::store::{Batch, MetaStore, Receipt, RecordKey, RecordPut};
 use aiflow_core::time::Timestamp;
 use serde_json::json;
 
-/// One test per promise of [`MetaStore`](aiflow_core::store::MetaStore): name a fixture, and do it in a module of its own.
+/// One test per promise of [`MetaStore`]: name a fixture, and do it in a module of its own.
 #[macro_export]
 macro_rules! meta_store_suite {
     ($fixture:expr) => {
