@@ -33,6 +33,8 @@
 //! - **A killed wrapper** costs the exit code. `kill -9` of the wrapper alone, by hand or by the kernel for want of memory, ends the
 //!   attempt as lost; what is left of its group is killed as soon as a host looks.
 //! - **A session of its own escapes.** A program that calls `setsid`, or moves to another process group, is not ended with its attempt.
+//! - **Ignored signals stay ignored.** What the host application ignores (`HUP` under `nohup`, `INT` in the background of a script), its
+//!   jobs ignore too, and a shell cannot trap it. Stops use `TERM`, then `KILL`.
 //! - **It is containment, not a sandbox.** Jobs run as the same user as the host application and can do whatever it can, to the run
 //!   directory too. Limits are those of `setrlimit`, for each process by itself.
 //! - **One machine.** Hosts that share a run root must share the process numbers as well: same machine, same container.
