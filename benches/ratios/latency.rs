@@ -11,8 +11,9 @@ use crate::raw::{self, Raw};
 use crate::table::{FULL, Pairs, Table, Target, percentile};
 use crate::world::{PROJECT, World, job};
 
-const ROUNDS: usize = 5;
-const EVENTS: usize = 500;
+/// Short ones, each side first in turn: the time of a flush drifts.
+const ROUNDS: usize = 20;
+const EVENTS: usize = 100;
 /// Between two events, so that the work that follows from one is done when the next one comes.
 const PACE: Duration = Duration::from_millis(5);
 const P50_MAX: Duration = Duration::from_micros(800);
@@ -28,6 +29,8 @@ struct Times {
     commit: f64,
     dispatch: f64,
 }
+
+type Part = fn(&Times) -> f64;
 
 pub(crate) fn event_to_job(table: &mut Table) {
     let (mut paced, mut busy, mut floor) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,8 +48,11 @@ pub(crate) fn event_to_job(table: &mut Table) {
         let executor = FunctionExecutor::new(functions);
         let world = World::start(&dir.path().join("ours.db"), "function", executor, &workflow).await;
         let raw = Raw::create(&dir.path().join("raw.db")).await;
-        for _ in 0..ROUNDS {
-            floor.extend((0..EVENTS).map(|_| two_commits(&world, &raw)));
+        for round in 0..ROUNDS {
+            let raw_commits = |floor: &mut Vec<f64>| floor.extend((0..EVENTS).map(|_| two_commits(&world, &raw)));
+            if round % 2 == 0 {
+                raw_commits(&mut floor);
+            }
             for (pace, times) in [(PACE, &mut paced), (Duration::ZERO, &mut busy)] {
                 for _ in 0..EVENTS {
                     times.push(one(&world, &mut started).await);
@@ -54,6 +60,9 @@ pub(crate) fn event_to_job(table: &mut Table) {
                 }
             }
             world.probe.wait_ended(paced.len() + busy.len()).await;
+            if round % 2 == 1 {
+                raw_commits(&mut floor);
+            }
         }
         world.stop().await;
     });
@@ -68,8 +77,7 @@ pub(crate) fn event_to_job(table: &mut Table) {
         }
     }
     let whole = [percentile(paced.iter().map(|times| times.total), 50)];
-    type Part = (&'static str, fn(&Times) -> f64);
-    let parts: [Part; 5] = [
+    let parts: [(&str, Part); 5] = [
         ("publish", |times| times.publish),
         ("wake and read", |times| times.wake_and_read),
         ("decide and encode", |times| times.decide),

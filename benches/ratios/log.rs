@@ -12,24 +12,26 @@ use crate::raw::{self, Raw, Row};
 use crate::table::{FULL, NONE, Pairs, Table, Target, percentile};
 use crate::world::open;
 
-const ROUNDS: usize = 9;
+/// Many short ones, each side first in turn: a flush may take ten times longer than the one before, for seconds on end.
+const ROUNDS: usize = 40;
 const PUBLISHERS: usize = 8;
 /// Single events of each concurrent publisher in a round.
-const EVENTS_EACH: usize = 250;
+const EVENTS_EACH: usize = 60;
 /// Bytes of the value: with id, key and the rest, an event has about 300.
 const VALUE_BYTES: usize = 200;
 const DELIVERIES: usize = 2_000;
 
 pub(crate) fn publish(table: &mut Table) {
     let runtime = crate::runtime();
-    for (batch, batches) in [(1, 600), (16, 300), (256, 60)] {
+    for (batch, batches) in [(1, 120), (16, 80), (256, 16)] {
         let pairs = runtime.block_on(in_batches(batch, batches));
         let path = format!("publish, batches of {batch}: events");
         table.rates(&path, FULL, &pairs, Target::Share(0.7));
     }
-    let pairs = runtime.block_on(concurrently());
+    let (threads, batches) = runtime.block_on(concurrently());
     let path = format!("publish, {PUBLISHERS} concurrent publishers of single events");
-    table.rates(&path, FULL, &pairs, Target::Share(0.7));
+    table.rates(&format!("{path} (floor: group commit by threads)"), FULL, &threads, Target::Share(0.7));
+    table.rates(&format!("{path} (floor: one writer, batches of {PUBLISHERS})"), FULL, &batches, Target::Info);
 }
 
 fn events(count: usize) -> Vec<NewEvent> {
@@ -48,54 +50,86 @@ async fn in_batches(batch: usize, batches: usize) -> Pairs {
     let aiflow = open(&dir.path().join("ours.db")).await;
     let raw = Raw::create(&dir.path().join("raw.db")).await;
     let mut pairs = Pairs::default();
-    for _ in 0..ROUNDS {
-        let all = events(batch * batches);
-        let rows: Vec<Row> = all.iter().map(raw::row).collect();
-        let begun = Instant::now();
-        rows.chunks(batch).for_each(|rows| raw.append(rows));
-        let floor = rate(rows.len(), begun.elapsed());
-        let all: Vec<Vec<NewEvent>> = all.chunks(batch).map(<[NewEvent]>::to_vec).collect();
-        // As an application would: from a task of the runtime.
-        let publisher = aiflow.clone();
-        let elapsed = tokio::spawn(async move {
+    let count = batch * batches;
+    for round in 0..ROUNDS {
+        let rows: Vec<Row> = events(count).iter().map(raw::row).collect();
+        let floor = || {
             let begun = Instant::now();
-            for events in all {
-                publisher.publish_all(events).await.unwrap();
-            }
-            begun.elapsed()
-        });
-        pairs.add(rate(rows.len(), elapsed.await.unwrap()), floor);
+            rows.chunks(batch).for_each(|rows| raw.append(rows));
+            rate(count, begun.elapsed())
+        };
+        let ours = publish_in_batches(&aiflow, events(count), batch);
+        let (ours, floor) = if round % 2 == 0 {
+            let floor = floor();
+            (ours.await, floor)
+        } else {
+            (ours.await, floor())
+        };
+        pairs.add(ours, floor);
     }
-    aiflow.store().close().await.unwrap();
+    close(&aiflow).await;
     pairs
 }
 
-async fn concurrently() -> Pairs {
+/// As an application would: from a task of the runtime.
+async fn publish_in_batches(aiflow: &AiFlow, events: Vec<NewEvent>, batch: usize) -> f64 {
+    let count = events.len();
+    let batches: Vec<Vec<NewEvent>> = events.chunks(batch).map(<[NewEvent]>::to_vec).collect();
+    let publisher = aiflow.clone();
+    let elapsed = tokio::spawn(async move {
+        let begun = Instant::now();
+        for events in batches {
+            publisher.publish_all(events).await.unwrap();
+        }
+        begun.elapsed()
+    });
+    rate(count, elapsed.await.unwrap())
+}
+
+/// Beside two floors: the same shape, which pays for threads that wake each other, and the writer alone, which waits for nobody.
+async fn concurrently() -> (Pairs, Pairs) {
     let dir = crate::folder();
     let aiflow = open(&dir.path().join("ours.db")).await;
     let mut raw = Raw::create(&dir.path().join("raw.db")).await;
-    let mut pairs = Pairs::default();
-    let count = PUBLISHERS * EVENTS_EACH;
-    for _ in 0..ROUNDS {
-        let all: Vec<Vec<NewEvent>> = (0..PUBLISHERS).map(|_| events(EVENTS_EACH)).collect();
-        let rows = all.iter().map(|events| events.iter().map(raw::row).collect()).collect();
-        let (again, floor) = raw::group_commit(raw, rows);
-        raw = again;
+    let (mut threads, mut batches) = (Pairs::default(), Pairs::default());
+    for round in 0..ROUNDS {
+        let rows = (0..PUBLISHERS).map(|_| events(EVENTS_EACH).iter().map(raw::row).collect());
+        let rows: Vec<Vec<Row>> = rows.collect();
+        let ours = publish_concurrently(&aiflow);
+        let (elapsed, ours) = if round % 2 == 0 {
+            let (again, elapsed) = raw::group_commit(raw, rows);
+            raw = again;
+            (elapsed, ours.await)
+        } else {
+            let ours = ours.await;
+            let (again, elapsed) = raw::group_commit(raw, rows);
+            raw = again;
+            (elapsed, ours)
+        };
+        threads.add(ours, rate(PUBLISHERS * EVENTS_EACH, elapsed));
+        let rows: Vec<Row> = events(PUBLISHERS * EVENTS_EACH).iter().map(raw::row).collect();
         let begun = Instant::now();
-        let mut publishers = JoinSet::new();
-        for events in all {
-            let aiflow = aiflow.clone();
-            publishers.spawn(async move {
-                for event in events {
-                    aiflow.publish(event).await.unwrap();
-                }
-            });
-        }
-        publishers.join_all().await;
-        pairs.add(rate(count, begun.elapsed()), rate(count, floor));
+        rows.chunks(PUBLISHERS).for_each(|rows| raw.append(rows));
+        batches.add(ours, rate(rows.len(), begun.elapsed()));
     }
-    aiflow.store().close().await.unwrap();
-    pairs
+    close(&aiflow).await;
+    (threads, batches)
+}
+
+async fn publish_concurrently(aiflow: &AiFlow) -> f64 {
+    let all: Vec<Vec<NewEvent>> = (0..PUBLISHERS).map(|_| events(EVENTS_EACH)).collect();
+    let begun = Instant::now();
+    let mut publishers = JoinSet::new();
+    for events in all {
+        let aiflow = aiflow.clone();
+        publishers.spawn(async move {
+            for event in events {
+                aiflow.publish(event).await.unwrap();
+            }
+        });
+    }
+    publishers.join_all().await;
+    rate(PUBLISHERS * EVENTS_EACH, begun.elapsed())
 }
 
 /// From the publisher's return to the subscriber's, both tasks of one runtime.

@@ -1,5 +1,6 @@
 //! Processes: what does it cost that a process survives its scheduler and starts at most once?
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,12 +26,20 @@ const TRUE: &str = "/bin/true";
 
 pub(crate) fn processes(table: &mut Table) {
     let (mut alone, mut scheduled) = (Pairs::default(), Pairs::default());
+    // Deleted at the end: ext4 looks long for a free inode while many were deleted in the last seconds.
+    let dir = crate::folder();
     let runtime = crate::runtime();
     for round in 1..=ROUNDS {
         runtime.block_on(async {
             let floor = rate(tokio::spawn(plain()).await.unwrap());
-            alone.add(rate(tokio::spawn(by_executor(round)).await.unwrap()), floor);
-            scheduled.add(rate(tokio::spawn(by_scheduler()).await.unwrap()), floor);
+            alone.add(
+                rate(tokio::spawn(by_executor(dir.path().join(format!("executor-{round}")), round)).await.unwrap()),
+                floor,
+            );
+            scheduled.add(
+                rate(tokio::spawn(by_scheduler(dir.path().join(format!("scheduler-{round}")))).await.unwrap()),
+                floor,
+            );
         });
     }
     let floor = format!("(floor: tokio, {AT_ONCE} at once)");
@@ -60,9 +69,8 @@ async fn plain() -> Duration {
     begun.elapsed()
 }
 
-async fn by_executor(round: u64) -> Duration {
-    let dir = crate::folder();
-    let executor = Arc::new(ProcessExecutor::new(dir.path().join("runs")));
+async fn by_executor(dir: PathBuf, round: u64) -> Duration {
+    let executor = Arc::new(ProcessExecutor::new(dir.join("runs")));
     let clock = Arc::new(SystemClock);
     let store = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
     let (reporter, mut reports) = Reporter::channel(1_000);
@@ -111,13 +119,12 @@ fn launch(round: u64, n: u32) -> Launch {
     }
 }
 
-async fn by_scheduler() -> Duration {
-    let dir = crate::folder();
+async fn by_scheduler(dir: PathBuf) -> Duration {
     let mut workflow = Workflow::new(PROJECT.parse().unwrap(), "true".parse().unwrap());
     workflow.jobs.push(Job::new("true".parse().unwrap(), "process".parse().unwrap(), process([TRUE]).to_spec()));
     workflow.rules.push(start_workflow(on("go")));
-    let executor = ProcessExecutor::new(dir.path().join("runs"));
-    let world = World::start(&dir.path().join("ours.db"), "process", executor, &workflow).await;
+    let executor = ProcessExecutor::new(dir.join("runs"));
+    let world = World::start(&dir.join("ours.db"), "process", executor, &workflow).await;
     let events: Vec<NewEvent> = (0..JOBS).map(|_| world.aiflow.event("go")).collect();
     let begun = Instant::now();
     world.aiflow.publish_all(events).await.unwrap();

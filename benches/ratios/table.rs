@@ -8,6 +8,9 @@ pub(crate) const FULL: &str = "SQLite FULL: power loss";
 /// Nothing is written.
 pub(crate) const NONE: &str = "none, in memory";
 
+/// Nothing is faster than its own floor: a neighbour has slowed the floor down, and the share says nothing.
+const FLOOR_DISTURBED: &str = "unknown: floor disturbed";
+
 /// What is asked of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
@@ -67,7 +70,7 @@ impl Table {
             &per_second(pairs.floor()),
             &percent(share),
             &wanted,
-            verdict(met),
+            if matches!(target, Target::Share(_)) && share > 1.0 { FLOOR_DISTURBED } else { verdict(met) },
         ]);
     }
 
