@@ -26,7 +26,7 @@ const KNOWN: &[(&str, &str)] = &[("memory", ""), ("sqlite", "sqlite")];
 /// let aiflow = aiflow::open("memory://").await?.project("wine")?;
 /// let offset = aiflow.publish(aiflow.event("samples").value("batch-1")).await?;
 /// assert_eq!(offset.0, 1);
-/// # aiflow::Result::Ok(()) }).unwrap();
+/// # Ok::<(), aiflow::Error>(()) }).unwrap();
 /// ```
 pub async fn open(url: &str) -> Result<AiFlow> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
