@@ -46,16 +46,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.node("producer", process(["python3", "-c", PRODUCER]).node().streaming());
     graph.node("summarise", shell(SUMMARISE).cwd(&folder).node());
     graph.control("summarise", start(on("rows")));
-    graph.control("producer", start(on("go")));
     graph.control("producer", stop(on("enough")));
-    // With nothing left to run, the execution ends by itself, although one of its jobs streams.
+    // The producer has no rule that starts it, so it starts with the execution. With nothing left to run, the execution ends by itself, although one of its jobs streams.
     graph.completion(Completion::Idle);
     aiflow.submit(&graph.translate()?).await?;
 
     let scheduler = aiflow.scheduler().executor("process", ProcessExecutor::new(folder.join("runs"))).start()?;
     let execution = aiflow.start("means", Value::Null).await?;
-    let mut events = aiflow.listen(EventFilter::all().namespace("wine"), aiflow.head().await?);
-    aiflow.publish(aiflow.event("go").for_execution(execution)).await?;
+    let mut events = aiflow.listen(EventFilter::all().namespace("wine"), execution.cause);
     loop {
         let event = events.next().await?;
         match event.event_type.as_str() {
