@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.node("summarise", shell(SUMMARISE).cwd(&folder).node());
     graph.control("summarise", start(on("rows")));
     graph.control("producer", stop(on("enough")));
-    // The producer has no rule that starts it, so it starts with the execution. With nothing left to run, the execution ends by itself, although one of its jobs streams.
+    // No rule starts the producer, so it starts with the execution, which ends when nothing is left to run.
     graph.completion(Completion::Idle);
     aiflow.submit(&graph.translate()?).await?;
 
