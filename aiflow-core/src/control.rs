@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::ReportKind;
-use crate::id::{AttemptId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
-use crate::time::Timestamp;
+use crate::id::{AttemptId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::timer::Timer;
 use crate::workflow::JobAction;
 
 /// Type of the event that says that a control event was refused. Namespace = system, key = its offset, value = the reason.
@@ -69,13 +69,8 @@ pub enum Control {
         #[serde(flatten)]
         report: ReportKind,
     },
-    /// The timer of a job execution is due.
-    TimerFired {
-        /// Whose timer.
-        job_execution: JobExecutionId,
-        /// When it was due: a timer that was set anew meanwhile is not meant.
-        due: Timestamp,
-    },
+    /// A timer is due. One that was set anew meanwhile is not meant.
+    TimerFired(Timer),
 }
 
 impl Control {
@@ -91,7 +86,7 @@ impl Control {
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::Reported { attempt, .. } => ("REPORTED", attempt.to_string()),
-            Self::TimerFired { job_execution, .. } => ("TIMER_FIRED", job_execution.to_string()),
+            Self::TimerFired(timer) => ("TIMER_FIRED", timer.key.to_string()),
         };
         // Control events are plain data with string keys, which always serialise.
         let value = serde_json::to_value(&self).unwrap_or_default();
@@ -116,7 +111,7 @@ impl Control {
 mod tests {
     use super::*;
     use crate::executor::Ending;
-    use crate::id::Offset;
+    use crate::id::{JobExecutionId, Offset};
 
     #[test]
     fn a_report_reads_back() {

@@ -15,6 +15,7 @@ use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
 };
 use crate::time::Timestamp;
+use crate::timer::{Alarm, JobTimer, Subject, Timer, TimerKey};
 use crate::workflow::{Completion, JobAction, WorkflowAction};
 
 /// Record kind of a workflow and its latest version.
@@ -116,12 +117,15 @@ pub struct JobSlot {
     pub last: Option<JobStatus>,
 }
 
-/// What a rule has seen: one entry per operand, in the order of the condition.
+/// What a rule has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct RuleState {
-    /// The operands.
+    /// One entry per operand, in the order of the condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operands: Vec<OperandState>,
+    /// When the rule is to be evaluated without an event, at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
 }
 
 /// The matching events that an operand may still use.
@@ -182,11 +186,43 @@ pub struct JobExecution {
     pub ending: Option<Ending>,
 }
 
+impl WorkflowState {
+    /// What its rules wait for.
+    pub fn timers(&self) -> impl Iterator<Item = Timer> {
+        let of = || Subject::Workflow { project: self.project.clone(), workflow: self.name.clone() };
+        rule_timers(&self.rules, of)
+    }
+}
+
+impl WorkflowExecution {
+    /// What the rules of its jobs wait for.
+    pub fn timers(&self) -> impl Iterator<Item = Timer> {
+        self.rules.iter().flat_map(|(job, rules)| {
+            let execution = self.id;
+            rule_timers(rules, move || Subject::Job { execution, job: job.clone() })
+        })
+    }
+}
+
+fn rule_timers(rules: &BTreeMap<RuleName, RuleState>, of: impl Fn() -> Subject) -> impl Iterator<Item = Timer> {
+    rules.iter().filter_map(move |(rule, state)| {
+        let Alarm { due, set_by } = state.alarm?;
+        Some(Timer { due, key: TimerKey::Rule { of: of(), rule: rule.clone(), set_by } })
+    })
+}
+
 impl JobExecution {
     /// The current attempt.
     #[must_use]
     pub fn attempt_id(&self) -> AttemptId {
         AttemptId::new(self.id, self.attempt)
+    }
+
+    /// What it waits for.
+    pub fn timers(&self) -> impl Iterator<Item = Timer> {
+        let purpose = if self.status == JobStatus::Retrying { JobTimer::Retry } else { JobTimer::Limit };
+        let key = TimerKey::Job { attempt: self.attempt_id(), purpose };
+        self.timer.map(|due| Timer { due, key }).into_iter()
     }
 
     /// What it returned, if it succeeded.

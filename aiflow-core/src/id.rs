@@ -102,6 +102,10 @@ name!(
     RuleName, "rule name"
 );
 name!(
+    /// A schedule, unique among the schedules of its job or workflow. The identity under which the schedule's state is kept.
+    ScheduleName, "schedule name"
+);
+name!(
     /// An executor as registered with the scheduler: `function`, `process`, …
     ExecutorName, "executor name"
 );

@@ -2,7 +2,7 @@
 //!
 //! Most applications depend on the crate `aiflow`, which wires backends to this one. Depend on `aiflow-core` to write a backend.
 //!
-//! In reading order: [`error`], [`id`], [`time`] → [`event`] → [`workflow`], [`execution`], [`graph`] → the ports [`store`], [`bus`],
+//! In reading order: [`error`], [`id`], [`time`] → [`event`], [`timer`] → [`workflow`], [`execution`], [`graph`] → the ports [`store`], [`bus`],
 //! [`executor`], [`translator`] → [`memory`]; [`engine`] decides, [`runtime`] does.
 
 pub mod bus;
@@ -23,6 +23,7 @@ pub mod runtime;
 mod status;
 pub mod store;
 pub mod time;
+pub mod timer;
 pub mod translator;
 pub mod workflow;
 

@@ -11,6 +11,7 @@ use crate::execution::{
 use crate::executor::{Ending, ReportKind, StopMode};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
+use crate::timer::{JobTimer, Timer, TimerKey};
 use crate::workflow::{Job, JobAction, job_key};
 
 /// How often an attempt may be lost with its host before its job execution fails.
@@ -270,8 +271,10 @@ impl Draft<'_> {
     }
 
     /// The timer of a job execution is due: its next attempt, or the end of its patience with the running one.
-    pub(super) fn on_timer(&mut self, id: JobExecutionId, due: Timestamp) {
-        let Some(job) = self.job(id).filter(|job| job.timer == Some(due)) else {
+    pub(super) fn on_job_timer(&mut self, attempt: AttemptId, purpose: JobTimer, due: Timestamp) {
+        let timer = Timer { due, key: TimerKey::Job { attempt, purpose } };
+        let id = attempt.job_execution;
+        let Some(job) = self.job(id).filter(|job| job.timers().any(|waiting| waiting == timer)) else {
             return;
         };
         match job.status {

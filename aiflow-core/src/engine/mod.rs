@@ -33,6 +33,7 @@ use crate::execution::{
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
+use crate::timer::{Timer, TimerKey};
 use crate::workflow::{Job, JobAction, Workflow, WorkflowAction};
 use index::RuleRef;
 
@@ -146,13 +147,13 @@ impl Engine {
     /// The earliest moment at which a timer is due.
     #[must_use]
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.state.timers().first().map(|(due, _)| *due)
+        self.state.timers().first().map(|timer| timer.due)
     }
 
-    /// Timers that are due at `now`, at most `max`, earliest first. Each is to be published as a `TimerFired` event.
+    /// Timers that are due at `now`, at most `max`, earliest first. Each is to be published as its [`Timer::into_event`].
     #[must_use]
-    pub fn due_timers(&self, now: Timestamp, max: usize) -> Vec<(Timestamp, JobExecutionId)> {
-        self.state.timers().iter().take_while(|(due, _)| *due <= now).take(max).copied().collect()
+    pub fn due_timers(&self, now: Timestamp, max: usize) -> Vec<Timer> {
+        self.state.timers().iter().take_while(|timer| timer.due <= now).take(max).cloned().collect()
     }
 
     /// Job executions with an attempt at an executor: after a restart, these are to be looked up there.
@@ -197,6 +198,15 @@ impl Draft<'_> {
         let is_own = is_status && event.id.starts_with(OWN_EVENT_ID);
         if let Some(execution) = event.context.workflow_execution.filter(|_| is_own) {
             self.on_announced(execution);
+        }
+    }
+
+    /// A timer is due. One whose owner waits for something else by now, or not at all, changes nothing.
+    fn on_timer(&mut self, timer: &Timer) {
+        match &timer.key {
+            TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
+            // No condition and no schedule waits for a moment yet.
+            TimerKey::Rule { .. } | TimerKey::Schedule { .. } => {}
         }
     }
 
@@ -408,7 +418,8 @@ impl Draft<'_> {
 }
 
 fn has_seen(state: &RuleState) -> bool {
-    state.operands.iter().any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
+    state.alarm.is_some()
+        || state.operands.iter().any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
 }
 
 fn keep_state(rules: &mut BTreeMap<crate::id::RuleName, RuleState>, name: &crate::id::RuleName, state: RuleState) {

@@ -13,6 +13,7 @@ use crate::event::{Cause, Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
 use crate::id::{JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
+use crate::timer::Timer;
 use crate::workflow::Workflow;
 
 /// With what the ids of the engine's own events begin.
@@ -26,7 +27,7 @@ pub(super) struct State {
     // Derived from the above.
     definitions: BTreeMap<(WorkflowKey, u32), Arc<Compiled>>,
     running: BTreeMap<(WorkflowKey, u32), BTreeSet<WorkflowExecutionId>>,
-    timers: BTreeSet<(Timestamp, JobExecutionId)>,
+    timers: BTreeSet<Timer>,
     index: RuleIndex,
 }
 
@@ -76,7 +77,7 @@ impl State {
         &self.index
     }
 
-    pub(super) fn timers(&self) -> &BTreeSet<(Timestamp, JobExecutionId)> {
+    pub(super) fn timers(&self) -> &BTreeSet<Timer> {
         &self.timers
     }
 
@@ -105,7 +106,9 @@ impl State {
     }
 
     pub(super) fn set_workflow(&mut self, key: WorkflowKey, workflow: WorkflowState) {
-        let previous = self.workflows.get(&key).map(|state| state.version);
+        let before = self.workflows.get(&key);
+        let previous = before.map(|state| state.version);
+        set_timers(&mut self.timers, before.into_iter().flat_map(WorkflowState::timers), workflow.timers());
         if let Some(previous) = previous.filter(|previous| *previous != workflow.version)
             && let Some(compiled) = self.definition(&key, previous).cloned()
         {
@@ -119,6 +122,8 @@ impl State {
 
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: WorkflowExecution) {
         let place = (workflow_key(&execution.project, &execution.workflow), execution.version);
+        let before = self.executions.get(&id).into_iter().flat_map(WorkflowExecution::timers);
+        set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
             self.executions.remove(&id);
             if let Some(running) = self.running.get_mut(&place) {
@@ -135,15 +140,11 @@ impl State {
     }
 
     pub(super) fn set_job(&mut self, id: JobExecutionId, job: JobExecution) {
-        if let Some(timer) = self.jobs.get(&id).and_then(|before| before.timer) {
-            self.timers.remove(&(timer, id));
-        }
+        let before = self.jobs.get(&id).into_iter().flat_map(JobExecution::timers);
+        set_timers(&mut self.timers, before, job.timers());
         if job.status.is_terminal() {
             self.jobs.remove(&id);
         } else {
-            if let Some(timer) = job.timer {
-                self.timers.insert((timer, id));
-            }
             self.jobs.insert(id, job);
         }
     }
@@ -159,6 +160,14 @@ impl State {
             self.index_rules(key, version, &compiled, true, RuleIndex::remove);
         }
     }
+}
+
+/// Replaces what something waited for by what it waits for now; what has ended waits for nothing.
+fn set_timers(timers: &mut BTreeSet<Timer>, before: impl Iterator<Item = Timer>, now: impl Iterator<Item = Timer>) {
+    for timer in before {
+        timers.remove(&timer);
+    }
+    timers.extend(now);
 }
 
 /// Changes on top of a [`State`], while events are being decided.

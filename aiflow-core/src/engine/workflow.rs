@@ -58,7 +58,7 @@ impl Draft<'_> {
                 }
             }
             Control::Reported { attempt, report } => self.on_report(attempt, report),
-            Control::TimerFired { job_execution, due } => self.on_timer(job_execution, due),
+            Control::TimerFired(timer) => self.on_timer(&timer),
         }
     }
 

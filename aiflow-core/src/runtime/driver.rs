@@ -18,11 +18,10 @@ use crate::control::Control;
 use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
-use crate::execution::JobStatus;
 use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
-use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset};
+use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::store::{Batch, Lease};
-use crate::time::Timestamp;
+use crate::timer::Timer;
 
 /// How often the wall clock is looked at again while a timer waits: it may be set forward.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
@@ -126,18 +125,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn publish_timers(&self, due: Vec<(Timestamp, JobExecutionId)>) -> Result<()> {
-        let events = due.into_iter().map(|(due, job_execution)| {
-            // Two timers of one job execution may be due at the same moment: the id also says which of them is meant.
-            let timer = match self.engine.launch_plan(job_execution) {
-                Some(LaunchPlan { execution, .. }) if execution.status == JobStatus::Retrying => {
-                    format!("{}:retry", execution.attempt_id())
-                }
-                Some(LaunchPlan { execution, .. }) => format!("{}:limit", execution.attempt_id()),
-                None => job_execution.to_string(),
-            };
-            Control::TimerFired { job_execution, due }.into_event(format!("timer:{timer}:{}", due.as_millis()))
-        });
+    async fn publish_timers(&self, due: Vec<Timer>) -> Result<()> {
+        let events = due.into_iter().map(Timer::into_event);
         publish(&*self.parts.bus, events.collect(), &self.parts.settings)
             .await
             .map_err(|kind| Error::new(kind, "publish timers", "the log refused a timer"))

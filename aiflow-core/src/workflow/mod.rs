@@ -7,6 +7,7 @@ mod check;
 mod condition;
 mod display;
 mod drawing;
+mod overlap;
 mod render;
 mod rule;
 
@@ -22,6 +23,7 @@ pub use check::{Diagnostic, JOBS_MAX, OPERANDS_PER_RULE_MAX, RULES_MAX};
 pub use condition::{
     Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on, on_model_version, workflow_status,
 };
+pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use rule::{
     JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start, start_workflow, stop,
     stop_workflow,

@@ -261,9 +261,9 @@ impl Connection {
 
     fn check_timers(&self, events: &[NewEvent]) {
         let shared = &self.process.shared;
-        for (job, due) in events.iter().filter_map(timer_of) {
+        for (timer, due) in events.iter().filter_map(timer_of) {
             if due > shared.clock.latest() {
-                shared.ledger.violate("I17", format!("timer {due} of job execution {job} fired early"));
+                shared.ledger.violate("I17", format!("timer {timer} of {due} fired early"));
             }
         }
     }

@@ -343,7 +343,7 @@ pub(super) fn timer_of(event: &NewEvent) -> Option<(String, aiflow_core::time::T
         return None;
     }
     match Control::from_event(event) {
-        Ok(Some(Control::TimerFired { job_execution, due })) => Some((job_execution.to_string(), due)),
+        Ok(Some(Control::TimerFired(timer))) => Some((timer.key.to_string(), timer.due)),
         _ => None,
     }
 }

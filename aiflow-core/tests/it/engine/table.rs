@@ -10,6 +10,7 @@ use aiflow_core::execution::JobStatus;
 use aiflow_core::executor::StopMode;
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::time::Timestamp;
+use aiflow_core::timer::{JobTimer, Timer, TimerKey};
 use aiflow_core::workflow::JobAction;
 use expect_test::expect;
 use proptest::prelude::*;
@@ -65,9 +66,17 @@ fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
             stimuli.push((format!("{prefix}{name}"), Control::Reported { attempt, report }));
         }
     }
-    for (name, due) in [("timer", DUE), ("stale timer", Timestamp::from_millis(4_999))] {
-        let job_execution = job;
-        stimuli.push((name.to_owned(), Control::TimerFired { job_execution, due }));
+    let live = stand.engine.job_executions().find(|live| live.id == job);
+    let purpose = match live.map(|live| live.status) {
+        Some(JobStatus::Retrying) => JobTimer::Retry,
+        _ => JobTimer::Limit,
+    };
+    for (name, due, attempt) in
+        [("timer", DUE, attempt), ("stale timer", Timestamp::from_millis(4_999), attempt), ("stale timer", DUE, 7)]
+    {
+        let attempt = AttemptId::new(job, attempt);
+        let timer = Timer { due, key: TimerKey::Job { attempt, purpose } };
+        stimuli.push((name.to_owned(), Control::TimerFired(timer)));
     }
     for action in [JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::None] {
         let job = job_name("train");

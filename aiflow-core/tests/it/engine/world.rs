@@ -33,6 +33,7 @@ use aiflow_core::id::{
     AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
 };
 use aiflow_core::time::Timestamp;
+use aiflow_core::timer::{Subject, Timer, TimerKey};
 use aiflow_core::workflow::Workflow;
 use serde_json::Value;
 
@@ -215,10 +216,9 @@ impl World {
         let end = self.now + duration(by);
         while let Some(due) = self.engine.next_timer().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            for (due, job_execution) in self.engine.due_timers(self.now, 16) {
-                let name = self.names.jobs[&job_execution].clone();
-                let label = format!("timer of {name} at {due}");
-                self.control(&label, Control::TimerFired { job_execution, due });
+            for timer in self.engine.due_timers(self.now, 16) {
+                let label = self.names.timer(&timer);
+                self.append(timer.into_event(), &label, None);
             }
             self.decide();
         }
@@ -432,6 +432,32 @@ impl Names {
         };
         let events: Vec<String> = firing.events.iter().map(Offset::to_string).collect();
         format!("{rule} [{}]", events.join(" "))
+    }
+
+    fn timer(&self, timer: &Timer) -> String {
+        let due = timer.due;
+        match &timer.key {
+            TimerKey::Job { attempt, .. } => format!("timer of {} at {due}", self.jobs[&attempt.job_execution]),
+            TimerKey::Rule { of, rule, .. } => {
+                let (of, name) = match of {
+                    Subject::Workflow { workflow, .. } => (format!("{workflow}/"), workflow.to_string()),
+                    Subject::Job { execution, job } => {
+                        let name = &self.executions[execution];
+                        let workflow = name.split('#').next().unwrap_or_default();
+                        (format!("{workflow}/{job}"), name.clone())
+                    }
+                };
+                let rule = self.rules.get(&(of, rule.clone())).map_or(rule.as_str(), String::as_str);
+                format!("timer of rule {rule} of {name} at {due}")
+            }
+            TimerKey::Schedule { of: Subject::Workflow { workflow, .. }, schedule, .. } => {
+                format!("schedule {schedule} of {workflow} at {due}")
+            }
+            TimerKey::Schedule { of: Subject::Job { execution, job }, schedule, .. } => {
+                format!("schedule {schedule} of {job} in {} at {due}", self.executions[execution])
+            }
+            other => format!("timer {other} at {due}"),
+        }
     }
 
     fn own_event(&self, event: &Event) -> String {
