@@ -8,9 +8,11 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::ReportKind;
-use crate::id::{AttemptId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
-use crate::timer::Timer;
-use crate::workflow::JobAction;
+use crate::id::{AttemptId, JobName, ProjectName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::schedule_state::ScheduleAction;
+use crate::time::Timestamp;
+use crate::timer::{Subject, Timer};
+use crate::workflow::{JobAction, OverlapPolicy};
 
 /// Type of the event that says that a control event was refused. Namespace = system, key = its offset, value = the reason.
 pub const CONTROL_REFUSED: &str = "CONTROL_REFUSED";
@@ -61,6 +63,33 @@ pub enum Control {
         /// Whether it may start.
         enabled: bool,
     },
+    /// Pause, resume or delete a schedule.
+    ActOnSchedule {
+        /// Whose.
+        of: Subject,
+        /// The schedule.
+        schedule: ScheduleName,
+        /// What to do.
+        action: ScheduleAction,
+    },
+    /// Start an execution for each time of a schedule in a span of time. Their ids are this event's offset, numbers from 0, in the order of
+    /// the times.
+    Backfill {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The earliest time.
+        from: Timestamp,
+        /// The latest time.
+        to: Timestamp,
+        /// Spare the rules outside each execution its status events.
+        quiet: bool,
+        /// What becomes of a time while an execution is live.
+        overlap: OverlapPolicy,
+    },
     /// An executor's report.
     Reported {
         /// The attempt.
@@ -85,6 +114,10 @@ impl Control {
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
+            Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
+            Self::Backfill { project, workflow, schedule, .. } => {
+                ("BACKFILL", format!("{project}/{workflow}/{schedule}"))
+            }
             Self::Reported { attempt, .. } => ("REPORTED", attempt.to_string()),
             Self::TimerFired(timer) => ("TIMER_FIRED", timer.key.to_string()),
         };

@@ -111,6 +111,9 @@ pub struct EventContext {
     /// The attempt that published it, if a job did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptId>,
+    /// Only the rules of the workflow execution itself see it: it comes from a backfill that spares the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     /// Free labels, at most [`EVENT_LABELS_BYTES_MAX`] bytes in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
 use crate::executor::Ending;
 use crate::id::{
-    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
+    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
+    WorkflowName,
 };
+use crate::schedule_state::schedule_timers;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, JobTimer, Subject, Timer, TimerKey};
 use crate::workflow::{Completion, JobAction, WorkflowAction};
@@ -37,6 +40,9 @@ pub struct Firing {
     /// The rule; `None` for a start with the workflow execution or by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleName>,
+    /// The time of a schedule that has come, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduledTime>,
     /// The events used, oldest first. For a start by hand, the request.
     pub events: Vec<Offset>,
     /// Length of the chain of causes behind it.
@@ -74,8 +80,12 @@ pub struct WorkflowExecution {
     /// What the rules of its jobs have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<JobName, BTreeMap<RuleName, RuleState>>,
+    /// How the schedules of its jobs stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>>,
     /// Id of the event that announced its start, or the end of the job that ended last. When it is applied and nothing has started
-    /// since, every event of the execution's jobs was applied: they lie before it.
+    /// since, every event of the execution's jobs was applied: they lie before it. `None` once that was so and the execution waits for a
+    /// moment only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_word: Option<String>,
 }
@@ -99,6 +109,9 @@ pub struct WorkflowState {
     /// What its workflow rules have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<RuleName, RuleState>,
+    /// How its own schedules stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<ScheduleName, ScheduleState>,
 }
 
 /// A job within a workflow execution.
@@ -187,20 +200,34 @@ pub struct JobExecution {
 }
 
 impl WorkflowState {
-    /// What its rules wait for.
+    /// What its rules and schedules wait for.
     pub fn timers(&self) -> impl Iterator<Item = Timer> {
         let of = || Subject::Workflow { project: self.project.clone(), workflow: self.name.clone() };
-        rule_timers(&self.rules, of)
+        rule_timers(&self.rules, of).chain(schedule_timers(&self.schedules, of))
     }
 }
 
 impl WorkflowExecution {
-    /// What the rules of its jobs wait for.
+    /// What the rules and schedules of its jobs wait for: nothing, unless it runs.
     pub fn timers(&self) -> impl Iterator<Item = Timer> {
-        self.rules.iter().flat_map(|(job, rules)| {
-            let execution = self.id;
-            rule_timers(rules, move || Subject::Job { execution, job: job.clone() })
-        })
+        let of = |job: &JobName| Subject::Job { execution: self.id, job: job.clone() };
+        let rules = self.rules.iter().flat_map(move |(job, rules)| rule_timers(rules, move || of(job)));
+        let schedules =
+            self.schedules.iter().flat_map(move |(job, schedules)| schedule_timers(schedules, move || of(job)));
+        let is_running = self.status == WorkflowStatus::Running;
+        rules.chain(schedules).filter(move |_| is_running)
+    }
+
+    /// Whether a rule or schedule of its jobs waits for a moment, or would if it were not paused.
+    pub(crate) fn waits_for_a_moment(&self) -> bool {
+        let mut schedules = self.schedules.values().flat_map(BTreeMap::values);
+        schedules.any(|schedule| schedule.status == ScheduleStatus::Paused) || self.timers().next().is_some()
+    }
+
+    /// The time for which a schedule started it.
+    #[must_use]
+    pub fn scheduled_time(&self) -> Option<Timestamp> {
+        self.cause.schedule.as_ref().map(|schedule| schedule.time)
     }
 }
 
@@ -286,4 +313,8 @@ pub enum FiringOutcome {
     TooManyHops,
     /// The workflow is disabled: the event would have counted for a START rule, and does not.
     Disabled,
+    /// Times of a schedule that had passed by too much when they were found, and that the misfire policy drops.
+    Missed,
+    /// Dropped by the overlap policy: others are live.
+    Overlapped,
 }

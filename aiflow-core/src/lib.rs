@@ -20,6 +20,7 @@ pub mod memory;
 pub mod meta;
 pub mod records;
 pub mod runtime;
+pub mod schedule_state;
 mod status;
 pub mod store;
 pub mod time;

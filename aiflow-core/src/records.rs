@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn cause() -> Firing {
-        Firing { rule: None, events: vec![Offset(7)], hops: 0 }
+        Firing { rule: None, schedule: None, events: vec![Offset(7)], hops: 0 }
     }
 
     #[test]
@@ -210,6 +210,7 @@ mod tests {
             finished_at: None,
             jobs: BTreeMap::new(),
             rules: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             last_word: None,
         };
         let record = stored(workflow_execution_put(&execution));

@@ -30,7 +30,14 @@ fn engine(workflows: impl Iterator<Item = Workflow>) -> Engine {
     let mut snapshot = Snapshot::default();
     for workflow in workflows {
         let (project, name) = (workflow.project.clone(), workflow.name.clone());
-        snapshot.workflows.push(WorkflowState { project, name, version: 1, enabled: true, rules: Default::default() });
+        snapshot.workflows.push(WorkflowState {
+            project,
+            name,
+            version: 1,
+            enabled: true,
+            rules: Default::default(),
+            schedules: Default::default(),
+        });
         snapshot.definitions.push((1, Arc::new(workflow)));
     }
     Engine::restore(snapshot)

@@ -6,6 +6,7 @@
 mod events;
 mod executions;
 mod listener;
+mod schedules;
 mod waits;
 mod workflows;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use events::check_user_event;
 pub use listener::Listener;
+pub use schedules::{Backfill, NEXT_TIMES_MAX, ScheduleInfo};
 pub use workflows::SubmittedVersion;
 pub(crate) use workflows::too_many_conflicts;
 

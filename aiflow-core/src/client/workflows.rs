@@ -232,7 +232,7 @@ impl AiFlow {
         .await
     }
 
-    async fn control(&self, control: Control) -> Result<Offset> {
+    pub(super) async fn control(&self, control: Control) -> Result<Offset> {
         self.request(control.into_event(format!("control:{}", random_id()))).await
     }
 

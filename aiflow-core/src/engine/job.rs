@@ -333,6 +333,7 @@ impl Draft<'_> {
                 .for_execution(job.workflow_execution);
             event.context.attempt = Some(job.attempt_id());
             let (execution, behind) = (job.workflow_execution, job.cause.hops);
+            event.context.quiet = self.is_quiet(execution);
             let event_id = self.emit(event, behind);
             if status.is_terminal()
                 && let Some(execution) = self.execution_mut(execution)
@@ -344,7 +345,7 @@ impl Draft<'_> {
 
     /// Why something is done now: the given rule, used events and the chain behind the current event.
     pub(super) fn firing(&self, rule: Option<crate::id::RuleName>, events: Vec<crate::id::Offset>) -> Firing {
-        Firing { rule, events, hops: self.event.hops().saturating_add(1) }
+        Firing { rule, schedule: None, events, hops: self.event.hops().saturating_add(1) }
     }
 
     /// The rules of a version, kept alive while the draft changes.

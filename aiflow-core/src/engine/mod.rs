@@ -11,6 +11,7 @@ mod decision;
 mod index;
 mod job;
 mod rules;
+mod schedule;
 mod state;
 mod workflow;
 
@@ -23,6 +24,7 @@ pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey}
 pub use job::LOSSES_MAX;
 pub use rules::OPERAND_PENDING_MAX;
 use rules::Target;
+pub use schedule::BACKFILL_TIMES_MAX;
 use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
@@ -33,7 +35,7 @@ use crate::execution::{
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
-use crate::timer::{Timer, TimerKey};
+use crate::timer::{Alarm, Subject, Timer, TimerKey};
 use crate::workflow::{Job, JobAction, Workflow, WorkflowAction};
 use index::RuleRef;
 
@@ -168,7 +170,11 @@ impl Engine {
         let parent = self.state.executions.get(&execution.workflow_execution)?;
         let compiled = self.state.definition(&workflow_key(&execution.project, &execution.workflow), parent.version)?;
         let job = compiled.workflow.job(&execution.job)?;
-        Some(LaunchPlan { execution, job, params: workflow::merge(&job.params, &parent.params) })
+        let mut params = workflow::merge(&job.params, &parent.params);
+        if let Some(schedule) = &execution.cause.schedule {
+            params = workflow::merge(&params, &schedule::time_param(schedule.time));
+        }
+        Some(LaunchPlan { execution, job, params })
     }
 
     /// The live workflow executions.
@@ -205,8 +211,17 @@ impl Draft<'_> {
     fn on_timer(&mut self, timer: &Timer) {
         match &timer.key {
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
-            // No condition and no schedule waits for a moment yet.
-            TimerKey::Rule { .. } | TimerKey::Schedule { .. } => {}
+            TimerKey::Schedule { of, schedule, set_by } => {
+                self.on_schedule_timer(of, schedule, Alarm { due: timer.due, set_by: *set_by });
+            }
+            // No condition waits for a moment yet.
+            TimerKey::Rule { .. } => {}
+        }
+        if let TimerKey::Rule { of: Subject::Job { execution, .. }, .. }
+        | TimerKey::Schedule { of: Subject::Job { execution, .. }, .. } = &timer.key
+        {
+            // It may have been the last thing that the execution waited for.
+            self.finish_if_done(*execution);
         }
     }
 
@@ -257,7 +272,7 @@ impl Draft<'_> {
         let workflow = &rule_ref.workflow;
         let mut concerned = match self.event.context.workflow_execution {
             // Found without a look at all the others: nearly every status event takes this way.
-            Some(own) if !self.sees_other_executions(workflow, version, rule, operands) => {
+            Some(own) if self.event.context.quiet || !self.sees_other_executions(workflow, version, rule, operands) => {
                 let is_of_workflow = self.execution(own).is_some_and(|execution| {
                     execution.version == version && workflow_key(&execution.project, &execution.workflow) == *workflow
                 });
@@ -354,7 +369,7 @@ impl Draft<'_> {
         is_superseded: bool,
     ) -> bool {
         let event = self.event;
-        let Some(workflow) = self.workflow(&rule_ref.workflow) else {
+        let Some(workflow) = self.workflow(&rule_ref.workflow).filter(|_| !event.context.quiet) else {
             return false;
         };
         let project = workflow.project.as_str();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
 use super::rules::CompiledRule;
+use super::schedule::CompiledSchedules;
 use crate::event::{Cause, Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
 use crate::id::{JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
@@ -37,6 +38,7 @@ pub(super) struct Compiled {
     pub(super) workflow: Arc<Workflow>,
     pub(super) job_rules: Vec<Arc<CompiledRule>>,
     pub(super) workflow_rules: Vec<Arc<CompiledRule>>,
+    pub(super) schedules: CompiledSchedules,
 }
 
 pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> WorkflowKey {
@@ -56,7 +58,8 @@ impl Compiled {
         }
         let workflow_rules =
             workflow.rules.iter().map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule))).collect();
-        Self { workflow, job_rules, workflow_rules }
+        let schedules = super::schedule::compile(&workflow);
+        Self { workflow, job_rules, workflow_rules, schedules }
     }
 
     fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {
@@ -164,8 +167,13 @@ impl State {
 
 /// Replaces what something waited for by what it waits for now; what has ended waits for nothing.
 fn set_timers(timers: &mut BTreeSet<Timer>, before: impl Iterator<Item = Timer>, now: impl Iterator<Item = Timer>) {
-    for timer in before {
-        timers.remove(&timer);
+    let (before, now): (Vec<Timer>, Vec<Timer>) = (before.collect(), now.collect());
+    // Most changes leave the timers as they were.
+    if before == now {
+        return;
+    }
+    for timer in &before {
+        timers.remove(timer);
     }
     timers.extend(now);
 }

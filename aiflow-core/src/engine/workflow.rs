@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::decision::{Input, WorkflowKey};
+use super::schedule::{self, BackfillRequest};
 use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
@@ -53,9 +54,17 @@ impl Draft<'_> {
             Control::EnableWorkflow { project, workflow, enabled } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow_mut(&key) {
-                    Some(state) => state.enabled = enabled,
+                    Some(state) => {
+                        state.enabled = enabled;
+                        self.set_schedules_enabled(&key, enabled);
+                    }
                     None => self.refuse(format!("workflow {key} is not known")),
                 }
+            }
+            Control::ActOnSchedule { of, schedule, action } => self.on_schedule_action(&of, &schedule, action),
+            Control::Backfill { project, workflow, schedule, from, to, quiet, overlap } => {
+                let key = workflow_key(&project, &workflow);
+                self.on_backfill(&key, &BackfillRequest { schedule, from, to, quiet, overlap });
             }
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
@@ -79,7 +88,13 @@ impl Draft<'_> {
         }
         // A rule whose condition stays keeps what it has seen; one that changed or went takes it along.
         let previous = before.as_ref().and_then(|state| self.state.definition(key, state.version).cloned());
-        let (enabled, mut rules) = before.map_or((true, Default::default()), |state| (state.enabled, state.rules));
+        let at = (self.now(), self.event.offset);
+        let (enabled, mut rules, schedules) = before.map_or((true, Default::default(), Default::default()), |state| {
+            (state.enabled, state.rules, state.schedules)
+        });
+        let old = previous.as_ref().map(|then| (then.workflow.schedules.as_slice(), schedules));
+        let compiled = schedule::compile(definition);
+        let schedules = schedule::adopt(old, &definition.schedules, &compiled, None, enabled, at);
         rules.retain(|name, _| {
             let rule_of = |workflow: &Workflow| {
                 let mut rules = workflow.rules.iter();
@@ -90,7 +105,7 @@ impl Draft<'_> {
             then.zip(now).is_some_and(|(then, now)| then.condition == now.condition)
         });
         let (project, name) = (definition.project.clone(), definition.name.clone());
-        self.out.workflows.insert(Arc::clone(key), WorkflowState { project, name, version, enabled, rules });
+        self.out.workflows.insert(Arc::clone(key), WorkflowState { project, name, version, enabled, rules, schedules });
         self.out.definitions.insert(Arc::clone(key), Arc::clone(definition));
     }
 
@@ -117,6 +132,7 @@ impl Draft<'_> {
             finished_at: None,
             jobs: Default::default(),
             rules: Default::default(),
+            schedules: self.job_schedules(&compiled),
             last_word: None,
         };
         self.add_execution(key, execution);
@@ -195,8 +211,17 @@ impl Draft<'_> {
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
             WorkflowStatus::Running
                 if execution.completion != Completion::Idle
-                    || execution.last_word.as_deref() != Some(self.event.id.as_str()) =>
+                    || execution.last_word.as_ref().is_some_and(|word| *word != self.event.id) =>
             {
+                return;
+            }
+            WorkflowStatus::Running if execution.waits_for_a_moment() => {
+                // Its events were applied; now it waits for a moment only.
+                if execution.last_word.is_some()
+                    && let Some(execution) = self.execution_mut(id)
+                {
+                    execution.last_word = None;
+                }
                 return;
             }
             WorkflowStatus::Running if last(JobStatus::Failed) => WorkflowStatus::Failed,
@@ -216,6 +241,7 @@ impl Draft<'_> {
         execution.status = status;
         execution.finished_at = Some(now);
         execution.rules.clear();
+        execution.schedules.clear();
         execution.last_word = None;
         self.announce_status(id, status);
     }
@@ -224,11 +250,12 @@ impl Draft<'_> {
         let Some(execution) = self.execution(id) else {
             return;
         };
-        let event = NewEvent::identified("", execution.project.as_str(), execution.workflow.as_str())
+        let mut event = NewEvent::identified("", execution.project.as_str(), execution.workflow.as_str())
             .event_type(WORKFLOW_STATUS_CHANGED)
             .value(status.as_str())
             .sender(execution.workflow.as_str())
             .for_execution(id);
+        event.context.quiet = self.is_quiet(id);
         let behind = execution.cause.hops;
         let event_id = self.emit(event, behind);
         if let Some(execution) = self.execution_mut(id).filter(|_| !status.is_terminal()) {

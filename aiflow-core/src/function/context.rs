@@ -14,6 +14,8 @@ use crate::event::{Event, NewEvent};
 use crate::executor::{JobIdentity, ReportKind};
 use crate::id::{AttemptId, Offset};
 use crate::meta::{Artifacts, Datasets, Metrics, Models};
+use crate::time::Timestamp;
+use crate::workflow::SCHEDULED_TIME;
 
 /// What a running function knows and can do. Cloning is cheap; a clone may be given to other tasks and threads.
 ///
@@ -48,6 +50,12 @@ impl JobContext {
     /// `Invalid`, naming the place, if they are not of type `T`.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T> {
         read_params(&self.params)
+    }
+
+    /// The time for which a schedule made the job or its workflow execution run; `None` if no schedule did.
+    #[must_use]
+    pub fn scheduled_time(&self) -> Option<Timestamp> {
+        self.params.get(SCHEDULED_TIME).and_then(Value::as_str).and_then(|text| Timestamp::parse_rfc3339(text).ok())
     }
 
     /// The events that made the job run, oldest first.

@@ -17,7 +17,7 @@ pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
 pub use edge::{ControlEdge, DataEdge, Trigger};
 pub use node::{AiNode, NodeKind, function, operation};
 
-use crate::workflow::{Completion, SchedulingRule, WorkflowRule};
+use crate::workflow::{Completion, Schedule, SchedulingRule, WorkflowRule};
 
 /// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
 ///
@@ -56,6 +56,9 @@ pub struct AiGraph {
     /// Rules on the workflow as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<WorkflowRule>,
+    /// Times at which an execution of the workflow starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// Parameters that every execution starts with, a JSON object or null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
@@ -75,6 +78,7 @@ impl AiGraph {
             data_edges: Vec::new(),
             control_edges: Vec::new(),
             rules: Vec::new(),
+            schedules: Vec::new(),
             params: Value::Null,
             completion: None,
         }
@@ -126,6 +130,12 @@ impl AiGraph {
     /// Adds a rule on the workflow as a whole.
     pub fn rule(&mut self, rule: WorkflowRule) -> &mut Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// Adds times at which an execution of the workflow starts. For a job there is [`AiNode::schedule`].
+    pub fn schedule(&mut self, schedule: Schedule) -> &mut Self {
+        self.schedules.push(schedule);
         self
     }
 

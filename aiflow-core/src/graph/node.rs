@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::function::FUNCTION_EXECUTOR;
-use crate::workflow::{RetryPolicy, millis_option};
+use crate::workflow::{RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
 ///
@@ -36,6 +36,9 @@ pub struct AiNode {
     /// Never ends by itself; makes its job a streaming one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub streaming: bool,
+    /// Times at which the job starts or restarts while an execution of the workflow runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// What to do when an attempt of the job fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -121,6 +124,7 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         outputs: 1,
         job: None,
         streaming: false,
+        schedules: Vec::new(),
         retry: None,
         timeout: None,
         heartbeat_timeout: None,
@@ -161,6 +165,14 @@ impl AiNode {
     #[must_use]
     pub fn streaming(mut self) -> Self {
         self.streaming = true;
+        self
+    }
+
+    /// Adds times at which the job starts, or with [`Schedule::restart`] restarts, while an execution of the workflow runs. A job with a
+    /// schedule does not start with the execution.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
         self
     }
 

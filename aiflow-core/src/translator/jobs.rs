@@ -39,6 +39,13 @@ impl Draft<'_> {
             first.spec.clone(),
         );
         job.streaming = self.members(cluster).any(|(_, node)| node.streaming);
+        // A copy of a node does not double what the original does at its times.
+        let originals = cluster
+            .nodes
+            .iter()
+            .map(|node| &self.nodes[*node])
+            .filter(|node| self.nodes[node.origin].name == node.name);
+        job.schedules = originals.flat_map(|node| node.node.schedules.iter().cloned()).collect();
         if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();
         }

@@ -167,6 +167,7 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
         name.expect("made of characters that a name may have"),
     );
     workflow.params = graph.params.clone();
+    workflow.schedules = graph.schedules.clone();
     workflow.completion = graph.completion;
     let names = build_jobs(draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();

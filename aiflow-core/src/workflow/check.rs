@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Workflow};
+use super::{Condition, JobAction, SCHEDULES_MAX, Workflow};
 use crate::error::{Error, Result};
-use crate::id::RuleName;
+use crate::id::{RuleName, ScheduleName};
 use crate::status::JobStatus;
 
 /// The most jobs in a workflow.
@@ -82,7 +82,42 @@ impl Workflow {
         }
         self.check_jobs(&mut found);
         self.check_rules(&mut found);
+        self.check_schedules(&mut found);
         found
+    }
+
+    fn check_schedules(&self, found: &mut Vec<Diagnostic>) {
+        let own = self.schedules.iter().map(|schedule| (None, schedule));
+        let jobs = self.jobs.iter().flat_map(|job| job.schedules.iter().map(move |schedule| (Some(job), schedule)));
+        let mut names: BTreeSet<(Option<&str>, &ScheduleName)> = BTreeSet::new();
+        let mut n = 0_usize;
+        for (job, schedule) in own.chain(jobs) {
+            n = n.saturating_add(1);
+            let path = match job {
+                Some(job) => format!("job {}, schedule {}", job.name, schedule.name),
+                None => format!("workflow {}, schedule {}", self.name, schedule.name),
+            };
+            if !names.insert((job.map(|job| job.name.as_str()), &schedule.name)) {
+                found.push(Diagnostic::new(
+                    &path,
+                    "has the same name or times as another one here; name them differently",
+                ));
+            }
+            schedule.check(&path, found);
+            if job.is_none() && schedule.action != JobAction::Start {
+                found.push(Diagnostic::new(
+                    &path,
+                    "a schedule of a workflow performs START; to replace what runs, set overlap to cancel_other",
+                ));
+            }
+            if job.is_some() && !schedule.params.is_null() {
+                found.push(Diagnostic::new(&path, "a schedule of a job has no params; set them on the job"));
+            }
+        }
+        if n > SCHEDULES_MAX {
+            let path = format!("workflow {}", self.name);
+            found.push(Diagnostic::new(path, format!("has {n} schedules, at most {SCHEDULES_MAX} are allowed")));
+        }
     }
 
     fn check_jobs(&self, found: &mut Vec<Diagnostic>) {

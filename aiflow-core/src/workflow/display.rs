@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use super::{Condition, EventPattern, JobAction, Life, SchedulingRule, ValueTest, WorkflowAction, WorkflowRule};
+use super::{
+    Condition, EventPattern, JobAction, Life, Schedule, SchedulingRule, Times, ValueTest, WorkflowAction, WorkflowRule,
+};
 use crate::event::Match;
 
 /// How much of a value is shown.
@@ -103,6 +105,23 @@ impl fmt::Display for SchedulingRule {
 impl fmt::Display for WorkflowRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} when {}", self.action, self.condition)
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.action)?;
+        match &self.times {
+            Times::Cron { cron, time_zone } => write!(f, "at {cron} {time_zone}")?,
+            Times::Every { every } => write!(f, "every {every:?}")?,
+        }
+        if let Some(start) = self.start {
+            write!(f, " from {}", start.to_rfc3339())?;
+        }
+        if let Some(end) = self.end {
+            write!(f, " until {}", end.to_rfc3339())?;
+        }
+        Ok(())
     }
 }
 

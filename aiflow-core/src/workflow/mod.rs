@@ -10,6 +10,7 @@ mod drawing;
 mod overlap;
 mod render;
 mod rule;
+mod schedule;
 
 use std::time::Duration;
 
@@ -29,9 +30,14 @@ pub use rule::{
     stop_workflow,
 };
 
-pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
+pub use schedule::{
+    CRON_BYTES_MAX, JITTER_MAX, MISFIRE_TIMES_MAX, Misfire, SCHEDULED_TIME, SCHEDULES_MAX, Schedule, Times, cron, every,
+};
 
-use crate::id::{ExecutorName, JobName, ProjectName, WorkflowName};
+pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
+pub(crate) use schedule::CompiledSchedule;
+
+use crate::id::{ExecutorName, JobName, ProjectName, ScheduleName, WorkflowName};
 
 /// Jobs, the control edges between events and jobs, and the rules that start and stop the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +55,9 @@ pub struct Workflow {
     /// Rules on the workflow as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<WorkflowRule>,
+    /// Times at which an execution starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// Parameters that every execution starts with, a JSON object.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
@@ -70,6 +79,9 @@ pub struct Job {
     /// Parameters, a JSON object; those of the workflow execution override them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// Times at which it starts or restarts while a workflow execution runs. A job with a schedule does not start with the execution.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// Never ends by itself: an execution with such a job stands until it is stopped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub streaming: bool,
@@ -99,6 +111,7 @@ impl Job {
             executor,
             spec,
             params: Value::Null,
+            schedules: Vec::new(),
             streaming: false,
             retry: RetryPolicy::never(),
             timeout: None,
@@ -208,6 +221,7 @@ impl Workflow {
             jobs: Vec::new(),
             control_edges: Vec::new(),
             rules: Vec::new(),
+            schedules: Vec::new(),
             params: Value::Null,
             completion: None,
         }
@@ -224,17 +238,29 @@ impl Workflow {
         self.control_edges.iter().filter(move |edge| edge.job == *job).map(|edge| &edge.rule)
     }
 
-    /// Whether the job starts together with its workflow execution: it has no rule that starts or restarts it.
+    /// The schedule of this name: of the job, or of the workflow itself if `None`.
     #[must_use]
-    pub fn starts_with_execution(&self, job: &JobName) -> bool {
-        !self.rules_of(job).any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
+    pub fn schedule(&self, job: Option<&JobName>, name: &ScheduleName) -> Option<&Schedule> {
+        let schedules = match job {
+            Some(job) => &self.job(job)?.schedules,
+            None => &self.schedules,
+        };
+        schedules.iter().find(|schedule| schedule.name == *name)
     }
 
-    /// When its executions end: as set; otherwise `Standing` if a job is streaming or no job starts without an event; otherwise `Idle`.
+    /// Whether the job starts together with its workflow execution: it has no schedule, and no rule that starts or restarts it.
+    #[must_use]
+    pub fn starts_with_execution(&self, job: &JobName) -> bool {
+        self.job(job).is_none_or(|job| job.schedules.is_empty())
+            && !self.rules_of(job).any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
+    }
+
+    /// When its executions end: as set; otherwise `Standing` if a job is streaming or has a schedule, or no job starts without an event;
+    /// otherwise `Idle`. Schedules of the workflow itself start executions, and do not keep them from ending.
     #[must_use]
     pub fn completion(&self) -> Completion {
         self.completion.unwrap_or_else(|| {
-            let streaming = self.jobs.iter().any(|job| job.streaming);
+            let streaming = self.jobs.iter().any(|job| job.streaming || !job.schedules.is_empty());
             let starts = self.jobs.iter().any(|job| self.starts_with_execution(&job.name));
             if streaming || !starts { Completion::Standing } else { Completion::Idle }
         })

@@ -27,8 +27,10 @@ impl Workflow {
                 drawing.rule(&edge.rule.condition, edge.rule.action.as_str(), target, &job);
             }
         }
-        if !self.rules.is_empty() {
-            let target = drawing.block(drawing.title.clone(), Shape::Workflow);
+        if !(self.rules.is_empty() && self.schedules.is_empty()) {
+            let times = self.schedules.iter().map(|schedule| format!("\n{schedule}"));
+            let label: String = std::iter::once(drawing.title.clone()).chain(times).collect();
+            let target = drawing.block(label, Shape::Workflow);
             for rule in &self.rules {
                 drawing.rule(&rule.condition, rule.action.as_str(), target, &job);
             }
@@ -48,6 +50,9 @@ fn label(job: &Job) -> String {
         let nodes: Vec<&str> = spec.nodes.iter().map(|node| node.name.as_str()).collect();
         label.push_str(": ");
         label.push_str(&nodes.join(", "));
+    }
+    for schedule in &job.schedules {
+        label.push_str(&format!("\n{schedule}"));
     }
     label
 }

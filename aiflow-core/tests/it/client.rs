@@ -229,11 +229,12 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         status,
         completion: Completion::Idle,
         params: Value::Null,
-        cause: Firing { rule: None, events: vec![id.cause], hops: 0 },
+        cause: Firing { rule: None, schedule: None, events: vec![id.cause], hops: 0 },
         created_at: Timestamp::EPOCH,
         finished_at: None,
         jobs: std::collections::BTreeMap::new(),
         rules: std::collections::BTreeMap::new(),
+        schedules: std::collections::BTreeMap::new(),
         last_word: None,
     }
 }

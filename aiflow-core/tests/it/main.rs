@@ -8,3 +8,4 @@ mod function;
 mod graph;
 mod memory;
 mod meta;
+mod schedules;

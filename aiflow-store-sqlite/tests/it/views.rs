@@ -23,7 +23,7 @@ const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
 fn executions() -> Batch {
     let project = ProjectName::parse("wine").unwrap();
     let workflow = WorkflowName::parse("train").unwrap();
-    let cause = Firing { rule: None, events: vec![Offset(7)], hops: 0 };
+    let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], hops: 0 };
     let execution = WorkflowExecution {
         id: WorkflowExecutionId::new(Offset(7), 0),
         project: project.clone(),
@@ -37,6 +37,7 @@ fn executions() -> Batch {
         finished_at: Some(AT),
         jobs: BTreeMap::new(),
         rules: BTreeMap::new(),
+        schedules: BTreeMap::new(),
         last_word: None,
     };
     let job = JobExecution {
@@ -58,7 +59,14 @@ fn executions() -> Batch {
         timed_out: false,
         ending: None,
     };
-    let state = WorkflowState { project, name: workflow, version: 3, enabled: true, rules: BTreeMap::new() };
+    let state = WorkflowState {
+        project,
+        name: workflow,
+        version: 3,
+        enabled: true,
+        rules: BTreeMap::new(),
+        schedules: BTreeMap::new(),
+    };
     Batch::at(AT).put(workflow_put(&state)).put(workflow_execution_put(&execution)).put(job_execution_put(&job))
 }
 

@@ -5,6 +5,7 @@ mod determinism;
 mod invariants;
 mod lifecycle;
 mod model;
+mod schedules;
 mod table;
 mod text;
 mod traps;

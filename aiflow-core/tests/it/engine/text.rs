@@ -12,6 +12,8 @@
 //! retry train 2 x 1s
 //! timeout train 5s
 //! completion idle                        or standing
+//! schedule wf [nightly] cron 30 2 * * * tz:Europe/Berlin misfire:all3 overlap:allow_all
+//! schedule train every 10s restart       of a job; also start:… end:… (times), jitter:…, grace:…, misfire:skip
 //! workflow other                         what follows belongs to another workflow; the first is called `wf`
 //! ```
 //!
@@ -22,10 +24,11 @@ use std::time::Duration;
 
 use aiflow_core::event::Match;
 use aiflow_core::execution::{JobStatus, WorkflowStatus};
-use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, WorkflowName};
+use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
+use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, RetryPolicy, SchedulingRule, Workflow,
-    WorkflowAction, WorkflowRule, on, workflow_status,
+    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, Misfire, OverlapPolicy, RetryPolicy,
+    SchedulingRule, Workflow, WorkflowAction, WorkflowRule, cron, every, on, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -78,6 +81,7 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
     }
     let words: Vec<&str> = statement.split_whitespace().collect();
     match words[..] {
+        ["schedule", subject, ref words @ ..] => parse_schedule(workflow, subject, words),
         ["job", name] => {
             job_mut(workflow, name);
         }
@@ -91,6 +95,57 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
         _ => panic!("cannot read the statement {statement:?}"),
     }
+}
+
+fn parse_schedule(workflow: &mut Workflow, subject: &str, words: &[&str]) {
+    let (name, words) = match words {
+        [name, rest @ ..] if name.starts_with('[') => (Some(name.trim_matches(['[', ']'])), rest),
+        _ => (None, words),
+    };
+    let mut words = words.iter().copied().peekable();
+    let mut schedule = match words.next() {
+        Some("every") => every(duration(words.next().expect("an interval"))),
+        Some("cron") => {
+            let mut pattern = Vec::new();
+            while let Some(word) = words.next_if(|word| !word.contains(':') && *word != "restart") {
+                pattern.push(word);
+            }
+            cron(pattern.join(" "))
+        }
+        other => panic!("{other:?} is neither every nor cron"),
+    };
+    for word in words {
+        schedule = match word.split_once(':') {
+            None if word == "restart" => schedule.restart(),
+            Some(("tz", zone)) => schedule.time_zone(zone),
+            Some(("start", text)) => schedule.starting(time(text)),
+            Some(("end", text)) => schedule.ending(time(text)),
+            Some(("jitter", text)) => schedule.jitter(duration(text)),
+            Some(("grace", text)) => schedule.misfire_grace(duration(text)),
+            Some(("misfire", "skip")) => schedule.misfire(Misfire::Skip),
+            Some(("misfire", "once")) => schedule.misfire(Misfire::Once),
+            Some(("misfire", text)) => {
+                let max = text.strip_prefix("all").and_then(|max| max.parse().ok()).expect("all and a number");
+                schedule.misfire(Misfire::All { max })
+            }
+            Some(("overlap", text)) => schedule.overlap(overlap(text)),
+            Some(("params", text)) => schedule.params(value(text)),
+            _ => panic!("cannot read {word:?} in a schedule"),
+        };
+    }
+    if let Some(name) = name {
+        schedule = schedule.named(ScheduleName::parse(name).expect("a schedule name"));
+    }
+    match subject {
+        "wf" => workflow.schedules.push(schedule),
+        job => job_mut(workflow, job).schedules.push(schedule),
+    }
+}
+
+/// The policy of this name.
+pub(crate) fn overlap(text: &str) -> OverlapPolicy {
+    let found = OverlapPolicy::ALL.into_iter().find(|policy| policy.as_str() == text);
+    found.unwrap_or_else(|| panic!("{text:?} is no overlap policy"))
 }
 
 fn job_mut<'w>(workflow: &'w mut Workflow, name: &str) -> &'w mut Job {
@@ -223,11 +278,35 @@ pub(crate) fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-/// `5s` or `20ms`.
+/// `20ms`, `5s`, `3m`, `2h`, `1d` or `2w`.
 pub(crate) fn duration(text: &str) -> Duration {
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text:?} is no whole number"));
-    match text.strip_suffix("ms") {
-        Some(millis) => Duration::from_millis(number(millis)),
-        None => Duration::from_secs(number(text.strip_suffix('s').unwrap_or(text))),
+    if let Some(millis) = text.strip_suffix("ms") {
+        return Duration::from_millis(number(millis));
     }
+    let (count, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Duration::from_secs(number(text)),
+    };
+    Duration::from_secs(number(count) * seconds)
+}
+
+/// `2026-03-29T02:30Z` or `2026-03-29`.
+pub(crate) fn time(text: &str) -> Timestamp {
+    let text = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        17 => format!("{}:00Z", text.trim_end_matches('Z')),
+        _ => text.to_owned(),
+    };
+    Timestamp::parse_rfc3339(&text).expect("a time")
+}
+
+/// A time as the trace shows it.
+pub(crate) fn shown(time: Timestamp) -> String {
+    time.to_rfc3339().replace(".000Z", "Z").replace(":00Z", "Z")
 }

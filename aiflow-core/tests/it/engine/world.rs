@@ -12,6 +12,10 @@
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
 //! [@n] key[=value] [ns:… type:… from:… at:… hops:…]      an event of a user; with @n, for that execution only
 //! tick 5s                          time passes and timers fire when they are due
+//! at 2026-03-29T02:30Z             sets the clock, and no timer fires
+//! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
+//! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
+//! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! submit { rules }                 a new version of the workflows
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
 //! ```
@@ -27,17 +31,19 @@ use std::sync::Arc;
 use aiflow_core::control::Control;
 use aiflow_core::engine::{Command, Decision, Engine, Input, Snapshot};
 use aiflow_core::event::{Cause, Event, NewEvent};
-use aiflow_core::execution::{Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, WorkflowExecution};
+use aiflow_core::execution::{
+    Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
+};
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{
-    AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName,
+    AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
 };
 use aiflow_core::time::Timestamp;
 use aiflow_core::timer::{Subject, Timer, TimerKey};
-use aiflow_core::workflow::Workflow;
+use aiflow_core::workflow::{OverlapPolicy, Workflow};
 use serde_json::Value;
 
-use super::text::{PROJECT, duration, job_action, job_name, parse_rules, value};
+use super::text::{PROJECT, duration, job_action, job_name, overlap, parse_rules, shown, time, value};
 
 /// More events than a test of a few lines can need: the engine runs in a circle.
 const EVENTS_MAX: usize = 20_000;
@@ -112,6 +118,32 @@ impl World {
         match words[..] {
             ["restore"] => self.restore(),
             ["tick", by] => self.tick(by),
+            ["at", text] => self.now = time(text),
+            ["jump", by] => self.jump(by),
+            [action @ ("pause" | "resume" | "delete"), name, ..] if let Some((of, schedule)) = name.split_once('/') => {
+                let of = self.schedule_subject(of, words.get(2).copied());
+                let schedule = ScheduleName::parse(schedule).expect("a schedule name");
+                let action = match action {
+                    "pause" => ScheduleAction::Pause,
+                    "resume" => ScheduleAction::Resume,
+                    _ => ScheduleAction::Delete,
+                };
+                self.control(step, Control::ActOnSchedule { of, schedule, action });
+            }
+            ["backfill", name, from, to, ref options @ ..] => {
+                let (workflow, schedule) = name.split_once('/').expect("workflow/schedule");
+                let policy = options.iter().find_map(|word| word.strip_prefix("overlap:"));
+                let control = Control::Backfill {
+                    project: project(),
+                    workflow: WorkflowName::parse(workflow).expect("a workflow name"),
+                    schedule: ScheduleName::parse(schedule).expect("a schedule name"),
+                    from: time(from),
+                    to: time(to),
+                    quiet: options.contains(&"quiet"),
+                    overlap: policy.map_or(OverlapPolicy::AllowAll, overlap),
+                };
+                self.control(step, control);
+            }
             ["start", ..] => {
                 let (workflow, params) = match words.get(1) {
                     Some(word) if !word.contains('=') => (*word, &words[2..]),
@@ -210,6 +242,40 @@ impl World {
             let event = control.into_event(self.fresh_id());
             self.append(event, &format!("submit {name} v{version}"), Some(workflow));
         }
+    }
+
+    fn schedule_subject(&self, of: &str, execution: Option<&str>) -> Subject {
+        match WorkflowName::parse(of) {
+            Ok(workflow) if self.definitions.keys().any(|(name, _)| *name == workflow) => {
+                Subject::Workflow { project: project(), workflow }
+            }
+            _ => Subject::Job { execution: self.execution_named(execution), job: job_name(of) },
+        }
+    }
+
+    /// Sets the clock and lets what is due by it fire, once each.
+    pub(crate) fn jump(&mut self, by: &str) {
+        self.now = match by.strip_prefix('-') {
+            Some(by) => self.now - duration(by),
+            None => self.now + duration(by),
+        };
+        self.fire();
+    }
+
+    /// Lets every timer fire that is due by the clock.
+    pub(crate) fn fire(&mut self) {
+        for _ in 0..EVENTS_MAX {
+            let due = self.engine.due_timers(self.now, 16);
+            if due.is_empty() {
+                return;
+            }
+            for timer in due {
+                let label = self.names.timer(&timer);
+                self.append(timer.into_event(), &label, None);
+            }
+            self.decide();
+        }
+        panic!("timers beget timers without end");
     }
 
     fn tick(&mut self, by: &str) {
@@ -430,6 +496,12 @@ impl Names {
             Some(name) => self.rules.get(&(of, name.clone())).map_or("?", String::as_str),
             None => "start",
         };
+        let scheduled = firing.schedule.as_ref().map(|time| {
+            let until = time.until.map(|until| format!(" to {}", shown(until))).unwrap_or_default();
+            let backfill = if time.backfill { " (backfill)" } else { "" };
+            format!("{} {}{until}{backfill}", time.schedule, shown(time.time))
+        });
+        let rule = scheduled.as_deref().unwrap_or(rule);
         let events: Vec<String> = firing.events.iter().map(Offset::to_string).collect();
         format!("{rule} [{}]", events.join(" "))
     }
@@ -451,10 +523,10 @@ impl Names {
                 format!("timer of rule {rule} of {name} at {due}")
             }
             TimerKey::Schedule { of: Subject::Workflow { workflow, .. }, schedule, .. } => {
-                format!("schedule {schedule} of {workflow} at {due}")
+                format!("schedule {schedule} of {workflow} at {}", shown(due))
             }
             TimerKey::Schedule { of: Subject::Job { execution, job }, schedule, .. } => {
-                format!("schedule {schedule} of {job} in {} at {due}", self.executions[execution])
+                format!("schedule {schedule} of {job} in {} at {}", self.executions[execution], shown(due))
             }
             other => format!("timer {other} at {due}"),
         }
