@@ -60,8 +60,8 @@ pub trait EventBus: Send + Sync + fmt::Debug {
 /// One page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventPage {
-    /// The events, oldest first.
-    pub events: Vec<Event>,
+    /// The events, oldest first; shared with whoever else reads them.
+    pub events: Vec<Arc<Event>>,
     /// Everything up to here was looked at: read on from here. At least the `after` that was asked.
     pub covered: Offset,
 }

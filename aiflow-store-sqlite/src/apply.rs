@@ -10,14 +10,16 @@ use sqlx::sqlite::SqliteRow;
 use crate::connect::Conn;
 use crate::error::{Fault, Phase};
 use crate::lease::LeaseRow;
-use crate::plan::{Facts, Key, LogEnds, Plan, Put, RelationRow, StoredRecord, Work};
-use crate::row::{EventRow, StoredEvent, signed, unsigned};
-use crate::sql::{Args, Bulk, CHUNK_ROWS, End, columns, shape};
+use crate::plan::{Facts, Key, LogEnds, Plan, Put, RecordChanges, RelationRow, StoredRecord, Work};
+use crate::row::{StoredEvent, signed, unsigned};
+use crate::sql::{Args, Bulk, CHUNK_ROWS, Trips};
 
 /// Begins, looks at the log and at one lease, in one round trip.
 const BEGIN: &str = "BEGIN IMMEDIATE; \
     SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0), trimmed, \
-    max(trimmed_recorded, coalesce((SELECT recorded FROM event ORDER BY offset DESC LIMIT 1),0)) FROM meta; \
+    max(trimmed_recorded, coalesce((SELECT recorded FROM event ORDER BY offset DESC LIMIT 1),0)), \
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name='record'),0), \
+    (SELECT data_version FROM pragma_data_version) FROM meta; \
     SELECT holder,epoch,expires,locked FROM lease WHERE name=?1";
 
 const GET_LEASE: &str = "SELECT holder,epoch,expires,locked FROM lease WHERE name=?1";
@@ -31,6 +33,8 @@ const TRIM_META: &str = "UPDATE meta SET trimmed=?1, trimmed_recorded=coalesce(\
 /// What every transaction begins with.
 pub(crate) struct Begun {
     pub(crate) ends: LogEnds,
+    /// Changes when another connection changes the file.
+    pub(crate) version: i64,
     /// The first lease that the group is about, if it was ever taken.
     lease: Option<LeaseRow>,
 }
@@ -49,7 +53,9 @@ pub(crate) async fn begin(conn: &mut Conn, works: &[Work]) -> Result<Begun, Faul
             last: Offset(unsigned(row.try_get_unchecked(0)?)),
             trimmed: Offset(unsigned(row.try_get_unchecked(1)?)),
             recorded: row.try_get_unchecked(2)?,
+            records: row.try_get_unchecked(3)?,
         },
+        version: row.try_get_unchecked(4)?,
         lease: rows.get(1).map(lease_row).transpose()?,
     })
 }
@@ -120,9 +126,9 @@ async fn find_records<'a>(conn: &mut Conn, works: &'a [Work]) -> Result<HashMap<
             let stored = StoredRecord {
                 seq: row.try_get_unchecked(1)?,
                 revision: unsigned(row.try_get_unchecked(2)?),
-                project: row.try_get_unchecked(3)?,
-                parent: row.try_get_unchecked(4)?,
-                name: row.try_get_unchecked(5)?,
+                project: row.try_get_unchecked::<&str, _>(3)?.into(),
+                parent: row.try_get_unchecked::<&str, _>(4)?.into(),
+                name: row.try_get_unchecked::<&str, _>(5)?.into(),
             };
             let number = usize::try_from(number).unwrap_or(usize::MAX);
             if let Some(key) = chunk.get(number) {
@@ -149,71 +155,81 @@ async fn find_events(conn: &mut Conn, works: &[Work]) -> Result<HashMap<String, 
     Ok(found)
 }
 
-/// One statement of a plan.
-struct Step {
-    bulk: Bulk,
-    rows: usize,
-    args: Args,
-}
-
 /// Writes a plan into the open transaction and commits it.
 ///
 /// # Errors
 /// With the phase in which the fault happened.
-pub(crate) async fn write(conn: &mut Conn, plan: &Plan<'_>, now: Timestamp) -> Result<(), (Fault, Phase)> {
+pub(crate) async fn write(
+    conn: &mut Conn,
+    plan: &Plan<'_>,
+    changes: &RecordChanges<'_>,
+    now: Timestamp,
+) -> Result<(), (Fault, Phase)> {
     let written = |fault| (fault, Phase::Write);
-    // Events come first: they alone may be refused, and then nothing was done in vain. But no trimming may precede them.
-    let mut steps = event_steps(plan, now);
-    record_steps(plan, &mut steps);
-    relation_steps(plan, &mut steps);
-    let others = !plan.leases.is_empty() || plan.trim.is_some();
-    let last = if others { None } else { steps.pop() };
-    for step in steps {
-        conn.bulk(step.bulk, step.rows, step.args, End::Nothing).await.map_err(written)?;
+    let Trips { earlier, mut last } = trips(plan, changes, now, Trips::default());
+    for trip in earlier {
+        conn.trip(trip).await.map_err(written)?;
     }
-    write_leases(conn, plan).await.map_err(written)?;
-    trim(conn, plan).await.map_err(written)?;
-    let committed = match last {
-        Some(step) => conn.bulk(step.bulk, step.rows, step.args, End::Commit).await,
-        None => conn.run("COMMIT", Args::default()).await,
-    };
-    committed.map(|_| ()).map_err(|fault| {
-        // In a round trip of two statements only the first can break a constraint.
+    if !plan.leases.is_empty() || plan.trim.is_some() {
+        if !last.is_empty() {
+            conn.trip(std::mem::take(&mut last)).await.map_err(written)?;
+        }
+        write_leases(conn, plan).await.map_err(written)?;
+        trim(conn, plan).await.map_err(written)?;
+    }
+    last.commit();
+    conn.trip(last).await.map_err(|fault| {
+        // In this round trip only the statements before the last can break a constraint.
         let phase = if fault.is_constraint() { Phase::Write } else { Phase::Commit };
         (fault, phase)
     })
 }
 
-/// Appends events in one statement that is a transaction of its own, if the log still ends where it is thought to end.
-pub(crate) async fn append(conn: &mut Conn, events: &[&EventRow], recorded: i64, last: Offset) -> Result<bool, Fault> {
-    let bulk = if events.iter().any(|event| event.has_extra()) { Bulk::AppendEvents } else { Bulk::AppendPlainEvents };
-    let mut args = Args::default();
-    event_args(&mut args, bulk, events, recorded, last.next());
-    let unused = (shape(events.len()) - events.len()) * columns(bulk);
-    (0..unused).for_each(|_| args.null());
-    args.int(signed(last.0));
-    let changed = conn.bulk(bulk, events.len(), args, End::Nothing).await?;
-    Ok(changed > 0)
-}
-
-fn event_steps(plan: &Plan<'_>, now: Timestamp) -> Vec<Step> {
-    let recorded = now.as_millis().max(plan.ends().recorded);
-    let mut next = plan.first();
-    let mut steps = Vec::new();
-    for chunk in plan.events.chunks(CHUNK_ROWS) {
-        let bulk =
-            if chunk.iter().any(|event| event.has_extra()) { Bulk::InsertEvents } else { Bulk::InsertPlainEvents };
-        let mut args = Args::default();
-        next = event_args(&mut args, bulk, chunk, recorded, next);
-        steps.push(Step { bulk, rows: chunk.len(), args });
+/// Begins, writes a plan that changes no lease and trims nothing, and commits, if the file is still at this `data_version`.
+pub(crate) async fn write_at(
+    conn: &mut Conn,
+    plan: &Plan<'_>,
+    changes: &RecordChanges<'_>,
+    now: Timestamp,
+    version: i64,
+) -> Result<(), Fault> {
+    let mut begun = Trips::default();
+    begun.last.begin(version);
+    let Trips { earlier, mut last } = trips(plan, changes, now, begun);
+    for trip in earlier {
+        conn.trip(trip).await?;
     }
-    steps
+    last.commit();
+    conn.trip(last).await
 }
 
-/// Adds the rows of `events`, the first at `next`; returns the offset after them.
-fn event_args(args: &mut Args, bulk: Bulk, events: &[&EventRow], recorded: i64, mut next: Offset) -> Offset {
-    let whole = matches!(bulk, Bulk::InsertEvents | Bulk::AppendEvents);
-    for event in events {
+/// The round trips that write events, records and relations. Events come first: they alone are likely to be refused, and then nothing was
+/// done in vain.
+fn trips(plan: &Plan<'_>, changes: &RecordChanges<'_>, now: Timestamp, begun: Trips) -> Trips {
+    let mut trips = begun;
+    event_trips(plan, now, &mut trips);
+    trips.add(Bulk::DeleteRecords, &changes.deletes, |args, seq| args.int(*seq));
+    trips.add(Bulk::UpdateRecords, &changes.updates, |args, (seq, put)| update_args(args, *seq, put));
+    trips.add(Bulk::MoveRecords, &changes.moves, |args, (seq, put)| {
+        update_args(args, *seq, put);
+        args.text(&put.row.project);
+        args.text(&put.row.parent);
+        args.text(&put.row.name);
+    });
+    trips.add(Bulk::InsertRecords, &changes.inserts, |args, (seq, put)| insert_args(args, *seq, put));
+    for (add, bulk) in [(true, Bulk::InsertRelations), (false, Bulk::DeleteRelations)] {
+        let chosen = plan.relations.iter().filter(|(_, adds)| **adds == add);
+        let chosen: Vec<&RelationRow> = chosen.map(|(relation, _)| *relation).collect();
+        trips.add(bulk, &chosen, |args, relation| relation.iter().for_each(|column| args.text(column)));
+    }
+    trips
+}
+
+fn event_trips(plan: &Plan<'_>, now: Timestamp, trips: &mut Trips) {
+    let recorded = now.as_millis().max(plan.ends().recorded);
+    let whole = plan.events.iter().any(|event| event.has_extra());
+    let mut next = plan.first();
+    trips.add(if whole { Bulk::InsertEvents } else { Bulk::InsertPlainEvents }, &plan.events, |args, event| {
         args.int(signed(next.0));
         args.int(recorded);
         args.text(&event.id);
@@ -224,62 +240,26 @@ fn event_args(args: &mut Args, bulk: Bulk, events: &[&EventRow], recorded: i64, 
         args.optional_text(event.value.as_ref());
         if whole {
             args.optional_text(event.context.as_ref());
-            args.optional_int(event.time);
-            args.optional_int(event.cause);
-            args.optional_int(event.hops);
+            args.optional_int(event.time());
+            args.optional_int(event.cause());
+            args.optional_int(event.hops());
         }
         next = next.next();
-    }
-    next
-}
-
-fn record_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
-    let changes = plan.record_changes();
-    bulk_steps(steps, Bulk::DeleteRecords, &changes.deletes, |args, seq| {
-        args.int(*seq);
-    });
-    let updates = &changes.updates;
-    bulk_steps(steps, Bulk::UpdateRecords, updates, |args, (seq, put)| {
-        update_args(args, *seq, put);
-    });
-    let moves = &changes.moves;
-    bulk_steps(steps, Bulk::MoveRecords, moves, |args, (seq, put)| {
-        update_args(args, *seq, put);
-        args.text(&put.row.project);
-        args.text(&put.row.parent);
-        args.text(&put.row.name);
-    });
-    bulk_steps(steps, Bulk::InsertRecords, &changes.inserts, |args, put| {
-        args.text(&put.row.kind);
-        args.text(&put.row.id);
-        args.text(&put.row.project);
-        args.text(&put.row.parent);
-        args.text(&put.row.name);
-        args.text(&put.row.state);
-        args.int(signed(put.revision));
-        args.int(put.created);
-        args.int(put.updated);
-        args.text(&put.row.body);
     });
 }
 
-fn relation_steps(plan: &Plan<'_>, steps: &mut Vec<Step>) {
-    for (add, bulk) in [(true, Bulk::InsertRelations), (false, Bulk::DeleteRelations)] {
-        let chosen = plan.relations.iter().filter(|(_, adds)| **adds == add);
-        let chosen: Vec<&RelationRow> = chosen.map(|(relation, _)| *relation).collect();
-        bulk_steps(steps, bulk, &chosen, |args, relation| {
-            relation.iter().for_each(|column| args.text(column));
-        });
-    }
-}
-
-/// One step per chunk of `rows`.
-fn bulk_steps<T>(steps: &mut Vec<Step>, bulk: Bulk, rows: &[T], bind: impl Fn(&mut Args, &T)) {
-    for chunk in rows.chunks(CHUNK_ROWS) {
-        let mut args = Args::default();
-        chunk.iter().for_each(|row| bind(&mut args, row));
-        steps.push(Step { bulk, rows: chunk.len(), args });
-    }
+fn insert_args(args: &mut Args, seq: i64, put: &Put<'_>) {
+    args.int(seq);
+    args.text(&put.row.kind);
+    args.text(&put.row.id);
+    args.text(&put.row.project);
+    args.text(&put.row.parent);
+    args.text(&put.row.name);
+    args.text(&put.row.state);
+    args.int(signed(put.revision));
+    args.int(put.created);
+    args.int(put.updated);
+    args.text(&put.row.body);
 }
 
 fn update_args(args: &mut Args, seq: i64, put: &Put<'_>) {

@@ -12,12 +12,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use crate::error::{Fault, Phase};
 use crate::options::SqliteOptions;
 use crate::schema;
-use crate::sql::{Args, Bulk, End, Shapes};
+use crate::sql::{Args, Bulk, Shapes, Trip};
 
 /// The oldest SQLite that is safe: it repairs a race between checkpoints that could damage a file in WAL mode.
 const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
-/// Prepared statements kept per connection; more than there are shapes.
-const STATEMENTS_CACHED: usize = 192;
+/// Prepared texts kept per connection; more than there are common shapes.
+const STATEMENTS_CACHED: usize = 384;
 /// Rows that the thread of a connection may be ahead of the reader.
 const ROWS_BUFFERED: usize = 1_024;
 /// Times a busy file is asked again while opening; each time SQLite itself waits up to the busy timeout.
@@ -46,16 +46,16 @@ impl Conn {
         Ok(query.fetch_all(&mut self.sql).await?)
     }
 
-    /// Runs a statement over `rows` rows, and returns the number of rows changed.
-    pub(crate) async fn bulk(&mut self, bulk: Bulk, rows: usize, args: Args, end: End) -> Result<u64, Fault> {
-        let sql = self.shapes.get(bulk, rows, end);
-        let done = sqlx::query_with(AssertSqlSafe(sql), args.into_inner()).execute(&mut self.sql).await?;
-        Ok(done.rows_affected())
+    /// Runs the statements of a trip in one round trip; those after one that fails are not run.
+    pub(crate) async fn trip(&mut self, trip: Trip) -> Result<(), Fault> {
+        let (sql, args) = self.shapes.trip(trip);
+        sqlx::query_with(AssertSqlSafe(sql), args.into_inner()).execute(&mut self.sql).await?;
+        Ok(())
     }
 
     /// Runs a query over `rows` rows.
     pub(crate) async fn bulk_rows(&mut self, bulk: Bulk, rows: usize, args: Args) -> Result<Vec<SqliteRow>, Fault> {
-        let sql = self.shapes.get(bulk, rows, End::Nothing);
+        let sql = self.shapes.get(bulk, rows);
         self.rows(sql, args).await
     }
 

@@ -16,6 +16,7 @@ mod connect;
 mod error;
 #[cfg(test)]
 mod explain;
+mod known;
 mod lease;
 mod options;
 mod plan;
@@ -26,6 +27,7 @@ mod schema;
 mod signal;
 mod sql;
 mod store;
+mod tail;
 mod writer;
 
 pub use options::{SCHEMES, SqliteOptions, Synchronous};

@@ -93,6 +93,15 @@ impl Work {
         }
     }
 
+    /// Its events, to be kept where readers find them.
+    pub(crate) fn into_events(self) -> Vec<EventRow> {
+        match self {
+            Self::Publish(events) => events,
+            Self::Commit(work) => work.events,
+            Self::Trim(_) | Self::Acquire { .. } | Self::Release(_) => Vec::new(),
+        }
+    }
+
     /// The lease that it reads or changes.
     pub(crate) fn lease(&self) -> Option<&str> {
         match self {
@@ -129,16 +138,18 @@ pub(crate) struct LogEnds {
     pub(crate) trimmed: Offset,
     /// `recorded` of the newest event ever appended.
     pub(crate) recorded: i64,
+    /// The highest `seq` that a record ever had.
+    pub(crate) records: i64,
 }
 
 /// What must be known about a record that exists.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StoredRecord {
     pub(crate) seq: i64,
     pub(crate) revision: u64,
-    pub(crate) project: String,
-    pub(crate) parent: String,
-    pub(crate) name: String,
+    pub(crate) project: Arc<str>,
+    pub(crate) parent: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 /// What the transaction read before it plans.
@@ -229,12 +240,13 @@ impl<'a> Plan<'a> {
     }
 
     /// The ends of the log after the plan was written at `now`.
-    pub(crate) fn ends_after(&self, now: Timestamp) -> LogEnds {
+    pub(crate) fn ends_after(&self, now: Timestamp, changes: &RecordChanges<'_>) -> LogEnds {
         let before = self.facts.ends;
         LogEnds {
             last: self.last(),
             trimmed: self.trim.unwrap_or(before.trimmed),
             recorded: if self.events.is_empty() { before.recorded } else { before.recorded.max(now.as_millis()) },
+            records: changes.inserts.last().map_or(before.records, |(seq, _)| *seq),
         }
     }
 
@@ -409,7 +421,7 @@ impl<'a> Plan<'a> {
     /// What becomes of the records.
     pub(crate) fn record_changes(&self) -> RecordChanges<'a> {
         let mut changes = RecordChanges::default();
-        for slot in self.slots.values() {
+        for (key, slot) in &self.slots {
             match (&slot.stored, slot.put) {
                 (Some(stored), Some(put)) if !slot.deleted => {
                     let row = put.row;
@@ -426,12 +438,16 @@ impl<'a> Plan<'a> {
                         && slot.deleted
                     {
                         changes.deletes.push(stored.seq);
+                        changes.forgotten.push(*key);
                     }
-                    changes.inserts.extend(put);
+                    changes.inserts.extend(put.map(|put| (0, put)));
                 }
             }
         }
-        changes.inserts.sort_unstable_by_key(|put| put.birth);
+        changes.inserts.sort_unstable_by_key(|(_, put)| put.birth);
+        for ((seq, _), next) in changes.inserts.iter_mut().zip(self.facts.ends.records.saturating_add(1)..) {
+            *seq = next;
+        }
         changes.updates.sort_unstable_by_key(|(seq, _)| *seq);
         changes
     }
@@ -441,12 +457,21 @@ impl<'a> Plan<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct RecordChanges<'a> {
     pub(crate) deletes: Vec<i64>,
-    /// New records, in order.
-    pub(crate) inserts: Vec<Put<'a>>,
+    /// Keys of the deleted records; some may be among the new ones again.
+    pub(crate) forgotten: Vec<Key<'a>>,
+    /// New records, in order, each with its `seq`.
+    pub(crate) inserts: Vec<(i64, Put<'a>)>,
     /// Records that keep project, parent and name, as nearly all do: most indexes need no change.
     pub(crate) updates: Vec<(i64, Put<'a>)>,
     /// Records with another project, parent or name.
     pub(crate) moves: Vec<(i64, Put<'a>)>,
+}
+
+impl<'a> RecordChanges<'a> {
+    /// Every record that is written, with its `seq`.
+    pub(crate) fn puts(&self) -> impl Iterator<Item = &(i64, Put<'a>)> {
+        self.inserts.iter().chain(&self.updates).chain(&self.moves)
+    }
 }
 
 fn shown(revision: Option<u64>) -> String {

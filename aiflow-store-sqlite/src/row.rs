@@ -15,6 +15,9 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error::{Fault, Phase};
 
+/// What an event takes in memory beside its long texts, about.
+const EVENT_BYTES: usize = 400;
+
 /// An event as it is written. Made by the caller of `publish`, so that the writer only passes it on.
 #[derive(Debug)]
 pub(crate) struct EventRow {
@@ -25,9 +28,8 @@ pub(crate) struct EventRow {
     pub(crate) sender: Arc<str>,
     pub(crate) value: Option<Arc<str>>,
     pub(crate) context: Option<Arc<str>>,
-    pub(crate) time: Option<i64>,
-    pub(crate) cause: Option<i64>,
-    pub(crate) hops: Option<i64>,
+    /// What was encoded: readers in this process get it as it is.
+    event: NewEvent,
 }
 
 impl EventRow {
@@ -43,7 +45,7 @@ impl EventRow {
 
     fn encode(event: NewEvent, before: Option<&Self>) -> Result<Self> {
         event.check()?;
-        let share = |text: String, field: fn(&Self) -> &Arc<str>| match before.map(field) {
+        let share = |text: &str, field: fn(&Self) -> &Arc<str>| match before.map(field) {
             Some(known) if **known == *text => Arc::clone(known),
             _ => text.into(),
         };
@@ -55,20 +57,38 @@ impl EventRow {
                 value => Some(json("publish", value)?),
             },
             context,
-            id: event.id.into(),
-            namespace: share(event.namespace, |row| &row.namespace),
-            key: share(event.key, |row| &row.key),
-            event_type: share(event.event_type, |row| &row.event_type),
-            sender: share(event.sender, |row| &row.sender),
-            time: event.time.map(Timestamp::as_millis),
-            cause: event.cause.map(|cause| signed(cause.offset.0)),
-            hops: event.cause.map(|cause| i64::from(cause.hops)),
+            id: event.id.as_str().into(),
+            namespace: share(&event.namespace, |row| &row.namespace),
+            key: share(&event.key, |row| &row.key),
+            event_type: share(&event.event_type, |row| &row.event_type),
+            sender: share(&event.sender, |row| &row.sender),
+            event,
         })
     }
 
     /// Whether any of the columns that few events have is set.
     pub(crate) fn has_extra(&self) -> bool {
-        self.context.is_some() || self.time.is_some() || self.cause.is_some()
+        self.context.is_some() || self.event.time.is_some() || self.event.cause.is_some()
+    }
+
+    pub(crate) fn time(&self) -> Option<i64> {
+        self.event.time.map(Timestamp::as_millis)
+    }
+
+    pub(crate) fn cause(&self) -> Option<i64> {
+        self.event.cause.map(|cause| signed(cause.offset.0))
+    }
+
+    pub(crate) fn hops(&self) -> Option<i64> {
+        self.event.cause.map(|cause| i64::from(cause.hops))
+    }
+
+    /// The event as it stands in the log, and the bytes of its texts.
+    pub(crate) fn into_event(self, offset: Offset, recorded: i64) -> (Arc<Event>, usize) {
+        let texts = [Some(&self.id), Some(&self.key), self.value.as_ref(), self.context.as_ref()];
+        let bytes = texts.into_iter().flatten().map(|text| text.len()).sum::<usize>() + EVENT_BYTES;
+        let event = Event { offset, recorded: Timestamp::from_millis(recorded), body: self.event };
+        (Arc::new(event), bytes)
     }
 
     /// Whether the stored event says the same: all but context, times and causes.
@@ -189,7 +209,7 @@ impl<'r> Columns<'r> {
 /// The ends of the log, as they stand before each page: in the shape of an event whose id is NULL.
 pub(crate) struct LogPage {
     pub(crate) head: Head,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<Arc<Event>>,
 }
 
 /// Reads a page of [`crate::sql::EVENT_COLUMNS`]; `None` if its header is missing.
@@ -199,7 +219,7 @@ pub(crate) fn log_page(operation: &'static str, rows: &[SqliteRow]) -> Result<Op
     for row in rows {
         let columns = Columns(row, operation);
         match columns.get::<Option<String>>(2)? {
-            Some(id) => events.push(event(&columns, id)?),
+            Some(id) => events.push(Arc::new(event(&columns, id)?)),
             None => {
                 head =
                     Some(Head { trimmed: Offset(unsigned(columns.get(0)?)), last: Offset(unsigned(columns.get(1)?)) });

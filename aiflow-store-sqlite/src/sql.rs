@@ -1,7 +1,8 @@
 //! Statements over many rows: which text runs a batch in one go?
 //!
-//! The driver costs tens of microseconds per statement, so a batch is one multi-row statement. Its number of rows is rounded up to a
-//! power of two and the rest stays NULL, which the statement ignores: few shapes, so that all of them stay prepared.
+//! The driver costs tens of microseconds per round trip, so a batch is one multi-row statement, and small batches share a [`Trip`]. The
+//! number of rows is rounded up to a power of two and the rest is NULL, which the statement ignores: few shapes, so that all of them stay
+//! prepared.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,25 +12,31 @@ use sqlx::sqlite::SqliteArguments;
 
 /// The most rows of one statement of the writer.
 pub(crate) const CHUNK_ROWS: usize = 256;
+/// The most rows of a statement that shares its round trip with other statements over rows: more rows make more shapes of trips than can
+/// stay prepared, and a round trip less is little beside them.
+const SHARED_ROWS: usize = 8;
 
-/// Statements that take a list of rows.
+/// Texts kept; more than are in use at a time.
+const SHAPES_MAX: usize = 1_024;
+
+/// Statements that take a list of rows, and the two that stand around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Bulk {
+    /// Begins a transaction that can write, and fails unless `data_version` is the given one.
+    Begin,
+    /// Commits.
+    Commit,
     /// Rows of the first eight of [`EVENT_COLUMNS`]: nearly all events need no more.
     InsertPlainEvents,
     /// Rows of all [`EVENT_COLUMNS`].
     InsertEvents,
-    /// As [`Bulk::InsertPlainEvents`], then the offset at which the log must still end for anything to be inserted.
-    AppendPlainEvents,
-    /// As [`Bulk::InsertEvents`], then the offset at which the log must still end for anything to be inserted.
-    AppendEvents,
     /// Rows of id.
     FindEvents,
     /// Rows of kind, id: everything about each.
     GetRecords,
     /// Rows of kind, id: what a put must know.
     FindRecords,
-    /// Rows of kind, id, project, parent, name, state, revision, created, updated, body.
+    /// Rows of seq, kind, id, project, parent, name, state, revision, created, updated, body.
     InsertRecords,
     /// Rows of seq, state, revision, updated, body.
     UpdateRecords,
@@ -48,8 +55,9 @@ pub(crate) const EVENT_COLUMNS: &str =
     "offset,recorded,id,namespace,key,event_type,sender,value,context,time,cause,hops";
 /// The columns that every event needs: the first of [`EVENT_COLUMNS`].
 const PLAIN_EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value";
-/// Holds while no other process has appended since the offsets were chosen.
-const UNLESS_OTHERS_APPENDED: &str = " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)=?";
+/// The text in the error of a [`Bulk::Begin`] whose `data_version` is not the current one is "malformed JSON". It is built from a column,
+/// because SQLite computes constants before it looks at any row.
+const BEGIN: &str = "BEGIN IMMEDIATE; SELECT json('stale '||data_version) FROM pragma_data_version WHERE data_version<>?";
 /// Columns of a record, in the order in which [`crate::row`] reads them.
 pub(crate) const RECORD_COLUMNS: &str =
     "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body";
@@ -64,10 +72,10 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
     let width = columns(bulk);
     let list = values(rows, width);
     match bulk {
+        Bulk::Begin => BEGIN.to_owned(),
+        Bulk::Commit => "COMMIT".to_owned(),
         Bulk::InsertPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list),
         Bulk::InsertEvents => insert_events(EVENT_COLUMNS, &list),
-        Bulk::AppendPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
-        Bulk::AppendEvents => insert_events(EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
         Bulk::FindEvents => {
             format!("SELECT id,offset,namespace,key,event_type,sender,value FROM event WHERE id IN ({})", list)
         }
@@ -81,7 +89,7 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
             numbered_values(rows, width)
         ),
         Bulk::InsertRecords => format!(
-            "INSERT INTO record(kind,id,project,parent,name,state,revision,created,updated,body) \
+            "INSERT INTO record(seq,kind,id,project,parent,name,state,revision,created,updated,body) \
              SELECT * FROM ({}) WHERE column1 IS NOT NULL",
             list
         ),
@@ -110,12 +118,13 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
 /// Parameters of one row.
 pub(crate) fn columns(bulk: Bulk) -> usize {
     match bulk {
-        Bulk::FindEvents | Bulk::DeleteRecords => 1,
+        Bulk::Commit => 0,
+        Bulk::Begin | Bulk::FindEvents | Bulk::DeleteRecords => 1,
         Bulk::GetRecords | Bulk::FindRecords => 2,
         Bulk::UpdateRecords | Bulk::InsertRelations | Bulk::DeleteRelations => 5,
-        Bulk::MoveRecords | Bulk::InsertPlainEvents | Bulk::AppendPlainEvents => 8,
-        Bulk::InsertRecords => 10,
-        Bulk::InsertEvents | Bulk::AppendEvents => 12,
+        Bulk::MoveRecords | Bulk::InsertPlainEvents => 8,
+        Bulk::InsertRecords => 11,
+        Bulk::InsertEvents => 12,
     }
 }
 
@@ -140,29 +149,87 @@ fn numbered_values(rows: usize, columns: usize) -> String {
     list(rows, |index| format!("{row},{index}"))
 }
 
+/// Statements that make one round trip, with their values.
+#[derive(Debug, Default)]
+pub(crate) struct Trip {
+    statements: Vec<(Bulk, usize)>,
+    args: Args,
+    /// Holds a statement of more than [`SHARED_ROWS`] rows.
+    is_large: bool,
+}
+
+impl Trip {
+    /// Adds `bulk` over `rows`, whose columns `bind` adds.
+    pub(crate) fn add<T>(&mut self, bulk: Bulk, rows: &[T], mut bind: impl FnMut(&mut Args, &T)) {
+        let shape = shape(rows.len());
+        rows.iter().for_each(|row| bind(&mut self.args, row));
+        (0..(shape - rows.len()) * columns(bulk)).for_each(|_| self.args.null());
+        self.statements.push((bulk, shape));
+        self.is_large |= shape > SHARED_ROWS;
+    }
+
+    /// Adds the statement that begins, if the file is still as it was at this `data_version`.
+    pub(crate) fn begin(&mut self, version: i64) {
+        self.add(Bulk::Begin, &[version], |args, version| args.int(*version));
+    }
+
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// Adds the statement that commits.
+    pub(crate) fn commit(&mut self) {
+        self.statements.push((Bulk::Commit, 1));
+    }
+}
+
+/// Round trips, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Trips {
+    pub(crate) earlier: Vec<Trip>,
+    pub(crate) last: Trip,
+}
+
+impl Trips {
+    /// Adds `bulk` over `rows`, in chunks of [`CHUNK_ROWS`]: to the last trip if both are small.
+    pub(crate) fn add<T>(&mut self, bulk: Bulk, rows: &[T], mut bind: impl FnMut(&mut Args, &T)) {
+        for chunk in rows.chunks(CHUNK_ROWS) {
+            let is_small = !self.last.is_large && chunk.len() <= SHARED_ROWS;
+            if !is_small && self.last.statements.iter().any(|(bulk, _)| *bulk != Bulk::Begin) {
+                self.earlier.push(std::mem::take(&mut self.last));
+            }
+            self.last.add(bulk, chunk, &mut bind);
+        }
+    }
+}
+
 /// The texts in use, so that each is built once per connection.
 #[derive(Debug, Default)]
-pub(crate) struct Shapes(HashMap<(Bulk, usize, End), Arc<str>>);
-
-/// What follows a statement in the same round trip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum End {
-    Nothing,
-    Commit,
-}
+pub(crate) struct Shapes(HashMap<Box<[(Bulk, usize)]>, Arc<str>>);
 
 impl Shapes {
     /// The text that carries `rows` rows.
-    pub(crate) fn get(&mut self, bulk: Bulk, rows: usize, end: End) -> Arc<str> {
-        let rows = shape(rows);
-        let text = self.0.entry((bulk, rows, end)).or_insert_with(|| {
-            let text = text(bulk, rows);
-            match end {
-                End::Nothing => text.into(),
-                End::Commit => (text + "; COMMIT").into(),
-            }
-        });
-        Arc::clone(text)
+    pub(crate) fn get(&mut self, bulk: Bulk, rows: usize) -> Arc<str> {
+        self.join(&[(bulk, shape(rows))])
+    }
+
+    /// The text of a trip, and its values.
+    pub(crate) fn trip(&mut self, trip: Trip) -> (Arc<str>, Args) {
+        (self.join(&trip.statements), trip.args)
+    }
+
+    fn join(&mut self, statements: &[(Bulk, usize)]) -> Arc<str> {
+        if let Some(known) = self.0.get(statements) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= SHAPES_MAX {
+            self.0.clear();
+        }
+        let texts: Vec<String> = statements.iter().map(|(bulk, rows)| text(*bulk, *rows)).collect();
+        let joined: Arc<str> = texts.join("; ").into();
+        self.0.insert(statements.into(), Arc::clone(&joined));
+        joined
     }
 }
 

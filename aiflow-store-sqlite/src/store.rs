@@ -17,6 +17,7 @@ use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use sqlx::Row;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::connect::{self, Conn};
 use crate::error::{Fault, Phase};
@@ -29,6 +30,7 @@ use crate::row::{self, EventRow, LogPage, RecordRow};
 use crate::schema;
 use crate::signal::{self, Signal};
 use crate::sql::{Args, Bulk};
+use crate::tail::Tail;
 use crate::writer::{Counters, Message, Request, Writer};
 
 /// How often the file is looked at for events of other processes, while somebody waits.
@@ -48,9 +50,10 @@ struct Inner {
     requests: mpsc::Sender<Message>,
     readers: Readers,
     signal: Arc<Signal>,
+    tail: Arc<Tail>,
     counters: Arc<Counters>,
-    /// Held by the one waiter that looks for events of other processes on behalf of all.
-    lookout: Mutex<()>,
+    /// Held by the one waiter that looks for events of other processes on behalf of all: when somebody last looked.
+    lookout: Mutex<Option<Instant>>,
 }
 
 /// What a store did since it was opened.
@@ -98,15 +101,17 @@ impl SqliteStore {
         let (store_id, last) = introduce(&mut conn).await?;
         let (requests, inbox) = mpsc::channel(options.write_queue);
         let signal = Arc::new(Signal::new(last));
+        let tail = Arc::new(Tail::default());
         let counters = Arc::new(Counters::default());
         let writer = Writer {
             inbox,
             conn: Some(conn),
-            ends: None,
+            known: None,
             path: path.to_owned(),
             options: options.clone(),
             locks: Locks::new(path),
             signal: Arc::clone(&signal),
+            tail: Arc::clone(&tail),
             counters: Arc::clone(&counters),
         };
         tokio::spawn(writer.run());
@@ -117,8 +122,9 @@ impl SqliteStore {
             store_id,
             requests,
             signal,
+            tail,
             counters,
-            lookout: Mutex::new(()),
+            lookout: Mutex::new(None),
         })))
     }
 
@@ -154,15 +160,19 @@ impl SqliteStore {
         page.map(|page| page.head).ok_or_else(|| no_header(operation))
     }
 
-    /// Looks at the file until it holds an event beyond `after`, and tells the others.
+    /// Looks at the file every now and then until it holds an event beyond `after`, and tells the others.
     async fn look_out(&self, after: Offset) -> Result<()> {
+        let mut looked = self.0.lookout.lock().await;
         loop {
+            if let Some(looked) = *looked {
+                tokio::time::sleep_until(looked + FOREIGN_POLL).await;
+            }
             let head = self.log_ends("wait").await?;
+            *looked = Some(Instant::now());
             self.0.signal.reached(head.last);
             if head.last > after {
                 return Ok(());
             }
-            tokio::time::sleep(FOREIGN_POLL).await;
         }
     }
 
@@ -326,6 +336,9 @@ impl EventBus for SqliteStore {
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
         self.0.signal.check("read")?;
         let max = max.min(EVENTS_PAGE_MAX);
+        if let Some(page) = self.0.tail.read(after, filter, max) {
+            return Ok(page);
+        }
         let statement = query::events(after, filter, max);
         let rows = self.0.readers.rows("read", statement.sql, statement.args).await?;
         let LogPage { head, events } = row::log_page("read", &rows)?.ok_or_else(|| no_header("read"))?;
@@ -354,14 +367,10 @@ impl EventBus for SqliteStore {
     }
 
     async fn wait(&self, after: Offset) -> Result<()> {
-        let foreign = async {
-            let _lookout = self.0.lookout.lock().await;
-            self.look_out(after).await
-        };
         tokio::select! {
             biased;
             seen = self.0.signal.beyond(after) => seen,
-            seen = foreign => seen,
+            seen = self.look_out(after) => seen,
         }
     }
 

@@ -16,10 +16,11 @@ use crate::connect::{self, Conn};
 use crate::error::{Fault, Phase};
 use crate::lease::Locks;
 use crate::options::SqliteOptions;
-use crate::plan::{Answer, LogEnds, Plan, Work};
-use crate::row::EventRow;
+use crate::known::Known;
+use crate::plan::{Answer, Facts, LogEnds, Plan, Work};
 use crate::signal::Signal;
-use crate::sql::{Args, CHUNK_ROWS};
+use crate::sql::Args;
+use crate::tail::Tail;
 
 /// The most requests that share a transaction.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -64,15 +65,32 @@ impl Failed {
     }
 }
 
+/// What a transaction did.
+struct Done {
+    answers: Vec<Result<Answer>>,
+    /// Where the first event that it appended stands, if it appended any.
+    first: Offset,
+}
+
+/// What became of a transaction that rested on what was known.
+enum Tried {
+    Done(Done),
+    /// Nothing was done: the file has changed, or a row was there already (`is_constraint`), or SQLite refused.
+    Undone {
+        is_constraint: bool,
+    },
+}
+
 pub(crate) struct Writer {
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) conn: Option<Conn>,
-    /// The ends of the log after the last transaction; another process may have appended since.
-    pub(crate) ends: Option<LogEnds>,
+    /// What was true after the last transaction; another process may have written since.
+    pub(crate) known: Option<Known>,
     pub(crate) path: PathBuf,
     pub(crate) options: SqliteOptions,
     pub(crate) locks: Locks,
     pub(crate) signal: Arc<Signal>,
+    pub(crate) tail: Arc<Tail>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -143,77 +161,108 @@ impl Writer {
         let (works, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|request| (request.work, request.reply)).unzip();
         count(&self.counters.requests, works.len());
         let apart = match self.attempt(&works).await {
-            Ok(answers) => {
-                reply_all(replies, answers);
+            Ok(done) => {
+                self.announce(works, &done);
+                reply_all(replies, done.answers);
                 return;
             }
             // A request that SQLite cannot take must not take the others with it.
             Err(failed) if works.len() > 1 && failed.fault.blames_one(failed.phase) => None,
             Err(failed) => Some(failed),
         };
-        for (work, reply) in works.iter().zip(replies) {
+        for (work, reply) in works.into_iter().zip(replies) {
             let answer = match &apart {
                 Some(failed) => Err(failed.error(work.operation())),
-                None => match self.attempt(std::slice::from_ref(work)).await {
-                    Ok(answers) => answers.into_iter().next().unwrap_or(Ok(Answer::Done)),
-                    Err(failed) => Err(failed.error(work.operation())),
-                },
+                None => self.serve_alone(work).await,
             };
             let _ = reply.send(answer);
         }
     }
 
-    /// Runs one transaction for the group. It is begun anew, with a look at the ids in the log, if an event turns out to be there.
-    async fn attempt(&mut self, works: &[Work]) -> Result<Vec<Result<Answer>>, Failed> {
-        if let Some(answers) = self.append_only(works).await? {
-            return Ok(answers);
+    async fn serve_alone(&mut self, work: Work) -> Result<Answer> {
+        match self.attempt(std::slice::from_ref(&work)).await {
+            Ok(done) => {
+                self.announce(vec![work], &done);
+                done.answers.into_iter().next().unwrap_or(Ok(Answer::Done))
+            }
+            Err(failed) => Err(failed.error(work.operation())),
         }
-        match self.transaction(works, false).await {
-            Err(failed) if failed.phase == Phase::Write && failed.fault.is_constraint() => {
+    }
+
+    /// Shows what was appended to the readers of this process, before anybody is told that it is there.
+    fn announce(&self, works: Vec<Work>, done: &Done) {
+        let Some(LogEnds { last, trimmed, recorded, .. }) = self.known.as_ref().map(|known| known.ends) else {
+            return;
+        };
+        let mut next = done.first;
+        let offsets = done.answers.iter().map(|answer| match answer {
+            Ok(Answer::Offsets(offsets)) => offsets.as_slice(),
+            _ => &[],
+        });
+        let appended = works.into_iter().zip(offsets).flat_map(|(work, offsets)| {
+            // What was refused has no offsets, and what was in the log already has an earlier one.
+            work.into_events().into_iter().zip(offsets)
+        });
+        let fresh = appended.filter_map(|(row, offset)| {
+            (*offset == next).then(|| {
+                next = next.next();
+                row.into_event(*offset, recorded)
+            })
+        });
+        self.tail.push(fresh);
+        self.tail.trim(trimmed);
+        self.signal.reached(last);
+    }
+
+    /// Runs one transaction for the group: at once if what it depends on is known, otherwise after a look at the file.
+    async fn attempt(&mut self, works: &[Work]) -> Result<Done, Failed> {
+        let known = self.known.as_mut().and_then(|known| Some((known.facts(works)?, known.version)));
+        let look_up_ids = match known {
+            Some((facts, version)) => match self.at_once(works, facts, version).await? {
+                Tried::Done(done) => return Ok(done),
+                Tried::Undone { is_constraint } => is_constraint,
+            },
+            None => false,
+        };
+        match self.transaction(works, look_up_ids).await {
+            // An event of the group turned out to be in the log already.
+            Err(failed) if !look_up_ids && failed.phase == Phase::Write && failed.fault.is_constraint() => {
                 self.transaction(works, true).await
             }
             done => done,
         }
     }
 
-    /// The short way for the commonest group, some publishes: one statement in one round trip. `None` if it does not apply, because there
-    /// are other requests, too many events, ids that are in the log already, or another process that has appended; nothing was done then.
-    async fn append_only(&mut self, works: &[Work]) -> Result<Option<Vec<Result<Answer>>>, Failed> {
-        let Some(events) = only_events(works) else {
-            return Ok(None);
+    /// The short way: begin, check that the file is as it is known, write and commit, mostly in one round trip.
+    async fn at_once(&mut self, works: &[Work], facts: Facts<'_>, version: i64) -> Result<Tried, Failed> {
+        let Some(mut conn) = self.conn.take() else {
+            return Ok(Tried::Undone { is_constraint: false });
         };
-        let (Some(ends), Some(mut conn)) = (self.ends, self.conn.take()) else {
-            return Ok(None);
-        };
-        let recorded = SystemClock.now().as_millis().max(ends.recorded);
-        let appended = match apply::append(&mut conn, &events, recorded, ends.last).await {
-            Ok(appended) => appended,
-            Err(fault) if fault.breaks_connection() => {
+        let now = SystemClock.now();
+        let mut plan = Plan::new(facts);
+        let answers = works.iter().map(|work| plan.add(work, now, &mut self.locks)).collect();
+        let changes = plan.record_changes();
+        if let Err(fault) = apply::write_at(&mut conn, &plan, &changes, now, version).await {
+            let is_constraint = fault.is_constraint();
+            let undone = conn.run("ROLLBACK", Args::default()).await;
+            if fault.breaks_connection() || undone.is_err_and(|fault| fault.breaks_connection()) {
+                tracing::warn!(%fault, "the write connection is replaced");
+                self.known = None;
                 return Err(Failed::new(fault, Phase::Commit));
             }
-            // SQLite has undone the statement, so the long way may find out what is the matter.
-            Err(_) => false,
-        };
-        self.conn = Some(conn);
-        if !appended {
-            return Ok(None);
+            // SQLite has undone it, so the long way may find out what is the matter.
+            self.conn = Some(conn);
+            return Ok(Tried::Undone { is_constraint });
         }
-        let mut last = ends.last;
-        let answers = works.iter().map(|work| {
-            let offsets = work.events().iter().map(|_| {
-                last = last.next();
-                last
-            });
-            Ok(Answer::Offsets(offsets.collect::<Vec<Offset>>()))
-        });
-        let answers = answers.collect();
-        self.ends = Some(LogEnds { last, recorded, ..ends });
+        self.conn = Some(conn);
+        if let Some(known) = &mut self.known {
+            known.learn(plan.ends_after(now, &changes), &plan.leases, &changes);
+        }
         count(&self.counters.transactions, 1);
-        self.signal.reached(last);
-        Ok(Some(answers))
+        Ok(Tried::Done(Done { answers, first: plan.first() }))
     }
 
-    async fn transaction(&mut self, works: &[Work], look_up_ids: bool) -> Result<Vec<Result<Answer>>, Failed> {
+    async fn transaction(&mut self, works: &[Work], look_up_ids: bool) -> Result<Done, Failed> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.reconnect().await?,
@@ -231,6 +280,7 @@ impl Writer {
             let broken = failed.fault.breaks_connection() || rolled_back.is_err_and(|fault| fault.breaks_connection());
             if broken {
                 tracing::warn!(fault = %failed.fault, "the write connection is replaced");
+                self.known = None;
                 drop(conn);
                 return done;
             }
@@ -239,29 +289,27 @@ impl Writer {
         done
     }
 
-    /// Begin, look, plan, write, commit.
-    async fn steps(
-        &mut self,
-        conn: &mut Conn,
-        works: &[Work],
-        look_up_ids: bool,
-    ) -> Result<Vec<Result<Answer>>, Failed> {
+    /// The long way: begin, look, plan, write, commit.
+    async fn steps(&mut self, conn: &mut Conn, works: &[Work], look_up_ids: bool) -> Result<Done, Failed> {
         let write = |fault| Failed::new(fault, Phase::Write);
-        // Whatever happens, what is known of the log is known again only when this transaction stands.
-        self.ends = None;
         let begun = self.begin(conn, works).await.map_err(write)?;
+        // What was known stays true if nobody else has written since; it is true again only when this transaction stands.
+        let known = self.known.take().filter(|known| known.version == begun.version);
+        let mut known = known.unwrap_or_else(|| Known::new(begun.version, begun.ends));
         let facts = apply::look(conn, works, begun, look_up_ids).await.map_err(write)?;
+        known.remember(&facts);
         let now = SystemClock.now();
         let mut plan = Plan::new(facts);
         let answers = works.iter().map(|work| plan.add(work, now, &mut self.locks)).collect();
-        apply::write(conn, &plan, now).await.map_err(|(fault, phase)| Failed::new(fault, phase))?;
-        self.ends = Some(plan.ends_after(now));
+        let changes = plan.record_changes();
+        apply::write(conn, &plan, &changes, now).await.map_err(|(fault, phase)| Failed::new(fault, phase))?;
+        known.learn(plan.ends_after(now, &changes), &plan.leases, &changes);
+        self.known = Some(known);
         count(&self.counters.transactions, 1);
         for name in &plan.freed {
             self.locks.free(name);
         }
-        self.signal.reached(plan.last());
-        Ok(answers)
+        Ok(Done { answers, first: plan.first() })
     }
 
     async fn begin(&self, conn: &mut Conn, works: &[Work]) -> Result<Begun, Fault> {
@@ -285,13 +333,6 @@ impl Writer {
         let opened = connect::writer(&self.path, &self.options).await;
         opened.map_err(|error| Failed::new(Fault::Opening(error), Phase::Read))
     }
-}
-
-/// The events of a group that holds nothing else and fits into one statement.
-fn only_events(works: &[Work]) -> Option<Vec<&EventRow>> {
-    let all_publish = works.iter().all(|work| matches!(work, Work::Publish(_)));
-    let count: usize = works.iter().map(Work::items).sum();
-    (all_publish && (1..=CHUNK_ROWS).contains(&count)).then(|| works.iter().flat_map(Work::events).collect())
 }
 
 /// Takes what fits into one transaction from the front of the queue.

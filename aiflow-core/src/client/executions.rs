@@ -1,5 +1,7 @@
 //! Executions: how do they stand, when do they end, and why did they run?
 
+use std::sync::Arc;
+
 use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventFilter};
@@ -160,7 +162,7 @@ impl AiFlow {
     ///
     /// # Errors
     /// `NotFound`: there is no such job execution, or one of the events was trimmed from the log. Others are those of the store and the log.
-    pub async fn explain(&self, id: JobExecutionId) -> Result<Vec<Event>> {
+    pub async fn explain(&self, id: JobExecutionId) -> Result<Vec<Arc<Event>>> {
         let execution = self
             .job_execution(id)
             .await?

@@ -19,7 +19,7 @@ pub struct Listener {
     bus: Arc<dyn EventBus>,
     filter: EventFilter,
     /// Read and not handed out yet, oldest first.
-    ahead: VecDeque<Event>,
+    ahead: VecDeque<Arc<Event>>,
     /// Everything up to here was read.
     covered: Offset,
     /// Everything up to here was handed out.
@@ -37,12 +37,15 @@ impl Listener {
     ///
     /// # Errors
     /// `NotFound`: events that this listener had not read were trimmed; listen anew from where the log begins. Others are those of the log.
-    pub async fn next(&mut self) -> Result<Event> {
+    pub async fn next(&mut self) -> Result<Arc<Event>> {
         loop {
+            // Waiting costs nothing while there is more; reading at the end of the log would ask the backend in vain.
+            if self.ahead.is_empty() {
+                self.bus.wait(self.covered).await?;
+            }
             if let Some(event) = self.try_next().await? {
                 return Ok(event);
             }
-            self.bus.wait(self.covered).await?;
         }
     }
 
@@ -50,7 +53,7 @@ impl Listener {
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub async fn try_next(&mut self) -> Result<Option<Event>> {
+    pub async fn try_next(&mut self) -> Result<Option<Arc<Event>>> {
         while self.ahead.is_empty() {
             let page = self.bus.read(self.covered, &self.filter, LISTENER_EVENTS_MAX).await?;
             let is_end = page.covered <= self.covered;

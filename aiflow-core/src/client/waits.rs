@@ -59,7 +59,8 @@ impl Waits {
         let _reader = self.reader.lock().await;
         while !news.has_changed().unwrap_or(true) {
             let position = self.state().position;
-            let covered = match self.read_page(bus, position).await {
+            bus.wait(position).await?;
+            match self.read_page(bus, position).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     // Events were trimmed before they were read: everyone looks again.
                     let trimmed = bus.head().await?.trimmed;
@@ -71,19 +72,15 @@ impl Waits {
                         news.send_replace(());
                     }
                     state.position = state.position.max(trimmed);
-                    continue;
                 }
-                covered => covered?,
-            };
-            if covered <= position {
-                bus.wait(position).await?;
+                read => read?,
             }
         }
         Ok(())
     }
 
-    /// Reads on after `position`, tells everyone concerned, and returns up to where it read.
-    async fn read_page(&self, bus: &dyn EventBus, position: Offset) -> Result<Offset> {
+    /// Reads on after `position` and tells everyone concerned.
+    async fn read_page(&self, bus: &dyn EventBus, position: Offset) -> Result<()> {
         let status = EventFilter::all().event_type(WORKFLOW_STATUS_CHANGED);
         let status = bus.read(position, &status, WAITS_PAGE_EVENTS).await?;
         let refused = EventFilter::all().namespace(SYSTEM_NAMESPACE).event_type(CONTROL_REFUSED);
@@ -96,7 +93,7 @@ impl Waits {
             }
         }
         state.position = state.position.max(covered);
-        Ok(covered)
+        Ok(())
     }
 }
 

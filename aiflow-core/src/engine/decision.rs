@@ -18,9 +18,15 @@ pub struct Input {
     pub workflow: Option<Arc<Workflow>>,
 }
 
+impl From<Arc<Event>> for Input {
+    fn from(event: Arc<Event>) -> Self {
+        Self { event, workflow: None }
+    }
+}
+
 impl From<Event> for Input {
     fn from(event: Event) -> Self {
-        Self { event: Arc::new(event), workflow: None }
+        Arc::new(event).into()
     }
 }
 

@@ -242,7 +242,7 @@ impl EventBus for MemoryStore {
             let state = self.open("read")?;
             state.log.read(after, filter, max.clamp(1, EVENTS_PAGE_MAX))?
         };
-        Ok(EventPage { events: events.into_iter().map(Arc::unwrap_or_clone).collect(), covered })
+        Ok(EventPage { events, covered })
     }
 
     async fn head(&self) -> Result<Head> {

@@ -102,7 +102,7 @@ impl Dispatcher {
     async fn launch(self, mut launch: Launch, missing: Vec<Offset>) {
         for offset in missing {
             match self.event_at(offset).await {
-                Ok(Some(event)) => launch.events.push(Arc::new(event)),
+                Ok(Some(event)) => launch.events.push(event),
                 Ok(None) => {
                     tracing::warn!(%offset, attempt = %launch.attempt, "an event that fired the job is no longer in the log")
                 }
@@ -128,7 +128,7 @@ impl Dispatcher {
         }
     }
 
-    async fn event_at(&self, offset: Offset) -> Result<Option<Event>> {
+    async fn event_at(&self, offset: Offset) -> Result<Option<Arc<Event>>> {
         let before = Offset(offset.0.saturating_sub(1));
         let page = self.bus.read(before, &EventFilter::all(), 1).await?;
         Ok(page.events.into_iter().next().filter(|event| event.offset == offset))

@@ -172,7 +172,7 @@ impl Driver<'_> {
         }
     }
 
-    async fn apply_events(&mut self, events: Vec<Event>) -> Result<()> {
+    async fn apply_events(&mut self, events: Vec<Arc<Event>>) -> Result<()> {
         let mut inputs = Vec::with_capacity(events.len());
         for event in events {
             inputs.push(self.input(event).await?);
@@ -214,7 +214,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn input(&self, event: Event) -> Result<Input> {
+    async fn input(&self, event: Arc<Event>) -> Result<Input> {
         let mut input = Input::from(event);
         if input.event.namespace == SYSTEM_NAMESPACE
             && let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) =

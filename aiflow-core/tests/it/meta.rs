@@ -1,6 +1,7 @@
 //! Metadata: names, version numbers, stages, events and lineage.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aiflow_core::ErrorKind;
 use aiflow_core::bus::EventBus;
@@ -23,7 +24,7 @@ async fn register(flow: &AiFlow) -> u32 {
     version.await.unwrap().version
 }
 
-async fn log_of(flow: &AiFlow) -> Vec<Event> {
+async fn log_of(flow: &AiFlow) -> Vec<Arc<Event>> {
     let filter = EventFilter::all().namespace("wine");
     let page = flow.bus().read(Offset::START, &filter, 10_000);
     page.await.unwrap().events

@@ -1,6 +1,7 @@
 //! What the tests share: launches, an executor with a listener, and looks at processes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aiflow_core::event::{Event, EventFilter};
@@ -116,7 +117,7 @@ impl World {
     }
 
     /// Every event in the log.
-    pub(crate) async fn events(&self) -> Vec<Event> {
+    pub(crate) async fn events(&self) -> Vec<Arc<Event>> {
         let (bus, filter) = (&self.listener.host.bus, EventFilter::all());
         let page = bus.read(Offset::START, &filter, 10_000).await.unwrap();
         page.events
@@ -125,7 +126,7 @@ impl World {
     /// Key, type and value of every event in the log.
     pub(crate) async fn log(&self) -> Vec<(String, String, Value)> {
         let events = self.events().await.into_iter();
-        events.map(|event| (event.body.key, event.body.event_type, event.body.value)).collect()
+        events.map(|event| (event.key.clone(), event.event_type.clone(), event.value.clone())).collect()
     }
 }
 

@@ -56,6 +56,6 @@ async fn ids(store: &SqliteStore) -> Vec<String> {
             return ids;
         }
         after = page.covered;
-        ids.extend(page.events.into_iter().map(|event| event.body.id));
+        ids.extend(page.events.into_iter().map(|event| event.id.clone()));
     }
 }

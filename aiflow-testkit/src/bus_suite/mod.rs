@@ -12,6 +12,8 @@ pub use publish::*;
 pub use read::*;
 pub use trim::*;
 
+use std::sync::Arc;
+
 use aiflow_core::bus::EventBus;
 use aiflow_core::event::{Event, EventFilter, NewEvent};
 use aiflow_core::id::Offset;
@@ -65,7 +67,7 @@ async fn publish(bus: &dyn EventBus, ids: &[&str]) -> Vec<Offset> {
 }
 
 /// Every event after `after` that matches, by pages of `max`; checks what a page promises on the way.
-async fn read_all(bus: &dyn EventBus, mut after: Offset, filter: &EventFilter, max: usize) -> Vec<Event> {
+async fn read_all(bus: &dyn EventBus, mut after: Offset, filter: &EventFilter, max: usize) -> Vec<Arc<Event>> {
     let last = bus.head().await.unwrap().last;
     let mut events = Vec::new();
     while after < last {
@@ -86,5 +88,5 @@ async fn read_all(bus: &dyn EventBus, mut after: Offset, filter: &EventFilter, m
 async fn ids(bus: &dyn EventBus) -> Vec<String> {
     let trimmed = bus.head().await.unwrap().trimmed;
     let events = read_all(bus, trimmed, &EventFilter::all(), 1000).await;
-    events.into_iter().map(|event| event.body.id).collect()
+    events.into_iter().map(|event| event.id.clone()).collect()
 }

@@ -59,7 +59,7 @@ pub async fn an_event_reads_back_as_published(fixture: &dyn StoreFixture) {
     let events = read_all(&bus, Offset::START, &EventFilter::all(), 100).await;
     assert_eq!(events.len(), published.len());
     for ((event, body), offset) in events.into_iter().zip(published).zip(offsets) {
-        assert_eq!((event.offset, event.body), (offset, body));
+        assert_eq!((event.offset, &event.body), (offset, &body));
     }
 }
 

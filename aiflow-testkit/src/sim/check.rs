@@ -36,7 +36,7 @@ pub(super) struct Checker<'a> {
 /// What the store and the log hold at one moment.
 pub(super) struct State {
     pub(super) records: BTreeMap<RecordKey, Record>,
-    pub(super) log: Vec<Event>,
+    pub(super) log: Vec<Arc<Event>>,
     pub(super) cursor: Offset,
 }
 
