@@ -178,21 +178,25 @@ pub(crate) async fn write(
         trim(conn, plan).await.map_err(written)?;
     }
     last.commit();
-    conn.trip(last).await.map_err(|fault| {
+    conn.trip(last).await.map(|_| ()).map_err(|fault| {
         // In this round trip only the statements before the last can break a constraint.
         let phase = if fault.is_constraint() { Phase::Write } else { Phase::Commit };
         (fault, phase)
     })
 }
 
-/// Begins, writes a plan that changes no lease and trims nothing, and commits, if the file is still at this `data_version`.
+/// Writes a plan that changes no lease and trims nothing in a transaction of its own, if the file is as the plan takes it to be. False if it
+/// is not, and nothing was done; that may also show as a fault, in the open transaction.
 pub(crate) async fn write_at(
     conn: &mut Conn,
     plan: &Plan<'_>,
     changes: &RecordChanges<'_>,
     now: Timestamp,
     version: i64,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
+    if plan.only_publishes && (1..=CHUNK_ROWS).contains(&plan.events.len()) {
+        return append(conn, plan, now).await;
+    }
     let mut begun = Trips::default();
     begun.last.begin(version);
     let Trips { earlier, mut last } = trips(plan, changes, now, begun);
@@ -200,14 +204,22 @@ pub(crate) async fn write_at(
         conn.trip(trip).await?;
     }
     last.commit();
-    conn.trip(last).await
+    conn.trip(last).await.map(|_| true)
+}
+
+/// Appends events alone, the commonest of all requests, in one statement that is a transaction of its own.
+async fn append(conn: &mut Conn, plan: &Plan<'_>, now: Timestamp) -> Result<bool, Fault> {
+    let mut trips = Trips::default();
+    event_trips(plan, now, &mut trips, [Bulk::AppendPlainEvents, Bulk::AppendEvents]);
+    trips.last.log_ends_at(signed(plan.ends().last.0));
+    conn.trip(trips.last).await.map(|changed| changed > 0)
 }
 
 /// The round trips that write events, records and relations. Events come first: they alone are likely to be refused, and then nothing was
 /// done in vain.
 fn trips(plan: &Plan<'_>, changes: &RecordChanges<'_>, now: Timestamp, begun: Trips) -> Trips {
     let mut trips = begun;
-    event_trips(plan, now, &mut trips);
+    event_trips(plan, now, &mut trips, [Bulk::InsertPlainEvents, Bulk::InsertEvents]);
     trips.add(Bulk::DeleteRecords, &changes.deletes, |args, seq| args.int(*seq));
     trips.add(Bulk::UpdateRecords, &changes.updates, |args, (seq, put)| update_args(args, *seq, put));
     trips.add(Bulk::MoveRecords, &changes.moves, |args, (seq, put)| {
@@ -225,11 +237,11 @@ fn trips(plan: &Plan<'_>, changes: &RecordChanges<'_>, now: Timestamp, begun: Tr
     trips
 }
 
-fn event_trips(plan: &Plan<'_>, now: Timestamp, trips: &mut Trips) {
+fn event_trips(plan: &Plan<'_>, now: Timestamp, trips: &mut Trips, [plain, full]: [Bulk; 2]) {
     let recorded = now.as_millis().max(plan.ends().recorded);
     let whole = plan.events.iter().any(|event| event.has_extra());
     let mut next = plan.first();
-    trips.add(if whole { Bulk::InsertEvents } else { Bulk::InsertPlainEvents }, &plan.events, |args, event| {
+    trips.add(if whole { full } else { plain }, &plan.events, |args, event| {
         args.int(signed(next.0));
         args.int(recorded);
         args.text(&event.id);

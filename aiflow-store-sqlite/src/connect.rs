@@ -46,11 +46,11 @@ impl Conn {
         Ok(query.fetch_all(&mut self.sql).await?)
     }
 
-    /// Runs the statements of a trip in one round trip; those after one that fails are not run.
-    pub(crate) async fn trip(&mut self, trip: Trip) -> Result<(), Fault> {
+    /// Runs the statements of a trip in one round trip, and returns the number of rows changed; those after one that fails are not run.
+    pub(crate) async fn trip(&mut self, trip: Trip) -> Result<u64, Fault> {
         let (sql, args) = self.shapes.trip(trip);
-        sqlx::query_with(AssertSqlSafe(sql), args.into_inner()).execute(&mut self.sql).await?;
-        Ok(())
+        let done = sqlx::query_with(AssertSqlSafe(sql), args.into_inner()).execute(&mut self.sql).await?;
+        Ok(done.rows_affected())
     }
 
     /// Runs a query over `rows` rows.

@@ -123,6 +123,8 @@ async fn every_statement_over_rows_uses_an_index() {
     let all = [
         Bulk::InsertPlainEvents,
         Bulk::InsertEvents,
+        Bulk::AppendPlainEvents,
+        Bulk::AppendEvents,
         Bulk::FindEvents,
         Bulk::GetRecords,
         Bulk::FindRecords,

@@ -201,6 +201,8 @@ pub(crate) struct Plan<'a> {
     facts: Facts<'a>,
     slots: HashMap<Key<'a>, Slot<'a>>,
     births: u64,
+    /// It depends on nothing but the end of the log.
+    pub(crate) only_publishes: bool,
     /// Events to append, the first at [`Plan::first`].
     pub(crate) events: Vec<&'a EventRow>,
     /// Relations to add (`true`) and to remove.
@@ -226,6 +228,7 @@ impl<'a> Plan<'a> {
             facts,
             slots,
             births: 0,
+            only_publishes: true,
             events: Vec::new(),
             relations: HashMap::new(),
             leases: HashMap::new(),
@@ -262,6 +265,7 @@ impl<'a> Plan<'a> {
 
     /// Adds one request, or refuses it.
     pub(crate) fn add(&mut self, work: &'a Work, now: Timestamp, locks: &mut Locks) -> Result<Answer> {
+        self.only_publishes &= matches!(work, Work::Publish(_));
         match work {
             Work::Publish(events) => self.append("publish", events).map(Answer::Offsets),
             Work::Commit(work) => self.commit(work).map(Answer::Offsets),

@@ -30,6 +30,10 @@ pub(crate) enum Bulk {
     InsertPlainEvents,
     /// Rows of all [`EVENT_COLUMNS`].
     InsertEvents,
+    /// As [`Bulk::InsertPlainEvents`], then the offset at which the log must still end for anything to be inserted.
+    AppendPlainEvents,
+    /// As [`Bulk::InsertEvents`], then the offset at which the log must still end for anything to be inserted.
+    AppendEvents,
     /// Rows of id.
     FindEvents,
     /// Rows of kind, id: everything about each.
@@ -55,9 +59,12 @@ pub(crate) const EVENT_COLUMNS: &str =
     "offset,recorded,id,namespace,key,event_type,sender,value,context,time,cause,hops";
 /// The columns that every event needs: the first of [`EVENT_COLUMNS`].
 const PLAIN_EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value";
+/// Holds while no other process has appended since the offsets were chosen.
+const UNLESS_OTHERS_APPENDED: &str = " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)=?";
 /// The text in the error of a [`Bulk::Begin`] whose `data_version` is not the current one is "malformed JSON". It is built from a column,
 /// because SQLite computes constants before it looks at any row.
-const BEGIN: &str = "BEGIN IMMEDIATE; SELECT json('stale '||data_version) FROM pragma_data_version WHERE data_version<>?";
+const BEGIN: &str =
+    "BEGIN IMMEDIATE; SELECT json('stale '||data_version) FROM pragma_data_version WHERE data_version<>?";
 /// Columns of a record, in the order in which [`crate::row`] reads them.
 pub(crate) const RECORD_COLUMNS: &str =
     "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body";
@@ -76,6 +83,8 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
         Bulk::Commit => "COMMIT".to_owned(),
         Bulk::InsertPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list),
         Bulk::InsertEvents => insert_events(EVENT_COLUMNS, &list),
+        Bulk::AppendPlainEvents => insert_events(PLAIN_EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
+        Bulk::AppendEvents => insert_events(EVENT_COLUMNS, &list) + UNLESS_OTHERS_APPENDED,
         Bulk::FindEvents => {
             format!("SELECT id,offset,namespace,key,event_type,sender,value FROM event WHERE id IN ({})", list)
         }
@@ -122,9 +131,9 @@ pub(crate) fn columns(bulk: Bulk) -> usize {
         Bulk::Begin | Bulk::FindEvents | Bulk::DeleteRecords => 1,
         Bulk::GetRecords | Bulk::FindRecords => 2,
         Bulk::UpdateRecords | Bulk::InsertRelations | Bulk::DeleteRelations => 5,
-        Bulk::MoveRecords | Bulk::InsertPlainEvents => 8,
+        Bulk::MoveRecords | Bulk::InsertPlainEvents | Bulk::AppendPlainEvents => 8,
         Bulk::InsertRecords => 11,
-        Bulk::InsertEvents => 12,
+        Bulk::InsertEvents | Bulk::AppendEvents => 12,
     }
 }
 
@@ -171,6 +180,11 @@ impl Trip {
     /// Adds the statement that begins, if the file is still as it was at this `data_version`.
     pub(crate) fn begin(&mut self, version: i64) {
         self.add(Bulk::Begin, &[version], |args, version| args.int(*version));
+    }
+
+    /// Adds a value after the rows of a [`Bulk::AppendEvents`].
+    pub(crate) fn log_ends_at(&mut self, last: i64) {
+        self.args.int(last);
     }
 
     /// Whether it holds nothing.

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::apply::{self, Begun};
 use crate::connect::{self, Conn};
 use crate::error::{Fault, Phase};
+use crate::known::Known;
 use crate::lease::Locks;
 use crate::options::SqliteOptions;
-use crate::known::Known;
 use crate::plan::{Answer, Facts, LogEnds, Plan, Work};
 use crate::signal::Signal;
 use crate::sql::Args;
@@ -242,7 +242,8 @@ impl Writer {
         let mut plan = Plan::new(facts);
         let answers = works.iter().map(|work| plan.add(work, now, &mut self.locks)).collect();
         let changes = plan.record_changes();
-        if let Err(fault) = apply::write_at(&mut conn, &plan, &changes, now, version).await {
+        let written = apply::write_at(&mut conn, &plan, &changes, now, version).await;
+        if let Err(fault) = written {
             let is_constraint = fault.is_constraint();
             let undone = conn.run("ROLLBACK", Args::default()).await;
             if fault.breaks_connection() || undone.is_err_and(|fault| fault.breaks_connection()) {
@@ -255,6 +256,9 @@ impl Writer {
             return Ok(Tried::Undone { is_constraint });
         }
         self.conn = Some(conn);
+        if let Ok(false) = written {
+            return Ok(Tried::Undone { is_constraint: false });
+        }
         if let Some(known) = &mut self.known {
             known.learn(plan.ends_after(now, &changes), &plan.leases, &changes);
         }

@@ -88,7 +88,8 @@ fn drive(engine: &mut Engine, inputs: &[Input]) -> f64 {
     for batch in inputs.chunks(BATCH) {
         let decision = engine.decide(batch);
         assert_eq!(decision.consumed, batch.len());
-        black_box(engine.apply(decision));
+        engine.apply(&decision);
+        black_box(decision);
     }
     each(begun.elapsed(), inputs.len())
 }

@@ -38,13 +38,13 @@ pub struct Decision {
     /// Offset of the last of them.
     pub cursor: Offset,
     /// New contents of the workflows that changed.
-    pub workflows: BTreeMap<WorkflowKey, WorkflowState>,
+    pub workflows: BTreeMap<WorkflowKey, Arc<WorkflowState>>,
     /// Definitions that became the latest of their workflow.
     pub definitions: BTreeMap<WorkflowKey, Arc<Workflow>>,
     /// New contents of the workflow executions that changed; terminal ones leave the engine.
-    pub executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    pub executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
     /// New contents of the job executions that changed; terminal ones leave the engine.
-    pub jobs: BTreeMap<JobExecutionId, JobExecution>,
+    pub jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     /// Firings that made no execution.
     pub firings: Vec<NewFiring>,
     /// Events that could not be applied, each with its id and reason.

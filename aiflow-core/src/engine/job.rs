@@ -111,7 +111,7 @@ impl Draft<'_> {
         let now = self.now();
         self.out.jobs.insert(
             id,
-            JobExecution {
+            Arc::new(JobExecution {
                 id,
                 workflow_execution: execution,
                 project,
@@ -129,7 +129,7 @@ impl Draft<'_> {
                 timer: None,
                 timed_out: false,
                 ending: None,
-            },
+            }),
         );
         let Some(slot) = self.slot_mut(execution, job) else {
             return;

@@ -4,8 +4,9 @@
 //! The same state and events give the same decisions on every machine, so that history can be replayed and worlds simulated. The engine
 //! names no port: the runtime reads events, commits decisions and carries out commands.
 //!
-//! [`Engine::decide`] does not change the engine. Commit the [`Decision`], then [`Engine::apply`] it: a commit that failed leaves the engine
-//! as it was, and a crash after the commit is repaired by launching again what [`Engine::live_attempts`] lists.
+//! [`Engine::decide`] does not change the engine; [`Engine::apply`] adopts a [`Decision`]. Its commands wait until it is committed. Whoever
+//! decides further before that must restore the engine from the store if the commit fails; a crash after the commit is repaired by
+//! launching again what [`Engine::live_attempts`] lists.
 
 mod decision;
 mod index;
@@ -81,16 +82,16 @@ impl Engine {
     pub fn restore(snapshot: Snapshot) -> Self {
         let mut state = State::default();
         for workflow in snapshot.workflows {
-            state.set_workflow(workflow_key(&workflow.project, &workflow.name), workflow);
+            state.set_workflow(workflow_key(&workflow.project, &workflow.name), Arc::new(workflow));
         }
         for (version, definition) in snapshot.definitions {
             state.define(&workflow_key(&definition.project, &definition.name), version, definition);
         }
         for execution in snapshot.executions {
-            state.set_execution(execution.id, execution);
+            state.set_execution(execution.id, Arc::new(execution));
         }
         for job in snapshot.jobs {
-            state.set_job(job.id, job);
+            state.set_job(job.id, Arc::new(job));
         }
         Self { state }
     }
@@ -100,10 +101,10 @@ impl Engine {
     pub fn snapshot(&self) -> Snapshot {
         let state = &self.state;
         Snapshot {
-            workflows: state.workflows.values().cloned().collect(),
+            workflows: state.workflows.values().map(|workflow| (**workflow).clone()).collect(),
             definitions: state.definitions(),
-            executions: state.executions.values().cloned().collect(),
-            jobs: state.jobs.values().cloned().collect(),
+            executions: self.executions().cloned().collect(),
+            jobs: self.job_executions().cloned().collect(),
         }
     }
 
@@ -126,24 +127,24 @@ impl Engine {
         draft.out
     }
 
-    /// Adopts a decision that was committed and returns its commands. Takes the decisions in the order in which they were made.
-    pub fn apply(&mut self, decision: Decision) -> Vec<Command> {
+    /// Adopts a decision. Takes the decisions in the order in which they were made; their commands are to be carried out once they are
+    /// committed.
+    pub fn apply(&mut self, decision: &Decision) {
         // Executions first: a version that a new execution is pinned to must not be forgotten when a newer one follows.
-        for (id, execution) in decision.executions {
-            self.state.set_execution(id, execution);
+        for (id, execution) in &decision.executions {
+            self.state.set_execution(*id, Arc::clone(execution));
         }
-        for (id, job) in decision.jobs {
-            self.state.set_job(id, job);
+        for (id, job) in &decision.jobs {
+            self.state.set_job(*id, Arc::clone(job));
         }
-        for (key, workflow) in decision.workflows {
-            self.state.set_workflow(key, workflow);
+        for (key, workflow) in &decision.workflows {
+            self.state.set_workflow(Arc::clone(key), Arc::clone(workflow));
         }
-        for (key, definition) in decision.definitions {
-            if let Some(version) = self.state.workflows.get(&key).map(|state| state.version) {
-                self.state.define(&key, version, definition);
+        for (key, definition) in &decision.definitions {
+            if let Some(version) = self.state.workflows.get(key).map(|state| state.version) {
+                self.state.define(key, version, Arc::clone(definition));
             }
         }
-        decision.commands
     }
 
     /// The earliest moment at which a timer is due.
@@ -160,7 +161,7 @@ impl Engine {
 
     /// Job executions with an attempt at an executor: after a restart, these are to be looked up there.
     pub fn live_attempts(&self) -> impl Iterator<Item = &JobExecution> {
-        self.state.jobs.values().filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
+        self.job_executions().filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
     }
 
     /// What the executor of a live job execution is to be given.
@@ -179,12 +180,12 @@ impl Engine {
 
     /// The live workflow executions.
     pub fn executions(&self) -> impl Iterator<Item = &WorkflowExecution> {
-        self.state.executions.values()
+        self.state.executions.values().map(|execution| &**execution)
     }
 
     /// The live job executions.
     pub fn job_executions(&self) -> impl Iterator<Item = &JobExecution> {
-        self.state.jobs.values()
+        self.state.jobs.values().map(|job| &**job)
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) const OWN_EVENT_ID: &str = "aiflow:";
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    pub(super) workflows: BTreeMap<WorkflowKey, WorkflowState>,
-    pub(super) executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
-    pub(super) jobs: BTreeMap<JobExecutionId, JobExecution>,
+    pub(super) workflows: BTreeMap<WorkflowKey, Arc<WorkflowState>>,
+    pub(super) executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
+    pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     // Derived from the above.
     definitions: BTreeMap<(WorkflowKey, u32), Arc<Compiled>>,
     running: BTreeMap<(WorkflowKey, u32), BTreeSet<WorkflowExecutionId>>,
@@ -108,10 +108,10 @@ impl State {
         }
     }
 
-    pub(super) fn set_workflow(&mut self, key: WorkflowKey, workflow: WorkflowState) {
+    pub(super) fn set_workflow(&mut self, key: WorkflowKey, workflow: Arc<WorkflowState>) {
         let before = self.workflows.get(&key);
         let previous = before.map(|state| state.version);
-        set_timers(&mut self.timers, before.into_iter().flat_map(WorkflowState::timers), workflow.timers());
+        set_timers(&mut self.timers, before.into_iter().flat_map(|workflow| workflow.timers()), workflow.timers());
         if let Some(previous) = previous.filter(|previous| *previous != workflow.version)
             && let Some(compiled) = self.definition(&key, previous).cloned()
         {
@@ -123,9 +123,9 @@ impl State {
         }
     }
 
-    pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: WorkflowExecution) {
+    pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: Arc<WorkflowExecution>) {
         let place = (workflow_key(&execution.project, &execution.workflow), execution.version);
-        let before = self.executions.get(&id).into_iter().flat_map(WorkflowExecution::timers);
+        let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
         set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
             self.executions.remove(&id);
@@ -142,8 +142,8 @@ impl State {
         }
     }
 
-    pub(super) fn set_job(&mut self, id: JobExecutionId, job: JobExecution) {
-        let before = self.jobs.get(&id).into_iter().flat_map(JobExecution::timers);
+    pub(super) fn set_job(&mut self, id: JobExecutionId, job: Arc<JobExecution>) {
+        let before = self.jobs.get(&id).into_iter().flat_map(|job| job.timers());
         set_timers(&mut self.timers, before, job.timers());
         if job.status.is_terminal() {
             self.jobs.remove(&id);
@@ -220,30 +220,30 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn workflow(&self, key: &WorkflowKey) -> Option<&WorkflowState> {
-        self.out.workflows.get(key).or_else(|| self.state.workflows.get(key))
+        self.out.workflows.get(key).or_else(|| self.state.workflows.get(key)).map(|workflow| &**workflow)
     }
 
     pub(super) fn execution(&self, id: WorkflowExecutionId) -> Option<&WorkflowExecution> {
-        self.out.executions.get(&id).or_else(|| self.state.executions.get(&id))
+        self.out.executions.get(&id).or_else(|| self.state.executions.get(&id)).map(|execution| &**execution)
     }
 
     pub(super) fn job(&self, id: JobExecutionId) -> Option<&JobExecution> {
-        self.out.jobs.get(&id).or_else(|| self.state.jobs.get(&id))
+        self.out.jobs.get(&id).or_else(|| self.state.jobs.get(&id)).map(|job| &**job)
     }
 
     pub(super) fn workflow_mut(&mut self, key: &WorkflowKey) -> Option<&mut WorkflowState> {
         let base = self.state.workflows.get(key);
-        edit(&mut self.out.workflows, key, base)
+        edit(&mut self.out.workflows, key, base).map(Arc::make_mut)
     }
 
     pub(super) fn execution_mut(&mut self, id: WorkflowExecutionId) -> Option<&mut WorkflowExecution> {
         let base = self.state.executions.get(&id);
-        edit(&mut self.out.executions, &id, base)
+        edit(&mut self.out.executions, &id, base).map(Arc::make_mut)
     }
 
     pub(super) fn job_mut(&mut self, id: JobExecutionId) -> Option<&mut JobExecution> {
         let base = self.state.jobs.get(&id);
-        edit(&mut self.out.jobs, &id, base)
+        edit(&mut self.out.jobs, &id, base).map(Arc::make_mut)
     }
 
     /// Executions of this version that are not terminal in the draft, in order of their ids.
@@ -267,7 +267,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn add_execution(&mut self, key: &WorkflowKey, execution: WorkflowExecution) {
         self.started.entry((Arc::clone(key), execution.version)).or_default().push(execution.id);
-        self.out.executions.insert(execution.id, execution);
+        self.out.executions.insert(execution.id, Arc::new(execution));
     }
 
     pub(super) fn next_execution_id(&mut self) -> WorkflowExecutionId {

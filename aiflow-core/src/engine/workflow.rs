@@ -105,7 +105,8 @@ impl Draft<'_> {
             then.zip(now).is_some_and(|(then, now)| then.condition == now.condition)
         });
         let (project, name) = (definition.project.clone(), definition.name.clone());
-        self.out.workflows.insert(Arc::clone(key), WorkflowState { project, name, version, enabled, rules, schedules });
+        let state = WorkflowState { project, name, version, enabled, rules, schedules };
+        self.out.workflows.insert(Arc::clone(key), Arc::new(state));
         self.out.definitions.insert(Arc::clone(key), Arc::clone(definition));
     }
 

@@ -1,5 +1,7 @@
 //! One decision, one transaction: how is a decision written, and how is a lost answer resolved?
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::settings::Backoff;
@@ -48,9 +50,9 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
     let next = cursor.advanced(decision.cursor, lease.epoch);
     let mut batch = Batch::at(at).expect(cursor_key(), cursor.revision).put(put(cursor_key(), &next));
     batch.fence = Some(lease.fence());
-    batch.puts.extend(decision.workflows.values().map(workflow_put));
-    batch.puts.extend(decision.executions.values().map(workflow_execution_put));
-    batch.puts.extend(decision.jobs.values().map(job_execution_put));
+    batch.puts.extend(decision.workflows.values().map(|workflow| workflow_put(workflow)));
+    batch.puts.extend(decision.executions.values().map(|execution| workflow_execution_put(execution)));
+    batch.puts.extend(decision.jobs.values().map(|job| job_execution_put(job)));
     batch.puts.extend(decision.firings.iter().map(|firing| firing_put(&firing.id, &firing.project, &firing.record)));
     batch.puts.extend(decision.dead_letters.iter().map(|letter| {
         dead_letter_put(&letter.id, &DeadLetter { offset: letter.offset, reason: letter.reason.clone() })
@@ -65,10 +67,10 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
 /// `Fenced` or `Conflict`: another scheduler leads. `Invalid`, `AlreadyExists`: the store refuses this decision for good. `Corrupt`, `Closed`,
 /// `Internal`: stop.
 pub(super) async fn commit(
-    store: &dyn MetaStore,
-    decision: &Decision,
+    store: Arc<dyn MetaStore>,
+    decision: Arc<Decision>,
     cursor: Cursor,
-    lease: &Lease,
+    lease: Lease,
     at: Timestamp,
     mut backoff: Backoff,
 ) -> Result<Cursor> {
@@ -77,7 +79,7 @@ pub(super) async fn commit(
     let mut is_uncertain = false;
     loop {
         // Built anew for a rare second try: keeping a copy would cost every first one.
-        match store.commit(batch_of(decision, cursor, lease, at)).await {
+        match store.commit(batch_of(&decision, cursor, &lease, at)).await {
             Ok(_) => return Ok(next),
             Err(error) if error.retry() == Retry::Later => {
                 tracing::warn!(%error, "commit failed; trying again");
@@ -87,7 +89,7 @@ pub(super) async fn commit(
                 if error.retry() == Retry::AfterReadBack || (is_uncertain && error.kind() == ErrorKind::Conflict) =>
             {
                 is_uncertain = true;
-                match read_back(store, &mut backoff).await? {
+                match read_back(&*store, &mut backoff).await? {
                     now if now == next => return Ok(next),
                     now if now == cursor => backoff.pause().await,
                     now => return Err(moved(now)),

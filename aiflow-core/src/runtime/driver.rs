@@ -1,16 +1,20 @@
-//! The loop of a leader: read a batch of events, decide, commit once, apply, dispatch.
+//! The loop of a leader: read a batch of events, decide, adopt, commit once, dispatch.
+//!
+//! While a decision is being committed the next one is made on top of it. Commands wait for the commit; if it fails for good, the engine is
+//! restored from the store, and what rested on it is decided anew.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
-use super::recover::{Reconciliation, definition, reconcile};
+use super::recover::{Reconciliation, definition, load, reconcile};
 use super::report::{publish, report_event};
 use super::settings::Backoff;
 use super::volatile::Volatile;
@@ -29,12 +33,23 @@ const CLOCK_CHECK: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Timers published at once.
 const TIMERS_MAX: usize = 1_000;
+/// From how many events on the next decision is made while the last one is being committed. Fewer are left to gather: a transaction each
+/// would cost more than it gains.
+const READ_AHEAD_MIN: usize = 64;
 
 pub(super) struct Driver<'a> {
     pub(super) parts: &'a Parts,
     pub(super) lease: Lease,
     pub(super) engine: Engine,
+    /// How far the log is applied: decided and committed.
     pub(super) cursor: Cursor,
+    /// How far it is decided.
+    pub(super) decided: Offset,
+    /// What was read beyond that.
+    pub(super) ahead: Vec<Arc<Event>>,
+    /// The decision that is being committed, and the task that does it.
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) commits: JoinSet<Result<Cursor>>,
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
     pub(super) volatile: &'a Volatile,
@@ -42,6 +57,13 @@ pub(super) struct Driver<'a> {
     pub(super) unknown: BTreeSet<AttemptId>,
     /// When the platforms are asked for them again.
     pub(super) look_again: Option<Instant>,
+}
+
+/// A decision that the engine has adopted and that is being committed.
+pub(super) struct InFlight {
+    decision: Arc<Decision>,
+    /// The events that it is about.
+    inputs: Vec<Input>,
 }
 
 impl Driver<'_> {
@@ -54,26 +76,24 @@ impl Driver<'_> {
         }
     }
 
-    /// Applies what is in the log; publishes the timers that are due; or waits for either.
+    /// Decides what is in the log; publishes the timers that are due; or waits for either, or for the decision that is being committed.
     async fn turn(&mut self) -> Result<()> {
         if self.look_again.is_some_and(|when| when <= Instant::now()) {
             self.look_again().await?;
         }
-        let page = self
-            .parts
-            .bus
-            .read(self.cursor.offset, &EventFilter::all(), self.parts.settings.batch_events_max.max(1))
-            .await;
-        let events = match page {
-            Ok(page) => page.events,
-            Err(error) if error.retry() == Retry::Later => {
-                tracing::warn!(%error, "read failed; trying again");
-                tokio::time::sleep(self.parts.settings.standby_poll).await;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        if self.in_flight.is_some() {
+            return self.beside_the_commit().await;
+        }
+        let is_more = tokio::select! {
+            biased;
+            woken = self.parts.bus.wait(self.read_to()) => self.woken(woken).await?,
+            () = std::future::ready(()) => false,
         };
-        if !events.is_empty() {
+        if is_more {
+            self.read_on().await?;
+        }
+        if !self.ahead.is_empty() {
+            let events = std::mem::take(&mut self.ahead);
             return self.apply_events(events).await;
         }
         let now = self.parts.clock.now();
@@ -84,16 +104,70 @@ impl Driver<'_> {
         let pause = self.engine.next_timer().map_or(CLOCK_CHECK, |next| next.since(now).min(CLOCK_CHECK));
         tokio::select! {
             biased;
-            woken = self.parts.bus.wait(self.cursor.offset) => match woken {
-                Err(error) if error.retry() == Retry::Never => Err(error),
-                Err(_) => {
-                    tokio::time::sleep(self.parts.settings.standby_poll).await;
-                    Ok(())
-                }
-                Ok(()) => Ok(()),
-            },
+            woken = self.parts.bus.wait(self.read_to()) => self.woken(woken).await.map(|_| ()),
             () = sleep_until(self.look_again) => Ok(()),
             () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    /// While a decision is being committed: if there is much to decide, it is decided meanwhile, as if the commit had succeeded.
+    async fn beside_the_commit(&mut self) -> Result<()> {
+        let may_read = self.ahead.is_empty();
+        let read_to = self.read_to();
+        tokio::select! {
+            biased;
+            landed = self.commits.join_next() => return self.finish(landed).await.map(|_| ()),
+            woken = self.parts.bus.wait(read_to), if may_read => {
+                if !self.woken(woken).await? {
+                    return Ok(());
+                }
+            }
+        }
+        self.read_on().await?;
+        if self.ahead.len() < READ_AHEAD_MIN {
+            // Little is better decided together with what comes until then.
+            let landed = self.commits.join_next().await;
+            return self.finish(landed).await.map(|_| ());
+        }
+        let events = std::mem::take(&mut self.ahead);
+        self.apply_events(events).await
+    }
+
+    /// Whether the log may have grown. A log that cannot say so is given time.
+    async fn woken(&self, woken: Result<()>) -> Result<bool> {
+        match woken {
+            Ok(()) => Ok(true),
+            Err(error) if error.retry() == Retry::Never => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "waiting for events failed; trying again");
+                tokio::time::sleep(self.parts.settings.standby_poll).await;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Everything up to here was read.
+    fn read_to(&self) -> Offset {
+        self.ahead.last().map_or(self.decided, |event| event.offset)
+    }
+
+    /// Reads what is there, up to a full batch.
+    async fn read_on(&mut self) -> Result<()> {
+        let room = self.parts.settings.batch_events_max.max(1).saturating_sub(self.ahead.len());
+        if room == 0 {
+            return Ok(());
+        }
+        match self.parts.bus.read(self.read_to(), &EventFilter::all(), room).await {
+            Ok(page) => {
+                self.ahead.extend(page.events);
+                Ok(())
+            }
+            Err(error) if error.retry() == Retry::Later => {
+                tracing::warn!(%error, "read failed; trying again");
+                tokio::time::sleep(self.parts.settings.standby_poll).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -173,44 +247,93 @@ impl Driver<'_> {
     }
 
     async fn apply_events(&mut self, events: Vec<Arc<Event>>) -> Result<()> {
-        let mut inputs = Vec::with_capacity(events.len());
+        let mut rest = Vec::with_capacity(events.len());
         for event in events {
-            inputs.push(self.input(event).await?);
+            rest.push(self.input(event).await?);
         }
-        let mut rest = inputs.as_slice();
         while !rest.is_empty() {
-            let decision = self.engine.decide(rest);
-            let consumed = decision.consumed.max(1);
-            let (decided, after) = rest.split_at(consumed.min(rest.len()));
-            match self.commit(&decision).await {
-                Ok(()) => self.adopt(decision, decided).await,
-                Err(error) if is_refused(&error) => self.apply_one_by_one(decided).await?,
-                Err(error) => return Err(error),
+            let decision = self.engine.decide(&rest);
+            let consumed = decision.consumed.clamp(1, rest.len());
+            let after = rest.split_off(consumed);
+            if !self.begin_commit(decision, rest).await? {
+                return Ok(());
             }
             rest = after;
         }
         Ok(())
     }
 
+    /// Adopts a decision and begins to commit it, once the one before it is committed. False if that one was refused, so that this one
+    /// rests on nothing: what it was about is read again.
+    async fn begin_commit(&mut self, decision: Decision, inputs: Vec<Input>) -> Result<bool> {
+        if self.in_flight.is_some() {
+            let landed = self.commits.join_next().await;
+            if !self.finish(landed).await? {
+                return Ok(false);
+            }
+        }
+        self.engine.apply(&decision);
+        self.decided = decision.cursor;
+        let decision = Arc::new(decision);
+        let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
+        let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
+        self.commits.spawn(commit(store, Arc::clone(&decision), self.cursor, lease, at, backoff));
+        self.in_flight = Some(InFlight { decision, inputs });
+        Ok(true)
+    }
+
+    /// Does what follows from the end of a commit. False if it was refused, so that nothing stands that was decided on top of it.
+    async fn finish(&mut self, landed: Option<Result<Result<Cursor>, JoinError>>) -> Result<bool> {
+        let (Some(landed), Some(InFlight { decision, inputs })) = (landed, self.in_flight.take()) else {
+            return Ok(true);
+        };
+        match landed {
+            Ok(Ok(cursor)) => {
+                self.cursor = cursor;
+                self.carry_out(&decision, &inputs).await;
+                Ok(true)
+            }
+            Ok(Err(error)) if is_refused(&error) => {
+                // The engine has adopted what was refused, and may have decided further.
+                (self.engine, self.cursor) = load(&*self.parts.store).await?;
+                self.decided = self.cursor.offset;
+                self.ahead.clear();
+                self.apply_one_by_one(&inputs).await?;
+                Ok(false)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(Error::new(ErrorKind::Internal, "commit", error.to_string())),
+        }
+    }
+
     /// The store refuses the joint decision for good: find the event that is to blame and set it aside, so that the others take effect.
     async fn apply_one_by_one(&mut self, inputs: &[Input]) -> Result<()> {
         for input in inputs {
             let one = std::slice::from_ref(input);
-            let decision = self.engine.decide(one);
-            match self.commit(&decision).await {
-                Ok(()) => self.adopt(decision, one).await,
+            match self.apply_alone(self.engine.decide(one), one).await {
                 Err(error) if is_refused(&error) => {
                     let offset = input.event.offset;
                     tracing::error!(%offset, %error, "an event could not be applied and is a dead letter now");
                     let letter = DeadLetter { id: offset.to_string(), offset, reason: error.to_string() };
                     let decision =
                         Decision { consumed: 1, cursor: offset, dead_letters: vec![letter], ..Decision::default() };
-                    self.commit(&decision).await?;
-                    self.adopt(decision, one).await;
+                    self.apply_alone(decision, one).await?;
                 }
-                Err(error) => return Err(error),
+                done => done?,
             }
         }
+        Ok(())
+    }
+
+    /// Commits a decision, then adopts it and carries it out.
+    async fn apply_alone(&mut self, decision: Decision, inputs: &[Input]) -> Result<()> {
+        let decision = Arc::new(decision);
+        let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
+        let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
+        self.cursor = commit(store, Arc::clone(&decision), self.cursor, lease, at, backoff).await?;
+        self.decided = self.cursor.offset;
+        self.engine.apply(&decision);
+        self.carry_out(&decision, inputs).await;
         Ok(())
     }
 
@@ -225,22 +348,14 @@ impl Driver<'_> {
         Ok(input)
     }
 
-    async fn commit(&mut self, decision: &Decision) -> Result<()> {
-        let at = self.parts.clock.now();
-        let backoff = Backoff::new(self.parts.settings.backoff_max);
-        self.cursor = commit(&*self.parts.store, decision, self.cursor, &self.lease, at, backoff).await?;
-        Ok(())
-    }
-
-    /// Takes over a committed decision and hands its commands to the executors.
-    async fn adopt(&mut self, decision: Decision, inputs: &[Input]) {
-        self.volatile.note(&self.parts.executors, decision.jobs.values());
-        let commands = self.engine.apply(decision);
-        for command in commands {
+    /// Hands the commands of a committed decision to the executors.
+    async fn carry_out(&mut self, decision: &Decision, inputs: &[Input]) {
+        self.volatile.note(&self.parts.executors, decision.jobs.values().map(|job| &**job));
+        for command in &decision.commands {
             match command {
-                Command::Launch { attempt } => self.launch(attempt, inputs).await,
+                Command::Launch { attempt } => self.launch(*attempt, inputs).await,
                 Command::Stop { attempt, executor, mode } => {
-                    self.dispatchers.send(&executor, Dispatch::Stop { attempt, mode }).await;
+                    self.dispatchers.send(executor, Dispatch::Stop { attempt: *attempt, mode: *mode }).await;
                 }
             }
         }

@@ -38,7 +38,7 @@ fn workflow(flow: &AiFlow, job: &str) -> Workflow {
     workflow
 }
 
-async fn log_of(flow: &AiFlow) -> Vec<aiflow_core::event::Event> {
+async fn log_of(flow: &AiFlow) -> Vec<std::sync::Arc<aiflow_core::event::Event>> {
     let filter = EventFilter::all();
     let page = flow.bus().read(Offset::START, &filter, 1000);
     page.await.unwrap().events

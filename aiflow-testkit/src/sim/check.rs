@@ -120,12 +120,13 @@ impl Checker<'_> {
                 let body = DeadLetter { offset: letter.offset, reason: letter.reason.clone() };
                 dead_letter_put(&letter.id, &body)
             });
-            let puts = decision.workflows.values().map(workflow_put);
-            let puts = puts.chain(decision.executions.values().map(workflow_execution_put));
-            let puts = puts.chain(decision.jobs.values().map(job_execution_put)).chain(firings).chain(letters);
+            let puts = decision.workflows.values().map(|workflow| workflow_put(workflow));
+            let puts = puts.chain(decision.executions.values().map(|execution| workflow_execution_put(execution)));
+            let puts =
+                puts.chain(decision.jobs.values().map(|job| job_execution_put(job))).chain(firings).chain(letters);
             expected.extend(puts.map(|put| (put.key.clone(), put)));
             emitted.extend(decision.events.iter().map(|event| event.id.clone()));
-            engine.apply(decision);
+            engine.apply(&decision);
         }
         let replayed = [KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_FIRING, KIND_DEAD_LETTER];
         for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {

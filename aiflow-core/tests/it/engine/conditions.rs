@@ -580,7 +580,7 @@ fn an_event_that_finds_its_operand_full_is_a_dead_letter() {
     let fill: Vec<Input> = (first..first + room).map(|offset| input(offset, "a")).collect();
     let decision = world.engine.decide(&fill);
     assert_eq!(decision.dead_letters, []);
-    world.engine.apply(decision);
+    world.engine.apply(&decision);
     let decision = world.engine.decide(&[input(first + room, "a"), input(first + room + 1, "b")]);
     let reasons: Vec<&str> = decision.dead_letters.iter().map(|l| l.reason.as_str()).collect();
     assert_eq!(reasons.len(), 1, "{reasons:?}");

@@ -1,6 +1,7 @@
 //! The same log gives the same decisions: again, in batches of any size, and from a snapshot half-way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aiflow_core::engine::{Command, DeadLetter, Decision, Engine, Input, NewFiring};
 use aiflow_core::event::NewEvent;
@@ -125,10 +126,11 @@ impl Told {
         self.commands.extend(decision.commands);
         self.firings.extend(decision.firings);
         self.dead_letters.extend(decision.dead_letters);
-        self.executions.extend(decision.executions);
-        self.jobs.extend(decision.jobs);
+        self.executions
+            .extend(decision.executions.into_iter().map(|(id, execution)| (id, Arc::unwrap_or_clone(execution))));
+        self.jobs.extend(decision.jobs.into_iter().map(|(id, job)| (id, Arc::unwrap_or_clone(job))));
         let workflows = decision.workflows.into_iter();
-        self.workflows.extend(workflows.map(|(key, state)| (key.to_string(), state)));
+        self.workflows.extend(workflows.map(|(key, state)| (key.to_string(), Arc::unwrap_or_clone(state))));
     }
 
     fn of(world: &World) -> Self {
@@ -151,7 +153,7 @@ fn replay(log: &[Input], batches: &[usize], between: impl Fn(Engine) -> Engine) 
         assert!((1..=batch).contains(&decision.consumed));
         rest = &rest[decision.consumed..];
         told.hear(decision.clone());
-        engine.apply(decision);
+        engine.apply(&decision);
         engine = between(engine);
     }
     told.engine = snapshot_json(&engine.snapshot());

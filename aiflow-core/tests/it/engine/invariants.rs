@@ -59,7 +59,7 @@ fn is_reachable(from: JobStatus, to: JobStatus) -> bool {
 fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decision: &Decision) {
     let mut live = BTreeMap::new();
     let unchanged = jobs.iter().filter(|(id, _)| !decision.jobs.contains_key(id));
-    for (id, job) in unchanged.chain(&decision.jobs) {
+    for (id, job) in unchanged.chain(decision.jobs.iter().map(|(id, job)| (id, &**job))) {
         if job.status.is_terminal() || job.status == JobStatus::Init {
             continue;
         }

@@ -325,15 +325,15 @@ impl World {
             super::invariants::check(&self.executions, &self.jobs, &decision, &input.event);
             self.write(&input.event, &decision);
             for (id, execution) in &decision.executions {
-                self.executions.insert(*id, execution.clone());
+                self.executions.insert(*id, (**execution).clone());
             }
             for (id, job) in &decision.jobs {
-                self.jobs.insert(*id, job.clone());
+                self.jobs.insert(*id, (**job).clone());
             }
             for event in decision.events.clone() {
                 self.append(event, "", None);
             }
-            self.engine.apply(decision.clone());
+            self.engine.apply(&decision);
             self.decisions.push(decision);
         }
     }
