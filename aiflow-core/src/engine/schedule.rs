@@ -136,6 +136,10 @@ fn came(schedule: &Schedule, times: &CompiledSchedule, since: Timestamp, first: 
 impl Draft<'_> {
     /// The time of a schedule has come.
     pub(super) fn on_schedule_timer(&mut self, of: &Subject, name: &ScheduleName, alarm: Alarm) {
+        // The timer may have been under way when the execution was stopped.
+        if !self.may_wait(of) {
+            return;
+        }
         let Some((compiled, place)) = self.schedules_of(of) else { return };
         let waits = |state: &ScheduleState| state.next.filter(|next| next.alarm == alarm);
         let Some((next, since)) = self.schedule(of, name).and_then(|state| Some((waits(state)?, state.since))) else {
@@ -322,7 +326,9 @@ impl Draft<'_> {
             Subject::Workflow { project, workflow } => {
                 self.workflow(&workflow_key(project, workflow)).is_some_and(|workflow| workflow.enabled)
             }
-            Subject::Job { .. } => true,
+            Subject::Job { execution, .. } => {
+                self.execution(*execution).is_some_and(|execution| execution.status == WorkflowStatus::Running)
+            }
         }
     }
 

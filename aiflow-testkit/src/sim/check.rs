@@ -8,8 +8,8 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{Decision, Engine, Input};
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::execution::{
-    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
-    WorkflowExecution,
+    FiringRecord, JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
+    KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowState,
 };
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset};
@@ -41,7 +41,11 @@ pub(super) struct State {
 }
 
 impl State {
-    fn all<T: serde_like::Body>(&self, kind: &str) -> Vec<T> {
+    pub(super) fn workflows(&self) -> Vec<WorkflowState> {
+        self.all(KIND_WORKFLOW)
+    }
+
+    pub(super) fn all<T: serde_like::Body>(&self, kind: &str) -> Vec<T> {
         let of_kind = self.records.values().filter(|record| record.key.kind == kind);
         of_kind.filter_map(|record| T::read(record)).collect()
     }
@@ -59,14 +63,29 @@ impl State {
     }
 }
 
-/// The two kinds of bodies that checks read in numbers.
+/// The kinds of bodies that checks read in numbers.
 mod serde_like {
-    use super::{JobExecution, Record, WorkflowExecution, body_of};
+    use super::{FiringRecord, JobExecution, Record, WorkflowExecution, WorkflowState, WorkflowVersion, body_of};
 
-    pub(super) trait Body: Sized {
+    pub(in crate::sim) trait Body: Sized {
         fn read(record: &Record) -> Option<Self>;
     }
     impl Body for JobExecution {
+        fn read(record: &Record) -> Option<Self> {
+            body_of(record).ok()
+        }
+    }
+    impl Body for WorkflowState {
+        fn read(record: &Record) -> Option<Self> {
+            body_of(record).ok()
+        }
+    }
+    impl Body for WorkflowVersion {
+        fn read(record: &Record) -> Option<Self> {
+            body_of(record).ok()
+        }
+    }
+    impl Body for FiringRecord {
         fn read(record: &Record) -> Option<Self> {
             body_of(record).ok()
         }
@@ -79,7 +98,7 @@ mod serde_like {
 }
 
 impl Checker<'_> {
-    fn violate(&self, invariant: &'static str, message: String) {
+    pub(super) fn violate(&self, invariant: &'static str, message: String) {
         self.ledger.violate(invariant, message);
     }
 

@@ -25,6 +25,9 @@ use super::ledger::Ledger;
 use super::recorder::{Recorder, timer_of};
 use crate::fault::{FaultPlan, FaultyBus, FaultyStore};
 
+/// What the wall clock shows when a world begins, in milliseconds since the epoch.
+pub(super) const WORLD_BEGINS: i64 = 1_700_000_000_000;
+
 /// The wall clock of a world: follows virtual time, and jumps.
 #[derive(Debug)]
 pub(super) struct SimClock {
@@ -51,7 +54,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let base = Timestamp::from_millis(1_700_000_000_000 + self.offset_millis.load(Ordering::SeqCst));
+        let base = Timestamp::from_millis(WORLD_BEGINS + self.offset_millis.load(Ordering::SeqCst));
         let now = base + self.started.elapsed();
         self.latest.fetch_max(now.as_millis(), Ordering::SeqCst);
         now

@@ -8,20 +8,23 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus as _;
 use aiflow_core::control::Control;
 use aiflow_core::event::NewEvent;
-use aiflow_core::execution::{JobStatus, KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowStatus};
+use aiflow_core::execution::{
+    JobStatus, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
+};
 use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowName};
-use aiflow_core::records::{WorkflowVersion, body_of, workflow_version_put};
+use aiflow_core::records::{WorkflowVersion, body_of, workflow_key, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
-use aiflow_core::time::Clock as _;
+use aiflow_core::time::{Clock as _, Timestamp};
+use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, Job, JobAction, RetryPolicy, SchedulingRule, Workflow, WorkflowAction,
-    WorkflowRule, job_status, on, workflow_status,
+    Completion, Condition, ControlEdge, Job, JobAction, Misfire, OverlapPolicy, RetryPolicy, Schedule, SchedulingRule,
+    Workflow, WorkflowAction, WorkflowRule, cron, every, job_status, on, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
 
 use super::executor::{Behaviour, DURABLE, VOLATILE};
-use super::process::{Connection, Shared};
+use super::process::{Connection, Shared, WORLD_BEGINS};
 use super::recorder::SEQUENCE_LABEL;
 use crate::rng::Rng;
 
@@ -104,10 +107,31 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
             workflow.rules.push(rule);
         }
     }
+    if rng.chance(35) {
+        workflow.schedules.push(schedule(rng));
+    }
     if rng.chance(40) {
         workflow.completion = one_of(rng, &[Completion::Idle, Completion::Standing]);
     }
     workflow
+}
+
+/// Times that come within the first seconds of a world, and then no more.
+fn schedule(rng: &mut Rng) -> Schedule {
+    let schedule = if rng.chance(30) {
+        let zone = one_of(rng, &["UTC", "Europe/Berlin", "Asia/Kathmandu"]);
+        cron(format!("*/{} * * * * *", number(rng, 1, 3))).time_zone(zone.unwrap_or("UTC"))
+    } else {
+        every(Duration::from_millis(300 + rng.below(3_000)))
+    };
+    let misfires = [Misfire::Skip, Misfire::Once, Misfire::Once, Misfire::All { max: 2 }, Misfire::All { max: 1_000 }];
+    let jitter = if rng.chance(70) { Duration::ZERO } else { millis(rng, 1_000) };
+    schedule
+        .ending(Timestamp::from_millis(WORLD_BEGINS) + millis(rng, 12_000))
+        .jitter(jitter)
+        .misfire(one_of(rng, &misfires).unwrap_or_default())
+        .misfire_grace(millis(rng, 3_000))
+        .overlap(one_of(rng, &OverlapPolicy::ALL).unwrap_or(OverlapPolicy::Skip))
 }
 
 fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
@@ -130,6 +154,10 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     let executor = ExecutorName::parse(executor).expect("a constant name");
     let mut job = Job::new(job_name(index), executor, behaviour.to_spec());
     job.streaming = streams;
+    if rng.chance(15) {
+        let schedule = schedule(rng);
+        job.schedules.push(if rng.chance(40) { schedule.restart() } else { schedule });
+    }
     if rng.chance(50) {
         let backoff = if rng.chance(30) { Duration::ZERO } else { millis(rng, 800) };
         job.retry = if rng.chance(50) {
@@ -273,7 +301,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(20)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(24)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
             0..9 => Control::StartWorkflow { project, workflow, params: json!({ "order": order }) },
@@ -287,6 +315,10 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                 submit(connection, shared, definition, *version).await;
                 continue;
             }
+            20.. => match on_a_schedule(connection, shared, &workflow).await {
+                Some(control) => control,
+                None => continue,
+            },
             _ => {
                 let Ok(live) = live_executions(connection).await else {
                     continue;
@@ -310,6 +342,29 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
         shared.ledger.count("order");
         publish(connection, shared, vec![control.into_event(format!("order-{order}"))]).await;
     }
+}
+
+/// Something to ask of a schedule of a workflow, if it has one.
+async fn on_a_schedule(connection: &Connection, shared: &Shared, workflow: &WorkflowName) -> Option<Control> {
+    let record = connection.get_one(&workflow_key(&project(), workflow)).await.ok()??;
+    let state: WorkflowState = body_of(&record).ok()?;
+    let names: Vec<_> = state.schedules.into_keys().collect();
+    let name = names.first()?.clone();
+    shared.ledger.draw(|rng| {
+        let action = one_of(
+            rng,
+            &[ScheduleAction::Pause, ScheduleAction::Resume, ScheduleAction::Resume, ScheduleAction::Delete],
+        );
+        if rng.chance(60) {
+            let of = Subject::Workflow { project: project(), workflow: workflow.clone() };
+            return Some(Control::ActOnSchedule { of, schedule: name, action: action? });
+        }
+        let from = Timestamp::from_millis(WORLD_BEGINS) + millis(rng, 5_000);
+        let to = from + millis(rng, 3_000);
+        let (quiet, overlap) = (rng.chance(50), one_of(rng, &OverlapPolicy::ALL)?);
+        let (project, workflow) = (project(), workflow.clone());
+        Some(Control::Backfill { project, workflow, schedule: name, from, to, quiet, overlap })
+    })
 }
 
 /// Stops everything that still runs.

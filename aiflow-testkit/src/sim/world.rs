@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiflow_core::execution::JobStatus;
+use aiflow_core::execution::{JobStatus, WorkflowExecution, WorkflowState};
 use aiflow_core::id::Offset;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
 use aiflow_core::time::Clock as _;
+use aiflow_core::timer::TimerKey;
 use aiflow_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -253,7 +254,11 @@ impl World {
             JobStatus::Running | JobStatus::Ready => job.timer.is_none() && !job.timed_out,
             status => status.is_terminal(),
         };
-        state.cursor == state.head() && state.jobs().iter().all(rests)
+        let waits = |timer: aiflow_core::timer::Timer| matches!(timer.key, TimerKey::Schedule { .. });
+        state.cursor == state.head()
+            && state.jobs().iter().all(rests)
+            && !state.workflows().iter().flat_map(WorkflowState::timers).any(waits)
+            && !state.executions().iter().flat_map(WorkflowExecution::timers).any(waits)
     }
 
     /// Waits until the world is at rest and has been for a while: jobs that run and are no streams will report.
@@ -359,6 +364,7 @@ impl World {
         checker.replay(state);
         checker.acknowledged(state, acknowledged);
         checker.timers(state);
+        checker.schedules(state);
         checker.effects(&self.effects.all());
         for _ in 0..state.log.len() {
             self.ledger().count("event");

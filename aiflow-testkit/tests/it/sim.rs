@@ -9,7 +9,7 @@ const SEEDS_PER_DEFECT: u64 = 200;
 
 /// Worlds in which something was wrong once. What is drawn from a seed changes when the workload or the faults do, so each case that is
 /// understood also has, or deserves, a test of its own.
-const ONCE_BROKEN: [(u64, &str); 8] = [
+const ONCE_BROKEN: [(u64, &str); 9] = [
     (17, "a lost lead took its own kill for a stop that somebody had asked for"),
     (49, "a lost lead let attempts go on whose jobs had ended under the next leader"),
     (112, "a lost lead looked only once how what it killed had ended"),
@@ -17,6 +17,7 @@ const ONCE_BROKEN: [(u64, &str); 8] = [
     (74, "an execution of a version that was replaced in the same batch was not launched"),
     (225, "an execution of a version that was replaced in the same batch ended without its jobs"),
     (1005, "an attempt of which its platform could not say how it stood was never asked for again"),
+    (550, "the timer of a schedule was under way when its execution was stopped, and started a job"),
     (1508, "a leader of the past reported the attempts of the true one as lost"),
 ];
 

@@ -6,6 +6,7 @@ mod invariants;
 mod lifecycle;
 mod model;
 mod schedules;
+mod soak;
 mod table;
 mod text;
 mod traps;

@@ -155,6 +155,19 @@ fn a_timer_that_arrives_twice_or_late_is_no_second_time() {
 }
 
 #[test]
+fn a_timer_under_way_starts_nothing_in_an_execution_that_was_stopped() {
+    let mut world = World::new("job serve streaming; schedule train [tick] every 10s");
+    world.play("start | serve started");
+    let timer = world.engine.due_timers(Timestamp::from_millis(10_000), 9).remove(0);
+    world.play("stop");
+    assert_eq!(world.engine.next_timer(), None);
+    world.control("late", Control::TimerFired(timer));
+    world.play("serve stopped");
+    assert_eq!(statuses(&world, "train"), []);
+    assert!(world.executions.values().all(|execution| execution.status.is_terminal()));
+}
+
+#[test]
 fn times_outside_start_and_end_do_not_count() {
     let mut world = World::new(
         "train: function; schedule wf [tick] every 10s start:1970-01-01T00:01Z end:1970-01-01T00:01:20Z overlap:allow_all",
