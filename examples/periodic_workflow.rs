@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let functions = Functions::new().register("prepare", prepare).register("write", write);
     let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
 
-    let mut reports = aiflow.listen(EventFilter::all().key("report"), Offset::START);
+    let mut reports = aiflow.listen(EventFilter::all().key("written"), Offset::START);
     for _ in 0..3 {
         println!("written for {}", reports.next().await?.value);
     }
@@ -55,6 +55,6 @@ async fn prepare(_: JobContext, _: Value) -> Result<(), JobError> {
 /// The time that its execution is for, which is not the moment at which it runs.
 async fn write(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let time = ctx.scheduled_time().ok_or("a schedule starts it")?;
-    ctx.publish(ctx.event("report").value(time.to_rfc3339())).await?;
+    ctx.publish(ctx.event("written").value(time.to_rfc3339())).await?;
     Ok(())
 }

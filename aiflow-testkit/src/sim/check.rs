@@ -125,7 +125,7 @@ impl Checker<'_> {
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
         for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {
-            let mut input = Input::from(event.clone());
+            let mut input = Input::from(Arc::clone(event));
             if let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) = Control::from_event(event) {
                 let record = state.records.get(&workflow_version_key(&project, &workflow, version));
                 input.workflow = record
