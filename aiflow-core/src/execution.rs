@@ -3,11 +3,13 @@
 //! These structs are what the engine keeps, what the store holds, and what people see: one truth, no copies.
 //! Source: seed "WorkflowExecution", "JobExecution".
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::rule_state::{AbsenceState, CustomState, KeyState, OperandState, RuleState, Seen};
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
@@ -45,6 +47,9 @@ pub struct Firing {
     pub schedule: Option<ScheduledTime>,
     /// The events used, oldest first. For a start by hand, the request.
     pub events: Vec<Offset>,
+    /// The key for which a rule with `for_each` fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Length of the chain of causes behind it.
     #[serde(default)]
     pub hops: u32,
@@ -79,7 +84,7 @@ pub struct WorkflowExecution {
     pub jobs: BTreeMap<JobName, JobSlot>,
     /// What the rules of its jobs have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<JobName, BTreeMap<RuleName, RuleState>>,
+    pub rules: BTreeMap<JobName, BTreeMap<RuleName, Arc<RuleState>>>,
     /// How the schedules of its jobs stand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>>,
@@ -108,7 +113,7 @@ pub struct WorkflowState {
     pub enabled: bool,
     /// What its workflow rules have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<RuleName, RuleState>,
+    pub rules: BTreeMap<RuleName, Arc<RuleState>>,
     /// How its own schedules stand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<ScheduleName, ScheduleState>,
@@ -128,29 +133,6 @@ pub struct JobSlot {
     /// How the last ended one ended; `Skipped` if none ever ran and the workflow execution has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobStatus>,
-}
-
-/// What a rule has seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleState {
-    /// One entry per operand, in the order of the condition.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub operands: Vec<OperandState>,
-    /// When the rule is to be evaluated without an event, at the earliest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alarm: Option<Alarm>,
-}
-
-/// The matching events that an operand may still use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OperandState {
-    /// Of a `once` operand: offsets that wait for a firing, oldest first.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    pub pending: VecDeque<Offset>,
-    /// Of a `repeated` operand: the newest event of each namespace, type, sender and key that passed the value test and was not
-    /// followed by one that failed it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub standing: BTreeMap<String, Offset>,
 }
 
 /// One execution of a job; its retries are attempts of the same execution.
@@ -231,9 +213,9 @@ impl WorkflowExecution {
     }
 }
 
-fn rule_timers(rules: &BTreeMap<RuleName, RuleState>, of: impl Fn() -> Subject) -> impl Iterator<Item = Timer> {
+fn rule_timers(rules: &BTreeMap<RuleName, Arc<RuleState>>, of: impl Fn() -> Subject) -> impl Iterator<Item = Timer> {
     rules.iter().filter_map(move |(rule, state)| {
-        let Alarm { due, set_by } = state.alarm?;
+        let Alarm { due, set_by } = state.alarm()?;
         Some(Timer { due, key: TimerKey::Rule { of: of(), rule: rule.clone(), set_by } })
     })
 }
@@ -262,7 +244,7 @@ impl JobExecution {
     }
 }
 
-/// A firing that made no execution, and why.
+/// A firing that made no execution, and why; or what else became of events that a rule had to do with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FiringRecord {
     /// The workflow execution whose job the rule is about; `None` for a workflow rule.
@@ -317,4 +299,22 @@ pub enum FiringOutcome {
     Missed,
     /// Dropped by the overlap policy: others are live.
     Overlapped,
+    /// No firing: events of a `latest` operand gave way to a newer one.
+    Replaced,
+    /// No firing: events left the window of their operand, or can no longer come in order.
+    Expired,
+    /// No firing: the event has not the key that the rule correlates by.
+    NoKey,
+    /// No firing: the event lacks a field that a predicate looks at. Recorded for the first such event of a rule.
+    FieldMissing,
+    /// No firing: events that waited for a firing went with the rule, which was changed or removed.
+    RuleChanged,
+}
+
+impl FiringOutcome {
+    /// Whether the rule fired. Otherwise the record says what became of events that it had matched or might have.
+    #[must_use]
+    pub fn is_firing(self) -> bool {
+        !matches!(self, Self::Replaced | Self::Expired | Self::NoKey | Self::FieldMissing | Self::RuleChanged)
+    }
 }

@@ -19,6 +19,7 @@ pub mod id;
 pub mod memory;
 pub mod meta;
 pub mod records;
+mod rule_state;
 pub mod runtime;
 pub mod schedule_state;
 mod status;

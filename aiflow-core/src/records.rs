@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn cause() -> Firing {
-        Firing { rule: None, schedule: None, events: vec![Offset(7)], hops: 0 }
+        Firing { rule: None, schedule: None, events: vec![Offset(7)], key: None, hops: 0 }
     }
 
     #[test]

@@ -11,39 +11,37 @@
 mod decision;
 mod index;
 mod job;
+mod matching;
 mod rules;
 mod schedule;
 mod state;
 mod workflow;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
 pub use job::LOSSES_MAX;
-pub use rules::OPERAND_PENDING_MAX;
-use rules::Target;
+pub use rules::{
+    CUSTOM_STATE_BYTES_MAX, CustomCondition, CustomConditions, OPERAND_PENDING_MAX, RULE_KEYS_MAX, Verdict,
+};
 pub use schedule::BACKFILL_TIMES_MAX;
 use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
-use crate::event::{EVENT_HOPS_MAX, JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
-use crate::execution::{
-    FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, RuleState, WorkflowExecution, WorkflowState,
-    WorkflowStatus,
-};
-use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
+use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
+use crate::execution::{JobExecution, JobStatus, WorkflowExecution, WorkflowState};
+use crate::id::JobExecutionId;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
-use crate::workflow::{Job, JobAction, Workflow, WorkflowAction};
-use index::RuleRef;
+use crate::workflow::{Job, Workflow};
 
 /// The scheduling engine.
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     state: State,
+    customs: Arc<CustomConditions>,
 }
 
 /// What an engine is restored from: everything that is not over.
@@ -93,7 +91,15 @@ impl Engine {
         for job in snapshot.jobs {
             state.set_job(job.id, Arc::new(job));
         }
-        Self { state }
+        Self { state, customs: Arc::default() }
+    }
+
+    /// The same engine with code for custom conditions. It belongs to the engine's definition, not to its state: the same log gives the same
+    /// decisions with the same code.
+    #[must_use]
+    pub fn with_conditions(mut self, customs: CustomConditions) -> Self {
+        self.customs = Arc::new(customs);
+        self
     }
 
     /// Everything that is not over: [`Engine::restore`] of it is this engine again.
@@ -116,7 +122,7 @@ impl Engine {
         let Some(first) = inputs.first() else {
             return Decision::default();
         };
-        let mut draft = Draft::new(&self.state, &first.event);
+        let mut draft = Draft::new(&self.state, &self.customs, &first.event);
         for input in inputs {
             draft.turn_to(&input.event);
             draft.on_input(input);
@@ -201,6 +207,7 @@ impl Draft<'_> {
             return;
         }
         self.match_rules();
+        self.end_what_waits_no_more();
         let is_status = event.event_type == JOB_STATUS_CHANGED || event.event_type == WORKFLOW_STATUS_CHANGED;
         let is_own = is_status && event.id.starts_with(OWN_EVENT_ID);
         if let Some(execution) = event.context.workflow_execution.filter(|_| is_own) {
@@ -212,236 +219,19 @@ impl Draft<'_> {
     fn on_timer(&mut self, timer: &Timer) {
         match &timer.key {
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
+            TimerKey::Rule { of, rule, set_by } => {
+                self.on_rule_timer(of, rule, Alarm { due: timer.due, set_by: *set_by });
+            }
             TimerKey::Schedule { of, schedule, set_by } => {
                 self.on_schedule_timer(of, schedule, Alarm { due: timer.due, set_by: *set_by });
             }
-            // No condition waits for a moment yet.
-            TimerKey::Rule { .. } => {}
         }
+        self.end_what_waits_no_more();
         if let TimerKey::Rule { of: Subject::Job { execution, .. }, .. }
         | TimerKey::Schedule { of: Subject::Job { execution, .. }, .. } = &timer.key
         {
             // It may have been the last thing that the execution waited for.
             self.finish_if_done(*execution);
         }
-    }
-
-    /// Evaluates every rule that the current event concerns, in order of workflow and definition.
-    fn match_rules(&mut self) {
-        // The first rule of a job that fires on this event acts; the ones after it are superseded.
-        let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
-        // Likewise the first START rule of a workflow.
-        let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
-        let state = self.state;
-        for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
-            match (&rule.target, rule_ref.version) {
-                (Target::Workflow(action), _) => {
-                    let is_superseded = *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
-                    let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
-                    if fired && *action == WorkflowAction::Start {
-                        started.insert(Arc::clone(&rule_ref.workflow));
-                    }
-                }
-                (Target::Job(job, action), Some(version)) => {
-                    for execution in self.executions_concerned(rule_ref, version, rule, &operands) {
-                        let fired = self.match_job_rule(
-                            execution,
-                            rule,
-                            job,
-                            *action,
-                            &operands,
-                            acted.contains(&(execution, job.clone())),
-                        );
-                        if fired {
-                            acted.insert((execution, job.clone()));
-                        }
-                    }
-                }
-                (Target::Job(..), None) => {}
-            }
-        }
-    }
-
-    /// Running executions whose job rules may see the current event: not those that it created itself.
-    fn executions_concerned(
-        &self,
-        rule_ref: &RuleRef,
-        version: u32,
-        rule: &rules::CompiledRule,
-        operands: &[usize],
-    ) -> Vec<WorkflowExecutionId> {
-        let workflow = &rule_ref.workflow;
-        let mut concerned = match self.event.context.workflow_execution {
-            // Found without a look at all the others: nearly every status event takes this way.
-            Some(own) if self.event.context.quiet || !self.sees_other_executions(workflow, version, rule, operands) => {
-                let is_of_workflow = self.execution(own).is_some_and(|execution| {
-                    execution.version == version && workflow_key(&execution.project, &execution.workflow) == *workflow
-                });
-                Vec::from_iter(is_of_workflow.then_some(own))
-            }
-            _ => self.running(workflow, version),
-        };
-        concerned.retain(|id| {
-            id.cause != self.event.offset
-                && self.execution(*id).is_some_and(|execution| execution.status == WorkflowStatus::Running)
-        });
-        concerned
-    }
-
-    /// Whether one of these operands takes events of executions other than its own.
-    fn sees_other_executions(
-        &self,
-        workflow: &WorkflowKey,
-        version: u32,
-        rule: &rules::CompiledRule,
-        operands: &[usize],
-    ) -> bool {
-        self.state.definition(workflow, version).is_none_or(|compiled| {
-            let project = compiled.workflow.project.as_str();
-            operands
-                .iter()
-                .filter_map(|operand| rule.operands.get(*operand))
-                .any(|pattern| pattern.sees_other_executions(project))
-        })
-    }
-
-    fn match_job_rule(
-        &mut self,
-        id: WorkflowExecutionId,
-        rule: &rules::CompiledRule,
-        job: &JobName,
-        action: JobAction,
-        operands: &[usize],
-        is_superseded: bool,
-    ) -> bool {
-        let event = self.event;
-        let Some(execution) = self.execution(id) else {
-            return false;
-        };
-        if execution.status != WorkflowStatus::Running {
-            return false;
-        }
-        let project = execution.project.as_str();
-        let is_own = event.context.workflow_execution.is_none_or(|own| own == id);
-        let sees = |operand: &&usize| {
-            rule.operands.get(**operand).is_some_and(|pattern| {
-                pattern.fields_match(project, event) && (is_own || pattern.sees_other_executions(project))
-            })
-        };
-        let hits: Vec<usize> = operands.iter().filter(sees).copied().collect();
-        if hits.is_empty() {
-            return false;
-        }
-        let before = execution.rules.get(job).and_then(|rules| rules.get(&rule.name));
-        let mut state = before.cloned().unwrap_or_default();
-        let evaluation = rule.evaluate(&mut state, &hits, event);
-        if before.map_or_else(|| has_seen(&state), |before| *before != state)
-            && let Some(execution) = self.execution_mut(id)
-        {
-            let rules = execution.rules.entry(job.clone()).or_default();
-            keep_state(rules, &rule.name, state);
-            if rules.is_empty() {
-                execution.rules.remove(job);
-            }
-        }
-        if evaluation.is_full {
-            self.dead_letter_full(&rule.name, &format!("{id}/{job}"));
-        }
-        let fired = !evaluation.firings.is_empty();
-        for events in evaluation.firings {
-            let firing = self.firing(Some(rule.name.clone()), events);
-            if is_superseded {
-                self.record_outcome(id, job, action, firing, FiringOutcome::Superseded);
-            } else if self.event.hops() >= EVENT_HOPS_MAX {
-                self.record_outcome(id, job, action, firing, FiringOutcome::TooManyHops);
-            } else {
-                self.act_on_job(id, job, action, firing);
-            }
-        }
-        fired
-    }
-
-    fn match_workflow_rule(
-        &mut self,
-        rule_ref: &RuleRef,
-        rule: &rules::CompiledRule,
-        action: WorkflowAction,
-        operands: &[usize],
-        is_superseded: bool,
-    ) -> bool {
-        let event = self.event;
-        let Some(workflow) = self.workflow(&rule_ref.workflow).filter(|_| !event.context.quiet) else {
-            return false;
-        };
-        let project = workflow.project.as_str();
-        let matches =
-            |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
-        let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
-        if hits.is_empty() {
-            return false;
-        }
-        let before = workflow.rules.get(&rule.name);
-        let mut state = before.cloned().unwrap_or_default();
-        // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
-        let is_paused = action == WorkflowAction::Start && !workflow.enabled;
-        let evaluation = if is_paused {
-            let would_count = rule.pass_over(&mut state, &hits, event);
-            rules::Evaluation { firings: would_count.then(|| vec![event.offset]).into_iter().collect(), is_full: false }
-        } else {
-            rule.evaluate(&mut state, &hits, event)
-        };
-        let (project, name) = (workflow.project.clone(), workflow.name.clone());
-        if before.map_or_else(|| has_seen(&state), |before| *before != state)
-            && let Some(workflow) = self.workflow_mut(&rule_ref.workflow)
-        {
-            keep_state(&mut workflow.rules, &rule.name, state);
-        }
-        if evaluation.is_full {
-            self.dead_letter_full(&rule.name, &rule_ref.workflow);
-        }
-        let fired = !evaluation.firings.is_empty();
-        for events in evaluation.firings {
-            let firing = self.firing(Some(rule.name.clone()), events);
-            let outcome = if is_paused {
-                FiringOutcome::Disabled
-            } else if is_superseded {
-                FiringOutcome::Superseded
-            } else if self.event.hops() >= EVENT_HOPS_MAX {
-                FiringOutcome::TooManyHops
-            } else {
-                self.act_on_workflow(&rule_ref.workflow, action, firing);
-                continue;
-            };
-            self.record_firing(
-                project.clone(),
-                FiringRecord {
-                    workflow_execution: None,
-                    workflow: name.clone(),
-                    job: None,
-                    firing,
-                    action: RuleAction::Workflow(action),
-                    outcome,
-                },
-            );
-        }
-        fired
-    }
-
-    fn dead_letter_full(&mut self, rule: &crate::id::RuleName, of: &str) {
-        let id = format!("{}/{of}/{rule}", self.event.offset);
-        self.dead_letter(id, format!("an operand of rule {rule} of {of} already holds {OPERAND_PENDING_MAX} events"));
-    }
-}
-
-fn has_seen(state: &RuleState) -> bool {
-    state.alarm.is_some()
-        || state.operands.iter().any(|operand| !operand.pending.is_empty() || !operand.standing.is_empty())
-}
-
-fn keep_state(rules: &mut BTreeMap<crate::id::RuleName, RuleState>, name: &crate::id::RuleName, state: RuleState) {
-    if has_seen(&state) {
-        rules.insert(name.clone(), state);
-    } else {
-        rules.remove(name);
     }
 }

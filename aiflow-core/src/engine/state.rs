@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
-use super::rules::CompiledRule;
+use super::rules::{CompiledRule, CustomConditions};
 use super::schedule::CompiledSchedules;
 use crate::event::{Cause, Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
@@ -184,6 +184,9 @@ pub(super) struct Draft<'a> {
     pub(super) state: &'a State,
     pub(super) event: &'a Event,
     pub(super) out: Decision,
+    pub(super) customs: &'a CustomConditions,
+    /// Executions of which a rule waits no more: they may have nothing left to do.
+    pub(super) waits_no_more: BTreeSet<WorkflowExecutionId>,
     started: BTreeMap<(WorkflowKey, u32), Vec<WorkflowExecutionId>>,
     // Numbers of what the current event has made so far.
     n_executions: u32,
@@ -193,11 +196,13 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(state: &'a State, first: &'a Event) -> Self {
+    pub(super) fn new(state: &'a State, customs: &'a CustomConditions, first: &'a Event) -> Self {
         Self {
             state,
             event: first,
             out: Decision::default(),
+            customs,
+            waits_no_more: BTreeSet::new(),
             started: BTreeMap::new(),
             n_executions: 0,
             n_jobs: 0,

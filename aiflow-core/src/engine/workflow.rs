@@ -1,10 +1,12 @@
 //! The life of a workflow execution, and what operators ask for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::decision::{Input, WorkflowKey};
+use super::rules::CompiledRule;
 use super::schedule::{self, BackfillRequest};
 use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
@@ -12,7 +14,7 @@ use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
-use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
+use crate::id::{JobExecutionId, JobName, RuleName, WorkflowExecutionId};
 use crate::workflow::{Completion, Workflow, WorkflowAction};
 
 impl Draft<'_> {
@@ -86,28 +88,43 @@ impl Draft<'_> {
         if before.as_ref().is_some_and(|state| state.version >= version) {
             return;
         }
-        // A rule whose condition stays keeps what it has seen; one that changed or went takes it along.
+        // A rule whose condition stays keeps what it has seen; one that changed or went is told what it takes along.
         let previous = before.as_ref().and_then(|state| self.state.definition(key, state.version).cloned());
         let at = (self.now(), self.event.offset);
-        let (enabled, mut rules, schedules) = before.map_or((true, Default::default(), Default::default()), |state| {
+        let (enabled, seen, schedules) = before.map_or((true, BTreeMap::new(), BTreeMap::new()), |state| {
             (state.enabled, state.rules, state.schedules)
         });
         let old = previous.as_ref().map(|then| (then.workflow.schedules.as_slice(), schedules));
         let compiled = schedule::compile(definition);
         let schedules = schedule::adopt(old, &definition.schedules, &compiled, None, enabled, at);
-        rules.retain(|name, _| {
-            let rule_of = |workflow: &Workflow| {
-                let mut rules = workflow.rules.iter();
-                rules.find(|rule| rule.name == *name).cloned()
-            };
-            let then = previous.as_ref().and_then(|then| rule_of(&then.workflow));
-            let now = rule_of(definition);
-            then.zip(now).is_some_and(|(then, now)| then.condition == now.condition)
-        });
+        let rule_of = |workflow: &Workflow, name: &RuleName| workflow.rules.iter().find(|r| r.name == *name).cloned();
+        let (mut rules, mut lost) = (BTreeMap::new(), Vec::new());
+        for (name, state) in seen {
+            let then = previous.as_ref().and_then(|then| rule_of(&then.workflow, &name));
+            let now = rule_of(definition, &name);
+            match then {
+                Some(then) if now.is_some_and(|now| now.condition == then.condition) => {
+                    rules.insert(name, state);
+                }
+                then => lost.push((name, then.map_or(WorkflowAction::Start, |then| then.action), state.pending())),
+            }
+        }
+        for rule in &definition.rules {
+            let is_new = previous.as_ref().is_none_or(|then| {
+                rule_of(&then.workflow, &rule.name).is_none_or(|then| then.condition != rule.condition)
+            });
+            let compiled = CompiledRule::of_workflow(&definition.name, rule);
+            if is_new && compiled.waits_at_once() && !rules.contains_key(&rule.name) {
+                rules.insert(rule.name.clone(), Arc::new(compiled.begin(self.event)));
+            }
+        }
         let (project, name) = (definition.project.clone(), definition.name.clone());
         let state = WorkflowState { project, name, version, enabled, rules, schedules };
         self.out.workflows.insert(Arc::clone(key), Arc::new(state));
         self.out.definitions.insert(Arc::clone(key), Arc::clone(definition));
+        for (rule, action, pending) in lost.into_iter().filter(|(.., pending)| !pending.is_empty()) {
+            self.record_rule_changed(key, rule, action, pending);
+        }
     }
 
     /// Starts an execution of the latest version, and the jobs that start with it.
@@ -138,6 +155,7 @@ impl Draft<'_> {
         };
         self.add_execution(key, execution);
         self.announce_status(id, WorkflowStatus::Running);
+        self.begin_job_rules(id, &compiled.job_rules);
         let cause = self.firing(None, vec![self.event.offset]);
         for job in &definition.jobs {
             if definition.starts_with_execution(&job.name) {

@@ -5,19 +5,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, JobAction, SCHEDULES_MAX, Workflow};
+use super::check_condition::RuleKind;
+use super::{JobAction, SCHEDULES_MAX, Workflow};
 use crate::error::{Error, Result};
 use crate::id::{RuleName, ScheduleName};
-use crate::status::JobStatus;
 
 /// The most jobs in a workflow.
 pub const JOBS_MAX: usize = 10_000;
 /// The most rules in a workflow, job and workflow rules together.
 pub const RULES_MAX: usize = 10_000;
-/// The most operands of one rule.
-pub const OPERANDS_PER_RULE_MAX: usize = 256;
-/// The deepest nesting of conditions.
-const CONDITION_DEPTH_MAX: usize = 32;
 
 /// One thing that is wrong with a definition, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,64 +142,14 @@ impl Workflow {
             if !names.insert((Some(edge.job.as_str()), &edge.rule.name)) {
                 found.push(Diagnostic::new(&path, "the job has another rule of this name or content"));
             }
-            self.check_condition(&edge.rule.condition, &path, 0, found);
-            self.check_operands(&edge.rule.condition, &path, found);
+            self.check_condition(&edge.rule.condition, RuleKind::OfJob, &path, found);
         }
         for rule in &self.rules {
             let path = format!("workflow rule {}", rule.name);
             if !names.insert((None, &rule.name)) {
                 found.push(Diagnostic::new(&path, "the workflow has another rule of this name or content"));
             }
-            self.check_condition(&rule.condition, &path, 0, found);
-            self.check_operands(&rule.condition, &path, found);
-        }
-    }
-
-    fn check_operands(&self, condition: &Condition, path: &str, found: &mut Vec<Diagnostic>) {
-        let n = condition.operands(&self.name).len();
-        if n > OPERANDS_PER_RULE_MAX {
-            found.push(Diagnostic::new(path, format!("has {n} operands, at most {OPERANDS_PER_RULE_MAX} are allowed")));
-        }
-    }
-
-    fn check_condition(&self, condition: &Condition, path: &str, depth: usize, found: &mut Vec<Diagnostic>) {
-        if depth > CONDITION_DEPTH_MAX {
-            found.push(Diagnostic::new(path, format!("conditions are nested deeper than {CONDITION_DEPTH_MAX}")));
-            return;
-        }
-        match condition {
-            Condition::On(_) => {}
-            Condition::JobStatus { job, statuses, .. } => {
-                if self.job(job).is_none() {
-                    found.push(Diagnostic::new(
-                        path,
-                        format!("waits for job {job}, which is not defined in this workflow"),
-                    ));
-                }
-                if statuses.is_empty() {
-                    found.push(Diagnostic::new(path, format!("waits for no status of job {job}")));
-                }
-                if let Some(status) = statuses.iter().find(|status| !status.is_announced()) {
-                    found.push(Diagnostic::new(
-                        path,
-                        format!("waits for status {} of job {job}, which is never announced to rules", status.as_str()),
-                    ));
-                }
-                if statuses.contains(&JobStatus::Skipped) {
-                    found.push(Diagnostic::new(
-                        path,
-                        "Skipped is decided when the execution ends, so no rule of it can see it",
-                    ));
-                }
-            }
-            Condition::All(conditions) | Condition::Any(conditions) => {
-                if conditions.is_empty() {
-                    found.push(Diagnostic::new(path, "has an empty all or any; it must have at least one operand"));
-                }
-                for condition in conditions {
-                    self.check_condition(condition, path, depth.saturating_add(1), found);
-                }
-            }
+            self.check_condition(&rule.condition, RuleKind::OfWorkflow, &path, found);
         }
     }
 }

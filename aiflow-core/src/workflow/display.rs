@@ -3,9 +3,11 @@
 //! For people (messages, pictures), not to be parsed: `START when all of (samples = "ready", train SUCCEEDED)`.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{
-    Condition, EventPattern, JobAction, Life, Schedule, SchedulingRule, Times, ValueTest, WorkflowAction, WorkflowRule,
+    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, Times, ValueTest, Window, WorkflowAction,
+    WorkflowRule,
 };
 use crate::event::Match;
 
@@ -25,6 +27,23 @@ impl fmt::Display for Condition {
             }
             Self::All(conditions) => list(f, "all of", conditions),
             Self::Any(conditions) => list(f, "any of", conditions),
+            Self::AtLeast { n, of } => list(f, &format!("at least {n} of"), of),
+            Self::Sequence(conditions) => list(f, "in this order", conditions),
+            Self::Count { n, of } => write!(f, "{n} times {of}"),
+            Self::Within { window, of } => write!(f, "{of} within {window}"),
+            Self::ForEach { key, of } => write!(f, "for each {key}: {of}"),
+            Self::Absent { of, wait, after: None } => write!(f, "no {of} for {}", Span(*wait)),
+            Self::Absent { of, wait, after: Some(after) } => write!(f, "no {of} for {} after {after}", Span(*wait)),
+            Self::NotWithin { pattern, within } => write!(f, "no {pattern} in the last {}", Span(*within)),
+            Self::JobIs { job, statuses } => {
+                let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+                write!(f, "{job} is {}", statuses.join("|"))
+            }
+            Self::Optional { of, wait } => write!(f, "{of} if it comes within {}", Span(*wait)),
+            Self::Custom { name, on, .. } => {
+                let patterns: Vec<Self> = on.iter().cloned().map(Self::from).collect();
+                list(f, &format!("{name:?} of"), &patterns)
+            }
         }
     }
 }
@@ -57,13 +76,60 @@ impl fmt::Display for ValueTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Updated => Ok(()),
-            Self::Equals(value) => {
-                let text = value.to_string();
-                match text.char_indices().nth(VALUE_CHARS_MAX) {
-                    Some((end, _)) => write!(f, " = {}…", text.get(..end).unwrap_or_default()),
-                    None => write!(f, " = {text}"),
-                }
+            Self::Equals(value) => write!(f, " = {}", cut(value)),
+            Self::Compare(comparison, value) => write!(f, " {} {}", comparison.as_str(), cut(value)),
+            Self::In(values) => {
+                let values: Vec<String> = values.iter().map(cut).collect();
+                write!(f, " in [{}]", cut(values.join(", ")))
             }
+            Self::At { pointer, test } => write!(f, "{}{test}", cut(pointer)),
+            Self::Cel(expression) => write!(f, " where {}", cut(expression)),
+        }
+    }
+}
+
+/// The beginning of a text that may be long.
+fn cut(text: impl ToString) -> String {
+    let text = text.to_string();
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sliding { length } => Span(*length).fmt(f),
+            Self::Tumbling { length } => write!(f, "one span of {}", Span(*length)),
+            Self::Daily { time_zone, begins_minutes: 0 } => write!(f, "one day in {time_zone}"),
+            Self::Daily { time_zone, begins_minutes } => {
+                write!(f, "one day from {:02}:{:02} in {time_zone}", begins_minutes / 60, begins_minutes % 60)
+            }
+        }
+    }
+}
+
+impl fmt::Display for KeyOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => f.write_str("key"),
+            Self::Value(pointer) => write!(f, "value{pointer}"),
+            Self::Label(name) => write!(f, "label {name}"),
+        }
+    }
+}
+
+/// A duration in the largest unit that says it in a whole number.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+        match units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{} {name}", millis / unit),
+            None => write!(f, "{millis} ms"),
         }
     }
 }
@@ -72,6 +138,7 @@ impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Once => Ok(()),
+            Self::Latest => f.write_str(" (latest)"),
             Self::Repeated => f.write_str(" (repeated)"),
         }
     }

@@ -76,7 +76,7 @@ impl Drawing {
         target: End,
         job: &impl Fn(&str) -> Option<End>,
     ) {
-        let single = matches!(condition, Condition::On(_) | Condition::JobStatus { .. });
+        let single = condition.children().is_empty();
         if single {
             self.operand(condition, action, target, job);
         } else {
@@ -87,15 +87,12 @@ impl Drawing {
     }
 
     fn operands(&mut self, condition: &Condition, to: End, job: &impl Fn(&str) -> Option<End>) {
-        match condition {
-            Condition::On(_) | Condition::JobStatus { .. } => {
-                self.operand(condition, "", to, job);
-            }
-            Condition::All(conditions) | Condition::Any(conditions) => {
-                for condition in conditions {
-                    self.operands(condition, to, job);
-                }
-            }
+        let children = condition.children();
+        if children.is_empty() {
+            self.operand(condition, "", to, job);
+        }
+        for condition in children {
+            self.operands(condition, to, job);
         }
     }
 

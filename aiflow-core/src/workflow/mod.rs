@@ -4,6 +4,7 @@
 //! Source: seed "Workflow", "Job", "Control Edge", "Job Scheduling Rule".
 
 mod check;
+mod check_condition;
 mod condition;
 mod display;
 mod drawing;
@@ -18,11 +19,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use condition::job_key;
+pub(crate) use condition::{CompiledTest, CompiledWindow, Tested, job_key};
 
-pub use check::{Diagnostic, JOBS_MAX, OPERANDS_PER_RULE_MAX, RULES_MAX};
+pub use check::{Diagnostic, JOBS_MAX, RULES_MAX};
+pub use check_condition::{CONDITION_COUNT_MAX, CONDITION_DEPTH_MAX, OPERANDS_PER_RULE_MAX};
 pub use condition::{
-    Condition, EventPattern, Life, ModelStage, ValueTest, all, any, job_status, on, on_model_version, workflow_status,
+    CEL_BYTES_MAX, Comparison, Condition, EventPattern, KeyOf, Life, ModelStage, ValueTest, Window, absent,
+    absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, on, on_model_version, optional,
+    sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use rule::{

@@ -229,7 +229,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         status,
         completion: Completion::Idle,
         params: Value::Null,
-        cause: Firing { rule: None, schedule: None, events: vec![id.cause], hops: 0 },
+        cause: Firing { rule: None, schedule: None, events: vec![id.cause], key: None, hops: 0 },
         created_at: Timestamp::EPOCH,
         finished_at: None,
         jobs: std::collections::BTreeMap::new(),

@@ -23,7 +23,7 @@ const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
 fn executions() -> Batch {
     let project = ProjectName::parse("wine").unwrap();
     let workflow = WorkflowName::parse("train").unwrap();
-    let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], hops: 0 };
+    let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], key: None, hops: 0 };
     let execution = WorkflowExecution {
         id: WorkflowExecutionId::new(Offset(7), 0),
         project: project.clone(),

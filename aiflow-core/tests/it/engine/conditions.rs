@@ -560,7 +560,7 @@ fn an_empty_condition_is_refused() {
         workflow.control_edges[0].rule = start(condition.clone());
         let problems = workflow.check();
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].message.contains("empty all or any"));
+        assert!(problems[0].message.contains("empty all, any or sequence"));
     }
 }
 

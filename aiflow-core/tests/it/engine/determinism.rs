@@ -143,7 +143,7 @@ impl Told {
 
 /// Lets an engine see a log in batches; after each of them, `between` may exchange it.
 fn replay(log: &[Input], batches: &[usize], between: impl Fn(Engine) -> Engine) -> Told {
-    let mut engine = Engine::new();
+    let mut engine = Engine::new().with_conditions(super::world::conditions());
     let mut told = Told::default();
     let mut rest = log;
     let mut batches = batches.iter().cycle();

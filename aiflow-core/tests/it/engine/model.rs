@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aiflow_core::event::{Event, Match, SYSTEM_NAMESPACE};
+use aiflow_core::execution::OperandState;
 use aiflow_core::id::{Offset, RuleName, WorkflowExecutionId};
 use aiflow_core::workflow::{Condition, EventPattern, Life, SchedulingRule, Workflow};
 use proptest::prelude::*;
@@ -225,8 +226,10 @@ proptest! {
                 let states = execution.rules.get(&edge.job).and_then(|rules| rules.get(&edge.rule.name));
                 for (operand, pattern) in patterns(&edge.rule.condition).into_iter().enumerate() {
                     let pending: Offsets = states
-                        .and_then(|state| state.operands.get(operand))
-                        .map(|operand| operand.pending.iter().copied().collect())
+                        .and_then(|state| match state.whole.operands.get(operand) {
+                            Some(OperandState::Pending(pending)) => Some(pending.iter().map(|seen| seen.offset).collect()),
+                            _ => None,
+                        })
                         .unwrap_or_default();
                     prop_assert!(pending.is_disjoint(&used));
                     let sees_all = pattern.namespace.is_some();

@@ -17,8 +17,11 @@
 //! workflow other                         what follows belongs to another workflow; the first is called `wf`
 //! ```
 //!
-//! A condition is `all(…, …)`, `any(…, …)`, `status(job STATUS/STATUS)`, `workflow(name STATUS)`, or `key` or `key=value` followed by any of
-//! `once`, `repeated`, `any_execution`, `ns:…`, `type:…`, `from:…` (`from:none` is "no sender").
+//! A condition is one of `all(…, …)`, `any(…, …)`, `at_least(2, …, …)`, `seq(…, …)`, `count(3, …)`, `within(5s, …)` (also `tumbling 5s`,
+//! `daily Europe/Berlin 06:00`), `each(key, …)` (also `/pointer`, `label name`), `absent(5s, what)`, `absent(5s, what, after)`,
+//! `not(5s, pattern)`, `is(job STATUS/STATUS)`, `optional(5s, …)`, `custom(name, params, pattern, …)`, `status(job STATUS/STATUS)` and
+//! `workflow(name STATUS)`; or a pattern: `key`, `key=value`, `key={one/of/these}`, `key>5` (also `<`, `<=`, `>=`, `!=`) or
+//! `key:/pointer>5`, followed by any of `once`, `latest`, `repeated`, `any_execution`, `ns:…`, `type:…`, `from:…` (`from:none` is "no sender").
 
 use std::time::Duration;
 
@@ -27,8 +30,9 @@ use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, EventPattern, Job, JobAction, Life, Misfire, OverlapPolicy, RetryPolicy,
-    SchedulingRule, Workflow, WorkflowAction, WorkflowRule, cron, every, on, workflow_status,
+    Comparison, Completion, Condition, ControlEdge, EventPattern, Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy,
+    RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all,
+    any, at_least, count, cron, custom, every, job_is, not_within, on, optional, sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -207,30 +211,78 @@ pub(crate) fn job_name(name: &str) -> JobName {
 
 fn condition(text: &str) -> Condition {
     let text = text.trim();
-    if let Some(inner) = call(text, "all") {
-        Condition::All(split_outer(inner).map(condition).collect())
-    } else if let Some(inner) = call(text, "any") {
-        Condition::Any(split_outer(inner).map(condition).collect())
-    } else if let Some(inner) = call(text, "status") {
-        let words: Vec<&str> = inner.split_whitespace().collect();
-        let (job, statuses, life) = match words[..] {
-            [job, statuses] => (job, statuses, Life::Once),
-            [job, statuses, "repeated"] => (job, statuses, Life::Repeated),
-            _ => panic!("status needs a job and its statuses, not {inner:?}"),
-        };
-        Condition::JobStatus { job: job_name(job), statuses: statuses.split('/').map(job_status).collect(), life }
-    } else if let Some(inner) = call(text, "workflow") {
-        let (workflow, status) = inner.split_once(' ').expect("a workflow and its status");
-        let status = WorkflowStatus::ALL.iter().find(|s| s.as_str() == status);
-        let name = WorkflowName::parse(workflow).expect("a workflow name");
-        workflow_status(&name, *status.expect("a workflow status")).into()
-    } else {
-        pattern(text).into()
+    let Some((name, inner)) = call(text) else {
+        return pattern(text).into();
+    };
+    let arguments: Vec<&str> = split_outer(inner).map(str::trim).collect();
+    let rest = |from: usize| arguments[from..].iter().map(|text| condition(text));
+    let number = || arguments[0].parse().unwrap_or_else(|_| panic!("{text:?} must begin with a number"));
+    match name {
+        "all" => all(rest(0)),
+        "any" => any(rest(0)),
+        "seq" => sequence(rest(0)),
+        "at_least" => at_least(number(), rest(1)),
+        "count" => count(number(), condition(arguments[1])),
+        "within" => condition(arguments[1]).within(window(arguments[0])),
+        "each" => condition(arguments[1]).for_each(key_of(arguments[0])),
+        "absent" => match arguments[..] {
+            [wait, of] => absent(condition(of), duration(wait)),
+            [wait, of, after] => absent_after(condition(after), condition(of), duration(wait)),
+            _ => panic!("absent(wait, of) or absent(wait, of, after), not {text:?}"),
+        },
+        "not" => not_within(pattern(arguments[1]), duration(arguments[0])),
+        "optional" => optional(condition(arguments[1]), duration(arguments[0])),
+        "custom" => custom(arguments[0], value(arguments[1]), arguments[2..].iter().map(|text| pattern(text))),
+        "is" => {
+            let (job, statuses) = inner.split_once(' ').expect("a job and its statuses");
+            job_is(&job_name(job), statuses.split('/').map(job_status))
+        }
+        "status" => {
+            let words: Vec<&str> = inner.split_whitespace().collect();
+            let (job, statuses, life) = match words[..] {
+                [job, statuses] => (job, statuses, Life::Once),
+                [job, statuses, "latest"] => (job, statuses, Life::Latest),
+                [job, statuses, "repeated"] => (job, statuses, Life::Repeated),
+                _ => panic!("status needs a job and its statuses, not {inner:?}"),
+            };
+            Condition::JobStatus { job: job_name(job), statuses: statuses.split('/').map(job_status).collect(), life }
+        }
+        "workflow" => {
+            let (workflow, status) = inner.split_once(' ').expect("a workflow and its status");
+            let status = WorkflowStatus::ALL.iter().find(|s| s.as_str() == status);
+            let name = WorkflowName::parse(workflow).expect("a workflow name");
+            workflow_status(&name, *status.expect("a workflow status")).into()
+        }
+        _ => panic!("there is no condition {name:?}"),
     }
 }
 
-fn call<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')').map(str::trim)
+fn window(text: &str) -> Window {
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        ["tumbling", length] => Window::tumbling(duration(length)),
+        ["daily", zone] => Window::daily(zone),
+        ["daily", zone, begin] => {
+            let (hour, minute) = begin.split_once(':').expect("a time of day");
+            Window::daily_from(zone, hour.parse().expect("an hour"), minute.parse().expect("a minute"))
+        }
+        [length] => duration(length).into(),
+        _ => panic!("{text:?} is no window"),
+    }
+}
+
+fn key_of(text: &str) -> KeyOf {
+    match text.strip_prefix("label ") {
+        Some(label) => KeyOf::label(label),
+        None if text == "key" => KeyOf::Key,
+        None => KeyOf::value(text),
+    }
+}
+
+/// The name before the parentheses, and what stands in them.
+fn call(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_once('(')?;
+    let inner = rest.strip_suffix(')')?;
+    name.chars().all(|c| c.is_ascii_lowercase() || c == '_').then_some((name, inner.trim()))
 }
 
 /// Splits at the commas that are in no parentheses.
@@ -254,9 +306,21 @@ fn job_status(text: &str) -> JobStatus {
 fn pattern(text: &str) -> EventPattern {
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_else(|| panic!("an empty pattern"));
-    let mut pattern = match first.split_once('=') {
-        Some((key, expected)) => on(key).equals(value(expected)),
-        None => on(first),
+    let comparisons = ["!=", "<=", ">=", "<", ">"];
+    let compared = comparisons.iter().find_map(|sign| Some((first.split_once(sign)?, *sign)));
+    let mut pattern = match (compared, first.split_once('=')) {
+        (Some(((key, other), sign)), _) => {
+            let test = ValueTest::Compare(value_of(sign), value(other));
+            match key.split_once(':') {
+                Some((key, pointer)) => on(key).at(pointer, test),
+                None => on(key).compares(value_of(sign), value(other)),
+            }
+        }
+        (None, Some((key, expected))) => match expected.strip_prefix('{').and_then(|list| list.strip_suffix('}')) {
+            Some(list) => on(key).one_of(list.split('/').map(value)),
+            None => on(key).equals(value(expected)),
+        },
+        (None, None) => on(first),
     };
     for word in words {
         pattern = match word.split_once(':') {
@@ -265,12 +329,17 @@ fn pattern(text: &str) -> EventPattern {
             Some(("from", "none")) => pattern.sender(Match::exact("")),
             Some(("from", sender)) => pattern.sender(sender),
             None if word == "once" => pattern.once(),
+            None if word == "latest" => pattern.latest(),
             None if word == "repeated" => pattern.repeated(),
             None if word == "any_execution" => pattern.any_execution(),
             _ => panic!("cannot read {word:?} in the pattern {text:?}"),
         };
     }
     pattern
+}
+
+fn value_of(sign: &str) -> Comparison {
+    serde_json::from_value(sign.into()).expect("a comparison")
 }
 
 /// JSON if it reads as such, otherwise text.

@@ -764,6 +764,8 @@ fn a_rule_that_went_takes_its_state_along() {
         b | a
         ",
         expect![[r#"
+            3 submit wf v2
+              wf.1 [2] START: rule_changed
             6 a
               wf#1 RUNNING v3 by wf.1 [5 6]
               train#1 QUEUED by start [6]
@@ -1025,6 +1027,8 @@ fn a_rule_of_the_same_name_that_waits_for_other_events_begins_anew() {
         "wf: START [r] when all(a, b); train: NONE when x",
         "a | submit { wf: START [r] when any(all(c, b), all(a, d)); train: NONE when x } | b | d | c",
         expect![[r#"
+            3 submit wf v2
+              r [2] START: rule_changed
             6 c
               wf#1 RUNNING v2 by r [4 6]
               train#1 QUEUED by start [6]

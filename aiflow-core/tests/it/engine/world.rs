@@ -10,12 +10,13 @@
 //! act RESTART train [@n]           act on a job by hand
 //! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
-//! [@n] key[=value] [ns:… type:… from:… at:… hops:…]      an event of a user; with @n, for that execution only
+//! [@n] key[=value] [ns:… type:… from:… at:… hops:… label:name=…]      an event of a user; with @n, for that execution only
 //! tick 5s                          time passes and timers fire when they are due
 //! at 2026-03-29T02:30Z             sets the clock, and no timer fires
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
+//! skip 5s                          time passes, and what was due waits for the next tick: no scheduler was there
 //! submit { rules }                 a new version of the workflows
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
 //! ```
@@ -29,7 +30,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aiflow_core::control::Control;
-use aiflow_core::engine::{Command, Decision, Engine, Input, Snapshot};
+use aiflow_core::engine::{Command, CustomCondition, CustomConditions, Decision, Engine, Input, Snapshot, Verdict};
 use aiflow_core::event::{Cause, Event, NewEvent};
 use aiflow_core::execution::{
     Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
@@ -76,7 +77,7 @@ impl World {
     /// A world in which `rules` are submitted.
     pub(crate) fn new(rules: &str) -> Self {
         let mut world = Self {
-            engine: Engine::new(),
+            engine: Engine::new().with_conditions(conditions()),
             log: Vec::new(),
             executions: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -144,6 +145,7 @@ impl World {
                 };
                 self.control(step, control);
             }
+            ["skip", by] => self.now = self.now + duration(by),
             ["start", ..] => {
                 let (workflow, params) = match words.get(1) {
                     Some(word) if !word.contains('=') => (*word, &words[2..]),
@@ -209,6 +211,10 @@ impl World {
                 "ns" => text.clone_into(&mut event.namespace),
                 "type" => text.clone_into(&mut event.event_type),
                 "from" => text.clone_into(&mut event.sender),
+                "label" => {
+                    let (name, text) = text.split_once('=').expect("label:name=text");
+                    event.context.labels.insert(name.to_owned(), text.to_owned());
+                }
                 "at" => {
                     let millis = text.parse().expect("milliseconds");
                     event.time = Some(Timestamp::from_millis(millis));
@@ -492,6 +498,7 @@ impl Names {
 
     fn firing(&self, workflow: &WorkflowName, job: Option<&JobName>, firing: &Firing) -> String {
         let of = format!("{workflow}/{}", job.map_or("", |job| job.as_str()));
+        let key = firing.key.as_ref().map_or(String::new(), |key| format!(" of {key}"));
         let rule = match &firing.rule {
             Some(name) => self.rules.get(&(of, name.clone())).map_or("?", String::as_str),
             None => "start",
@@ -503,7 +510,7 @@ impl Names {
         });
         let rule = scheduled.as_deref().unwrap_or(rule);
         let events: Vec<String> = firing.events.iter().map(Offset::to_string).collect();
-        format!("{rule} [{}]", events.join(" "))
+        format!("{rule} [{}]{key}", events.join(" "))
     }
 
     fn timer(&self, timer: &Timer) -> String {
@@ -590,7 +597,35 @@ pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
     let (workflows, definitions, executions, jobs) = serde_json::from_str(&text).expect("a snapshot reads back");
-    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs });
+    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs }).with_conditions(conditions());
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
+}
+
+/// The custom conditions of every world.
+pub(crate) fn conditions() -> CustomConditions {
+    let mut conditions = CustomConditions::default();
+    conditions.insert("sum", Sum);
+    conditions
+}
+
+/// The values add up to the parameter. A value that is no number is an error, and 666 a panic.
+#[derive(Debug)]
+struct Sum;
+
+impl CustomCondition for Sum {
+    fn see(&self, params: &Value, state: &mut Value, event: &Event) -> Result<Verdict, String> {
+        let value = event.value.as_i64().ok_or("the value is no number")?;
+        assert_ne!(value, 666, "what a number");
+        if value == 0 {
+            return Ok(Verdict::Ignored);
+        }
+        let sum = state.as_i64().unwrap_or(0) + value;
+        if sum < params.as_i64().unwrap_or(0) {
+            *state = sum.into();
+            return Ok(Verdict::Counts);
+        }
+        *state = Value::Null;
+        Ok(Verdict::Met)
+    }
 }

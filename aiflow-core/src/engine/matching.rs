@@ -1,0 +1,404 @@
+//! Events and moments meet rules: which rules do they concern, and what comes of each?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::decision::WorkflowKey;
+use super::index::RuleRef;
+use super::rules::{CompiledRule, Evaluation, Full, OPERAND_PENDING_MAX, Prepared, RULE_KEYS_MAX, Target};
+use super::state::{Draft, workflow_key};
+use crate::event::EVENT_HOPS_MAX;
+use crate::execution::{Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleState, WorkflowStatus};
+use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
+use crate::timer::{Alarm, Subject};
+use crate::workflow::WorkflowAction;
+
+/// Whose rule is evaluated, and where its state is kept.
+#[derive(Debug, Clone)]
+enum Owner {
+    Job(WorkflowExecutionId, JobName),
+    Workflow(WorkflowKey),
+}
+
+/// Why a firing does not act, if it does not.
+type Hindrance = Option<FiringOutcome>;
+
+impl Draft<'_> {
+    /// Evaluates every rule that the current event concerns, in order of workflow and definition.
+    pub(super) fn match_rules(&mut self) {
+        // The first rule of a job that fires on this event acts; the ones after it are superseded.
+        let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
+        // Likewise the first START rule of a workflow.
+        let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
+        let state = self.state;
+        for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
+            match (&rule.target, rule_ref.version) {
+                (Target::Workflow(action), _) => {
+                    let is_superseded = *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
+                    let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
+                    if fired && *action == WorkflowAction::Start {
+                        started.insert(Arc::clone(&rule_ref.workflow));
+                    }
+                }
+                (Target::Job(job, _), Some(version)) => {
+                    for execution in self.executions_concerned(rule_ref, version, rule, &operands) {
+                        let place = (execution, job.clone());
+                        if self.match_job_rule(execution, rule, job, &operands, acted.contains(&place)) {
+                            acted.insert(place);
+                        }
+                    }
+                }
+                (Target::Job(..), None) => {}
+            }
+        }
+    }
+
+    /// Running executions whose job rules may see the current event: not those that it created itself.
+    fn executions_concerned(
+        &self,
+        rule_ref: &RuleRef,
+        version: u32,
+        rule: &CompiledRule,
+        operands: &[usize],
+    ) -> Vec<WorkflowExecutionId> {
+        let workflow = &rule_ref.workflow;
+        let mut concerned = match self.event.context.workflow_execution {
+            // Found without a look at all the others: nearly every status event takes this way.
+            Some(own) if self.event.context.quiet || !self.sees_other_executions(workflow, version, rule, operands) => {
+                let is_of_workflow = self.execution(own).is_some_and(|execution| {
+                    execution.version == version && workflow_key(&execution.project, &execution.workflow) == *workflow
+                });
+                Vec::from_iter(is_of_workflow.then_some(own))
+            }
+            _ => self.running(workflow, version),
+        };
+        concerned.retain(|id| {
+            id.cause != self.event.offset
+                && self.execution(*id).is_some_and(|execution| execution.status == WorkflowStatus::Running)
+        });
+        concerned
+    }
+
+    /// Whether one of these operands takes events of executions other than its own.
+    fn sees_other_executions(
+        &self,
+        workflow: &WorkflowKey,
+        version: u32,
+        rule: &CompiledRule,
+        operands: &[usize],
+    ) -> bool {
+        self.state.definition(workflow, version).is_none_or(|compiled| {
+            let project = compiled.workflow.project.as_str();
+            operands
+                .iter()
+                .filter_map(|operand| rule.operands.get(*operand))
+                .any(|pattern| pattern.sees_other_executions(project))
+        })
+    }
+
+    fn match_job_rule(
+        &mut self,
+        id: WorkflowExecutionId,
+        rule: &CompiledRule,
+        job: &JobName,
+        operands: &[usize],
+        is_superseded: bool,
+    ) -> bool {
+        let event = self.event;
+        let Some(execution) = self.execution(id).filter(|execution| execution.status == WorkflowStatus::Running) else {
+            return false;
+        };
+        let project = execution.project.as_str();
+        let is_own = event.context.workflow_execution.is_none_or(|own| own == id);
+        let sees = |operand: &&usize| {
+            rule.operands.get(**operand).is_some_and(|pattern| {
+                pattern.fields_match(project, event) && (is_own || pattern.sees_other_executions(project))
+            })
+        };
+        let hits: Vec<usize> = operands.iter().filter(sees).copied().collect();
+        let hindrance = is_superseded.then_some(FiringOutcome::Superseded);
+        self.match_rule(&Owner::Job(id, job.clone()), rule, &hits, hindrance)
+    }
+
+    fn match_workflow_rule(
+        &mut self,
+        rule_ref: &RuleRef,
+        rule: &CompiledRule,
+        action: WorkflowAction,
+        operands: &[usize],
+        is_superseded: bool,
+    ) -> bool {
+        let event = self.event;
+        let Some(workflow) = self.workflow(&rule_ref.workflow).filter(|_| !event.context.quiet) else {
+            return false;
+        };
+        let project = workflow.project.as_str();
+        let matches =
+            |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
+        let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
+        let owner = Owner::Workflow(Arc::clone(&rule_ref.workflow));
+        // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
+        if action == WorkflowAction::Start && !workflow.enabled {
+            self.pass_over(&owner, rule, &hits, FiringOutcome::Disabled);
+            return false;
+        }
+        self.match_rule(&owner, rule, &hits, is_superseded.then_some(FiringOutcome::Superseded))
+    }
+
+    /// Shows the current event to a rule that is paused, and records it if it would have counted.
+    fn pass_over(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], outcome: FiringOutcome) {
+        let event = self.event;
+        if hits.is_empty() {
+            return;
+        }
+        let would_count = match self.rule_state(owner, &rule.name).cloned() {
+            Some(mut state) => {
+                let before = Arc::clone(&state);
+                let would_count = rule.pass_over(Arc::make_mut(&mut state), hits, event);
+                if state != before {
+                    self.keep_rule_state(owner, &rule.name, state);
+                }
+                would_count
+            }
+            None => rule.pass_over(&mut RuleState::default(), hits, event),
+        };
+        if would_count {
+            let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
+            self.record_rule(owner, &rule.target, firing, outcome);
+        }
+    }
+
+    /// Shows the current event to a rule; true if it fired.
+    fn match_rule(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], hindrance: Hindrance) -> bool {
+        if hits.is_empty() {
+            return false;
+        }
+        let event = self.event;
+        let before = self.rule_state(owner, &rule.name).map(|state| &**state);
+        match rule.prepare(before, hits, event, self.customs) {
+            Prepared::Nothing => false,
+            Prepared::NoKey => {
+                let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
+                self.record_rule(owner, &rule.target, firing, FiringOutcome::NoKey);
+                false
+            }
+            Prepared::Failed(reason) => {
+                self.dead_letter_of(owner, &rule.name, reason);
+                false
+            }
+            Prepared::Hit(hit) => {
+                let statuses = self.statuses_of(owner, rule);
+                let mut state = self.take_rule_state(owner, &rule.name);
+                let evaluation = rule.evaluate(Arc::make_mut(&mut state), &hit, event, &statuses);
+                self.keep_rule_state(owner, &rule.name, state);
+                if hit.is_missing() {
+                    let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
+                    self.record_rule(owner, &rule.target, firing, FiringOutcome::FieldMissing);
+                }
+                self.act(owner, rule, evaluation, hindrance)
+            }
+        }
+    }
+
+    /// A moment that a rule waits for has come.
+    pub(super) fn on_rule_timer(&mut self, of: &Subject, name: &RuleName, alarm: Alarm) {
+        let (owner, rule) = match of {
+            Subject::Workflow { project, workflow } => {
+                let key = workflow_key(project, workflow);
+                let version = self.workflow(&key).map(|state| state.version);
+                let compiled = version.and_then(|version| self.state.definition(&key, version));
+                let rule = compiled.and_then(|compiled| compiled.workflow_rules.iter().find(|rule| rule.name == *name));
+                (Owner::Workflow(Arc::clone(&key)), rule.cloned())
+            }
+            Subject::Job { execution, job } => {
+                let is_running =
+                    self.execution(*execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
+                let compiled = self.definition(*execution).filter(|_| is_running);
+                let is_meant = |rule: &&Arc<CompiledRule>| {
+                    rule.name == *name && matches!(&rule.target, Target::Job(target, _) if target == job)
+                };
+                let rule = compiled.and_then(|compiled| compiled.job_rules.iter().find(is_meant).cloned());
+                (Owner::Job(*execution, job.clone()), rule)
+            }
+        };
+        let waits = self.rule_state(&owner, name).is_some_and(|state| state.waits_for(alarm));
+        let Some(rule) = rule.filter(|_| waits) else {
+            return;
+        };
+        let statuses = self.statuses_of(&owner, &rule);
+        let mut state = self.take_rule_state(&owner, name);
+        let evaluation = rule.on_alarm(Arc::make_mut(&mut state), alarm, self.event, &statuses);
+        self.keep_rule_state(&owner, name, state);
+        let is_paused = match (&owner, &rule.target) {
+            (Owner::Workflow(key), Target::Workflow(WorkflowAction::Start)) => {
+                self.workflow(key).is_some_and(|workflow| !workflow.enabled)
+            }
+            _ => false,
+        };
+        self.act(&owner, &rule, evaluation, is_paused.then_some(FiringOutcome::Disabled));
+    }
+
+    /// Ends executions that have nothing left to do now that a rule of theirs waits for no moment any more.
+    pub(super) fn end_what_waits_no_more(&mut self) {
+        for id in std::mem::take(&mut self.waits_no_more) {
+            self.finish_if_done(id);
+        }
+    }
+
+    /// Does and records what an evaluation led to; true if the rule fired.
+    fn act(&mut self, owner: &Owner, rule: &CompiledRule, evaluation: Evaluation, hindrance: Hindrance) -> bool {
+        let name = &rule.name;
+        for (events, outcome) in
+            [(evaluation.replaced, FiringOutcome::Replaced), (evaluation.expired, FiringOutcome::Expired)]
+        {
+            if !events.is_empty() {
+                let firing = self.firing(Some(name.clone()), events.into_iter().collect());
+                self.record_rule(owner, &rule.target, firing, outcome);
+            }
+        }
+        match evaluation.full {
+            Some(Full::Operand) => self.dead_letter_of(
+                owner,
+                name,
+                format!("an operand of rule {name} of {} already holds {OPERAND_PENDING_MAX} events", label(owner)),
+            ),
+            Some(Full::Keys) => self.dead_letter_of(
+                owner,
+                name,
+                format!("rule {name} of {} already waits for {RULE_KEYS_MAX} keys", label(owner)),
+            ),
+            None => {}
+        }
+        let hindrance = hindrance.or((self.event.hops() >= EVENT_HOPS_MAX).then_some(FiringOutcome::TooManyHops));
+        let fired = !evaluation.firings.is_empty();
+        for fired in evaluation.firings {
+            let firing = Firing { key: fired.key, ..self.firing(Some(name.clone()), fired.used) };
+            match (hindrance, owner, &rule.target) {
+                (Some(outcome), ..) => self.record_rule(owner, &rule.target, firing, outcome),
+                (None, Owner::Job(id, job), Target::Job(_, action)) => self.act_on_job(*id, job, *action, firing),
+                (None, Owner::Workflow(key), Target::Workflow(action)) => self.act_on_workflow(key, *action, firing),
+                (None, Owner::Job(..), Target::Workflow(_)) | (None, Owner::Workflow(_), Target::Job(..)) => {}
+            }
+        }
+        fired
+    }
+
+    /// Records what became of a firing, or of events, of a rule.
+    fn record_rule(&mut self, owner: &Owner, target: &Target, firing: Firing, outcome: FiringOutcome) {
+        match (owner, target) {
+            (Owner::Job(id, job), Target::Job(_, action)) => self.record_outcome(*id, job, *action, firing, outcome),
+            (Owner::Workflow(key), Target::Workflow(action)) => {
+                let Some((project, workflow)) = self.workflow(key).map(|w| (w.project.clone(), w.name.clone())) else {
+                    return;
+                };
+                let action = RuleAction::Workflow(*action);
+                self.record_firing(
+                    project,
+                    FiringRecord { workflow_execution: None, workflow, job: None, firing, action, outcome },
+                );
+            }
+            (Owner::Job(..), Target::Workflow(_)) | (Owner::Workflow(_), Target::Job(..)) => {}
+        }
+    }
+
+    /// Records the events that a rule of a workflow has seen in vain: it was changed or removed.
+    pub(super) fn record_rule_changed(
+        &mut self,
+        key: &WorkflowKey,
+        rule: RuleName,
+        action: WorkflowAction,
+        pending: Vec<Offset>,
+    ) {
+        let firing = self.firing(Some(rule), pending);
+        let owner = Owner::Workflow(Arc::clone(key));
+        self.record_rule(&owner, &Target::Workflow(action), firing, FiringOutcome::RuleChanged);
+    }
+
+    /// The rules of a new execution begin: some wait at once.
+    pub(super) fn begin_job_rules(&mut self, id: WorkflowExecutionId, rules: &[Arc<CompiledRule>]) {
+        for rule in rules.iter().filter(|rule| rule.waits_at_once()) {
+            if let Target::Job(job, _) = &rule.target {
+                let state = Arc::new(rule.begin(self.event));
+                self.keep_rule_state(&Owner::Job(id, job.clone()), &rule.name, state);
+            }
+        }
+    }
+
+    /// The statuses of the jobs that guards of the rule look at.
+    fn statuses_of(&self, owner: &Owner, rule: &CompiledRule) -> BTreeMap<JobName, JobStatus> {
+        let Owner::Job(id, _) = owner else {
+            return BTreeMap::new();
+        };
+        let status_of = |job: &JobName| {
+            let slot = self.execution(*id)?.jobs.get(job)?;
+            match slot.current {
+                Some(current) => self.job(current).map(|job| job.status),
+                None => slot.last,
+            }
+        };
+        rule.jobs.iter().filter_map(|job| Some((job.clone(), status_of(job)?))).collect()
+    }
+
+    fn rule_state(&self, owner: &Owner, rule: &RuleName) -> Option<&Arc<RuleState>> {
+        match owner {
+            Owner::Job(id, job) => self.execution(*id)?.rules.get(job)?.get(rule),
+            Owner::Workflow(key) => self.workflow(key)?.rules.get(rule),
+        }
+    }
+
+    /// Takes the state of a rule out of the draft, to be changed in place.
+    fn take_rule_state(&mut self, owner: &Owner, rule: &RuleName) -> Arc<RuleState> {
+        let taken = match owner {
+            Owner::Job(id, job) => self
+                .execution_mut(*id)
+                .and_then(|execution| execution.rules.get_mut(job).and_then(|rules| rules.remove(rule))),
+            Owner::Workflow(key) => self.workflow_mut(key).and_then(|workflow| workflow.rules.remove(rule)),
+        };
+        taken.unwrap_or_default()
+    }
+
+    /// Keeps the state of a rule; an empty one is left out.
+    fn keep_rule_state(&mut self, owner: &Owner, rule: &RuleName, state: Arc<RuleState>) {
+        match owner {
+            Owner::Job(id, job) => {
+                if state.alarm().is_none() {
+                    self.waits_no_more.insert(*id);
+                }
+                let Some(execution) = self.execution_mut(*id) else {
+                    return;
+                };
+                if !state.is_empty() {
+                    execution.rules.entry(job.clone()).or_default().insert(rule.clone(), state);
+                } else if let Some(rules) = execution.rules.get_mut(job) {
+                    rules.remove(rule);
+                    if rules.is_empty() {
+                        execution.rules.remove(job);
+                    }
+                }
+            }
+            Owner::Workflow(key) => {
+                let Some(workflow) = self.workflow_mut(key) else {
+                    return;
+                };
+                if state.is_empty() {
+                    workflow.rules.remove(rule);
+                } else {
+                    workflow.rules.insert(rule.clone(), state);
+                }
+            }
+        }
+    }
+
+    fn dead_letter_of(&mut self, owner: &Owner, rule: &RuleName, reason: String) {
+        let id = format!("{}/{}/{rule}", self.event.offset, label(owner));
+        self.dead_letter(id, reason);
+    }
+}
+
+/// Whose rule it is, for people: `120.0/train` or `wine/quality`.
+fn label(owner: &Owner) -> String {
+    match owner {
+        Owner::Job(execution, job) => format!("{execution}/{job}"),
+        Owner::Workflow(key) => key.to_string(),
+    }
+}

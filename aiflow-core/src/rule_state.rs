@@ -1,0 +1,194 @@
+//! What a rule has seen: which events wait at which operand, and for what does the rule wait?
+//!
+//! Plain data, stored with the workflow or the execution that the rule belongs to, and readable: the operands stand in the order of the
+//! condition, written out as the engine evaluates it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::id::Offset;
+use crate::time::Timestamp;
+use crate::timer::Alarm;
+
+/// What a rule has seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleState {
+    /// Of a rule without `for_each`.
+    #[serde(default, skip_serializing_if = "KeyState::is_empty")]
+    pub whole: KeyState,
+    /// Of a rule with `for_each`: what it has seen of each key. Keys of which nothing is left are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, Arc<KeyState>>,
+    /// The alarms of the keys, earliest first.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub alarms: BTreeSet<(Alarm, String)>,
+    /// An event without a field that a predicate looks at was recorded; it is recorded once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing_noted: bool,
+}
+
+impl RuleState {
+    /// When the rule is to be evaluated without an event, at the earliest.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Alarm> {
+        self.whole.alarm.into_iter().chain(self.alarms.first().map(|(alarm, _)| *alarm)).min()
+    }
+
+    /// Whether the rule, or one of its keys, waits for this moment.
+    #[must_use]
+    pub fn waits_for(&self, alarm: Alarm) -> bool {
+        self.whole.alarm == Some(alarm) || self.alarms.iter().any(|(waiting, _)| *waiting == alarm)
+    }
+
+    /// Whether it is as if the rule had seen nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.keys.is_empty() && !self.missing_noted
+    }
+
+    /// The events that wait for a firing, oldest first: those that would be lost with the rule.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Offset> {
+        let keys = std::iter::once(&self.whole).chain(self.keys.values().map(|state| &**state));
+        let mut pending: Vec<Offset> = keys.flat_map(|key| &key.operands).flat_map(OperandState::pending).collect();
+        pending.sort_unstable();
+        pending.dedup();
+        pending
+    }
+}
+
+/// What a rule has seen of one key, or in all if it has no `for_each`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// The parts of the condition that keep something, in definition order; a part stands before those it is made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operands: Vec<OperandState>,
+    /// Since when all but optional operands are met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met_since: Option<Timestamp>,
+    /// When it is to be evaluated without an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
+}
+
+impl KeyState {
+    /// Whether it is as if nothing had been seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.alarm.is_none() && self.operands.iter().all(OperandState::is_empty)
+    }
+}
+
+/// What a part of a condition keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OperandState {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A `once` or `latest` operand: the events that wait for a firing, oldest first.
+    Pending(VecDeque<Seen>),
+    /// A `repeated` operand: the newest event of each namespace, type, sender and key that passed the value test and was not followed by one
+    /// that failed it.
+    Standing(BTreeMap<String, Seen>),
+    /// A window or a guard: when the newest event happened that it has seen.
+    Newest(Timestamp),
+    /// An absence.
+    Absence(Box<AbsenceState>),
+    /// Custom code.
+    Custom(Box<CustomState>),
+}
+
+impl OperandState {
+    /// Whether it is as if nothing had been seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Pending(seen) => seen.is_empty(),
+            Self::Standing(seen) => seen.is_empty(),
+            Self::Newest(_) | Self::Absence(_) => false,
+            Self::Custom(custom) => **custom == CustomState::default(),
+        }
+    }
+
+    /// The events that wait for a firing here.
+    fn pending(&self) -> Vec<Offset> {
+        match self {
+            Self::Pending(seen) => seen.iter().map(|seen| seen.offset).collect(),
+            Self::Absence(absence) => absence.held.iter().map(|seen| seen.offset).collect(),
+            Self::Custom(custom) => {
+                custom.met.iter().flatten().chain(&custom.counted).map(|seen| seen.offset).collect()
+            }
+            Self::Empty | Self::Standing(_) | Self::Newest(_) => Vec::new(),
+        }
+    }
+}
+
+/// An event that an operand has seen. Written as its offset, or as `[offset, milliseconds]` where the time is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The event.
+    pub offset: Offset,
+    /// When it happened, if the operand stands in a window.
+    pub time: Option<Timestamp>,
+}
+
+impl Serialize for Seen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.time {
+            Some(time) => (self.offset, time).serialize(serializer),
+            None => self.offset.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Offset(Offset),
+            Timed(Offset, Timestamp),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Offset(offset) => Self { offset, time: None },
+            Written::Timed(offset, time) => Self { offset, time: Some(time) },
+        })
+    }
+}
+
+/// What an `absent` waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsenceState {
+    /// When it holds if nothing matches; `None` while it does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// The events that began the wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<Offset>,
+    /// It holds since this timer, and no firing has used it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Seen>,
+    /// The events that began the wait after which it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_after: Vec<Offset>,
+}
+
+/// What custom code keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomState {
+    /// The code's own state.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub state: Value,
+    /// Events that counted since the condition was last met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Seen>,
+    /// The events of each time it was met and no firing has used them yet, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub met: VecDeque<Vec<Seen>>,
+}
