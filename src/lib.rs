@@ -20,7 +20,8 @@
 //! |---|---|
 //! | `sqlite` (default) | [`sqlite`]: store and event log in one SQLite file |
 //! | `process` (default) | [`process`]: jobs as local processes that survive their scheduler |
-//! | `full` | every backend |
+//! | `cel` | predicates of rules written in CEL |
+//! | `full` | every backend, and CEL |
 
 mod open;
 pub mod prelude;

@@ -9,8 +9,9 @@ pub use aiflow_core::id::{JobName, Offset, ScheduleName, WorkflowExecutionId, Wo
 pub use aiflow_core::runtime::{Scheduler, Settings};
 pub use aiflow_core::time::Timestamp;
 pub use aiflow_core::workflow::{
-    Misfire, ModelStage, OverlapPolicy, RetryPolicy, Schedule, all, any, cron, every, job_status, on, on_model_version,
-    restart, start, start_workflow, stop, stop_workflow, workflow_status,
+    Comparison, KeyOf, Misfire, ModelStage, OverlapPolicy, RetryPolicy, Schedule, ValueTest, Window, absent,
+    absent_after, all, any, at_least, count, cron, custom, every, job_is, job_status, not_within, on, on_model_version,
+    optional, restart, sequence, start, start_workflow, stop, stop_workflow, workflow_status,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process::{ProcessExecutor, process, shell};

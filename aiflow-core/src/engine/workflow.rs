@@ -91,9 +91,8 @@ impl Draft<'_> {
         // A rule whose condition stays keeps what it has seen; one that changed or went is told what it takes along.
         let previous = before.as_ref().and_then(|state| self.state.definition(key, state.version).cloned());
         let at = (self.now(), self.event.offset);
-        let (enabled, seen, schedules) = before.map_or((true, BTreeMap::new(), BTreeMap::new()), |state| {
-            (state.enabled, state.rules, state.schedules)
-        });
+        let (enabled, seen, schedules) = before
+            .map_or((true, BTreeMap::new(), BTreeMap::new()), |state| (state.enabled, state.rules, state.schedules));
         let old = previous.as_ref().map(|then| (then.workflow.schedules.as_slice(), schedules));
         let compiled = schedule::compile(definition);
         let schedules = schedule::adopt(old, &definition.schedules, &compiled, None, enabled, at);

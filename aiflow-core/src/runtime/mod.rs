@@ -28,6 +28,7 @@ pub use settings::Settings;
 
 use crate::bus::EventBus;
 use crate::client::AiFlow;
+use crate::engine::{CustomCondition, CustomConditions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::id::{ExecutorName, Offset, random_id};
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn MetaStore>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) executors: BTreeMap<ExecutorName, Arc<dyn Executor>>,
+    pub(crate) customs: CustomConditions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) holder: String,
@@ -77,6 +79,15 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Adds code for [custom conditions](crate::workflow::custom) under the name by which rules ask for it. Every scheduler of a store needs
+    /// the same: one without makes dead letters of the events that the rule would have seen.
+    pub fn condition(mut self, name: &str, condition: impl CustomCondition + 'static) -> Self {
+        if self.parts.customs.insert(name, condition) {
+            self.problems.push(format!("custom condition {name:?} is registered twice"));
+        }
+        self
+    }
+
     /// Replaces the numbers.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.parts.settings = settings;
@@ -92,7 +103,7 @@ impl SchedulerBuilder {
     /// Starts the scheduler on the current tokio runtime. It leads as soon as nobody else does.
     ///
     /// # Errors
-    /// `Invalid`: names of executors. `Unsupported`: store and bus do not share a log, so that a decision and its events could not be one
+    /// `Invalid`: names of executors or conditions. `Unsupported`: store and bus do not share a log, so that a decision and its events could not be one
     /// transaction.
     pub fn start(self) -> Result<Scheduler> {
         if !self.problems.is_empty() {
@@ -149,6 +160,7 @@ impl Scheduler {
             store,
             bus,
             executors: BTreeMap::new(),
+            customs: CustomConditions::default(),
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
             holder: random_id(),

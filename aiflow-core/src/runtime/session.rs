@@ -161,6 +161,7 @@ async fn start<'a>(
     applied: &'a watch::Sender<Offset>,
 ) -> Result<Driver<'a>> {
     let (engine, cursor) = load(&*parts.store).await?;
+    let engine = engine.with_conditions(parts.customs.clone());
     volatile.note(&parts.executors, engine.live_attempts());
     let (reporter, reports) = Reporter::channel(parts.settings.report_queue);
     for executor in parts.executors.values() {

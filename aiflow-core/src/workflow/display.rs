@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, Times, ValueTest, Window, WorkflowAction,
-    WorkflowRule,
+    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, Times, ValueTest, Window,
+    WorkflowAction, WorkflowRule,
 };
 use crate::event::Match;
 

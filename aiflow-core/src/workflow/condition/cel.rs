@@ -14,7 +14,7 @@ use crate::event::NewEvent;
 /// The most parts of a value that an expression with a loop goes through.
 const PARTS_MAX: usize = 20_000;
 /// What an expression sees.
-const VARIABLES: [&str; 7] = ["value", "key", "event_type", "namespace", "sender", "labels", "time_ms"];
+const VARIABLES: [&str; 7] = ["value", "key", "event_type", "ns", "sender", "labels", "time_ms"];
 /// Puts what a loop goes through in order.
 const IN_ORDER: &str = "__aiflow_in_order";
 
@@ -64,7 +64,7 @@ impl Expression {
         for (name, text) in [
             ("key", &event.key),
             ("event_type", &event.event_type),
-            ("namespace", &event.namespace),
+            ("ns", &event.namespace),
             ("sender", &event.sender),
         ] {
             context.add_variable_from_value(name, text.as_str());
@@ -192,7 +192,7 @@ mod tests {
         let value = json!({"accuracy": 0.93, "n": 7, "tags": ["a", "b"]});
         for text in [
             "value.accuracy > 0.9 && value.n == 7",
-            "key.startsWith('model.') && sender == 'me' && namespace == 'p'",
+            "key.startsWith('model.') && sender == 'me' && ns == 'p'",
             "labels.tier == 'gold' && event_type == 'UNDEFINED' && time_ms == null",
             "value.tags.exists(tag, tag == 'b')",
             "value.tags.filter(tag, tag != 'a').size() == 1",

@@ -121,7 +121,7 @@ impl EventPattern {
 
     /// The CEL expression must be true. Needs the feature `cel`.
     ///
-    /// It sees `value`, `key`, `event_type`, `namespace`, `sender`, `labels` (a map of texts) and `time_ms`. A field that is missing makes it
+    /// It sees `value`, `key`, `event_type`, `ns` (the namespace), `sender`, `labels` (texts) and `time_ms`. A field that is missing makes it
     /// false; any other error is a dead letter of the rule and event.
     #[must_use]
     pub fn cel(self, expression: impl Into<String>) -> Self {

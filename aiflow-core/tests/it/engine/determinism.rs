@@ -33,6 +33,16 @@ const RULES: &str = "
     evaluate: function
     deploy: START when any(status(evaluate SUCCEEDED), status(deploy FAILED))
     deploy: NONE when kill
+    workflow all
+    completion standing
+    one: NONE when seq(go, at_least(2, samples, again, kill))
+    one: NONE when count(2, any(samples, all(go, again)))
+    two: NONE when all(raw latest, absent(3s, samples))
+    two: NONE when within(3s, all(go, again, optional(1s, kill)))
+    three: NONE when each(key, within(tumbling 2s, count(2, model.*)))
+    three: NONE when each(key, absent(2s, model.a, model.*))
+    four: NONE when all(custom(sum, 3, raw, model.b), not(2s, halt), is(one QUEUED/RUNNING))
+    wf: START when absent(5s, all(raw, halt), go)
 ";
 const NEWER: &str = "
     features: function
@@ -56,7 +66,8 @@ enum Step {
 
 fn a_step() -> impl Strategy<Value = Step> {
     let text = |texts: &[&'static str]| prop::sample::select(texts.to_vec());
-    let plays = text(&["start", "start next", "tick 1s", "tick 2s", "disable wf", "enable wf", "start nothing"]);
+    let plays =
+        text(&["start", "start next", "start all", "tick 1s", "tick 2s", "disable wf", "enable wf", "start nothing"]);
     let keys = text(&["go", "kill", "samples", "again", "raw", "raw=1", "halt", "model.a", "model.b=1"]);
     let reports = text(&["started", "ready", "ok", "ok", "failed", "fatal", "lost", "stopped", "timedout"]);
     let actions = text(&["START", "STOP", "RESTART", "NONE"]);
