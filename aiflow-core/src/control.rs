@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::ReportKind;
-use crate::id::{AttemptId, JobName, ProjectName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::id::{AttemptId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::rule_state::RuleChange;
 use crate::schedule_state::ScheduleAction;
 use crate::time::Timestamp;
 use crate::timer::{Subject, Timer};
@@ -63,6 +64,16 @@ pub enum Control {
         /// Whether it may start.
         enabled: bool,
     },
+    /// Pause, resume, clear or remove a rule. It stays so until its workflow is submitted without it, or with another condition; the rule of a
+    /// job, until its execution ends.
+    ActOnRule {
+        /// Whose rule.
+        of: Subject,
+        /// The rule.
+        rule: RuleName,
+        /// What to do.
+        change: RuleChange,
+    },
     /// Pause, resume or delete a schedule.
     ActOnSchedule {
         /// Whose.
@@ -114,6 +125,7 @@ impl Control {
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
+            Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
             Self::Backfill { project, workflow, schedule, .. } => {
                 ("BACKFILL", format!("{project}/{workflow}/{schedule}"))

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::rule_state::{AbsenceState, CustomState, KeyState, OperandState, RuleState, Seen};
+pub use crate::rule_state::{
+    AbsenceState, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
+};
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
@@ -309,12 +311,19 @@ pub enum FiringOutcome {
     FieldMissing,
     /// No firing: events that waited for a firing went with the rule, which was changed or removed.
     RuleChanged,
+    /// No firing: events that waited for a firing were cleared by hand.
+    Cleared,
+    /// The rule is paused: the event, or the moment, would have counted, and does not.
+    Paused,
 }
 
 impl FiringOutcome {
     /// Whether the rule fired. Otherwise the record says what became of events that it had matched or might have.
     #[must_use]
     pub fn is_firing(self) -> bool {
-        !matches!(self, Self::Replaced | Self::Expired | Self::NoKey | Self::FieldMissing | Self::RuleChanged)
+        !matches!(
+            self,
+            Self::Replaced | Self::Expired | Self::NoKey | Self::FieldMissing | Self::RuleChanged | Self::Cleared
+        )
     }
 }

@@ -25,6 +25,9 @@ pub struct RuleState {
     /// The alarms of the keys, earliest first.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub alarms: BTreeSet<(Alarm, String)>,
+    /// Whether the rule is at work.
+    #[serde(default, skip_serializing_if = "RuleStatus::is_active")]
+    pub status: RuleStatus,
     /// An event without a field that a predicate looks at was recorded; it is recorded once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing_noted: bool,
@@ -46,7 +49,7 @@ impl RuleState {
     /// Whether it is as if the rule had seen nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.keys.is_empty() && !self.missing_noted
+        self.whole.is_empty() && self.keys.is_empty() && !self.missing_noted && self.status.is_active()
     }
 
     /// The events that wait for a firing, oldest first: those that would be lost with the rule.
@@ -58,6 +61,42 @@ impl RuleState {
         pending.dedup();
         pending
     }
+}
+
+/// Whether a rule is at work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RuleStatus {
+    /// It is.
+    #[default]
+    Active,
+    /// Events do not count, and are recorded. What waited before the pause waits on.
+    Paused,
+    /// It sees nothing any more.
+    Removed,
+}
+
+impl RuleStatus {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_active(&self) -> bool {
+        *self == Self::Active
+    }
+}
+
+/// What is done to a rule while it is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RuleChange {
+    /// Events do not count until it is resumed.
+    Pause,
+    /// Events count again.
+    Resume,
+    /// What waits for a firing is forgotten, and recorded.
+    Clear,
+    /// As [`Clear`](Self::Clear), and the rule sees nothing any more.
+    Remove,
 }
 
 /// What a rule has seen of one key, or in all if it has no `for_each`.

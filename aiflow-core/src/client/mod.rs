@@ -6,6 +6,7 @@
 mod events;
 mod executions;
 mod listener;
+mod rules;
 mod schedules;
 mod waits;
 mod workflows;

@@ -8,7 +8,9 @@ use super::index::RuleRef;
 use super::rules::{CompiledRule, Evaluation, Full, OPERAND_PENDING_MAX, Prepared, RULE_KEYS_MAX, Target};
 use super::state::{Draft, workflow_key};
 use crate::event::EVENT_HOPS_MAX;
-use crate::execution::{Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleState, WorkflowStatus};
+use crate::execution::{
+    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleChange, RuleState, RuleStatus, WorkflowStatus,
+};
 use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
 use crate::timer::{Alarm, Subject};
 use crate::workflow::WorkflowAction;
@@ -175,6 +177,14 @@ impl Draft<'_> {
         }
         let event = self.event;
         let before = self.rule_state(owner, &rule.name).map(|state| &**state);
+        match before.map(|before| before.status).unwrap_or_default() {
+            RuleStatus::Active => {}
+            RuleStatus::Removed => return false,
+            RuleStatus::Paused => {
+                self.pass_over(owner, rule, hits, FiringOutcome::Paused);
+                return false;
+            }
+        }
         match rule.prepare(before, hits, event, self.customs) {
             Prepared::Nothing => false,
             Prepared::NoKey => {
@@ -202,40 +212,79 @@ impl Draft<'_> {
 
     /// A moment that a rule waits for has come.
     pub(super) fn on_rule_timer(&mut self, of: &Subject, name: &RuleName, alarm: Alarm) {
-        let (owner, rule) = match of {
-            Subject::Workflow { project, workflow } => {
-                let key = workflow_key(project, workflow);
-                let version = self.workflow(&key).map(|state| state.version);
-                let compiled = version.and_then(|version| self.state.definition(&key, version));
-                let rule = compiled.and_then(|compiled| compiled.workflow_rules.iter().find(|rule| rule.name == *name));
-                (Owner::Workflow(Arc::clone(&key)), rule.cloned())
-            }
-            Subject::Job { execution, job } => {
-                let is_running =
-                    self.execution(*execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
-                let compiled = self.definition(*execution).filter(|_| is_running);
-                let is_meant = |rule: &&Arc<CompiledRule>| {
-                    rule.name == *name && matches!(&rule.target, Target::Job(target, _) if target == job)
-                };
-                let rule = compiled.and_then(|compiled| compiled.job_rules.iter().find(is_meant).cloned());
-                (Owner::Job(*execution, job.clone()), rule)
-            }
-        };
-        let waits = self.rule_state(&owner, name).is_some_and(|state| state.waits_for(alarm));
-        let Some(rule) = rule.filter(|_| waits) else {
+        let Some((owner, rule)) = self.rule_of(of, name) else {
             return;
         };
-        let statuses = self.statuses_of(&owner, &rule);
-        let mut state = self.take_rule_state(&owner, name);
-        let evaluation = rule.on_alarm(Arc::make_mut(&mut state), alarm, self.event, &statuses);
-        self.keep_rule_state(&owner, name, state);
-        let is_paused = match (&owner, &rule.target) {
+        let Some(before) = self.rule_state(&owner, name).filter(|state| state.waits_for(alarm)) else {
+            return;
+        };
+        let is_disabled = match (&owner, &rule.target) {
             (Owner::Workflow(key), Target::Workflow(WorkflowAction::Start)) => {
                 self.workflow(key).is_some_and(|workflow| !workflow.enabled)
             }
             _ => false,
         };
-        self.act(&owner, &rule, evaluation, is_paused.then_some(FiringOutcome::Disabled));
+        let hindrance = (before.status == RuleStatus::Paused)
+            .then_some(FiringOutcome::Paused)
+            .or(is_disabled.then_some(FiringOutcome::Disabled));
+        let statuses = self.statuses_of(&owner, &rule);
+        let mut state = self.take_rule_state(&owner, name);
+        let evaluation = rule.on_alarm(Arc::make_mut(&mut state), alarm, self.event, &statuses);
+        self.keep_rule_state(&owner, name, state);
+        self.act(&owner, &rule, evaluation, hindrance);
+    }
+
+    /// Pauses, resumes, clears or removes a rule.
+    pub(super) fn on_rule_change(&mut self, of: &Subject, name: &RuleName, change: RuleChange) {
+        let Some((owner, rule)) = self.rule_of(of, name) else {
+            return self.refuse(format!("{of} has no rule {name} that is at work"));
+        };
+        let mut state = self.take_rule_state(&owner, name);
+        let before = Arc::make_mut(&mut state);
+        let outcome = match change {
+            RuleChange::Pause | RuleChange::Resume => {
+                if before.status != RuleStatus::Removed {
+                    let is_pause = change == RuleChange::Pause;
+                    before.status = if is_pause { RuleStatus::Paused } else { RuleStatus::Active };
+                }
+                None
+            }
+            RuleChange::Clear => Some((FiringOutcome::Cleared, before.status)),
+            RuleChange::Remove => Some((FiringOutcome::RuleChanged, RuleStatus::Removed)),
+        };
+        if let Some((outcome, status)) = outcome {
+            let pending = before.pending();
+            // A rule that waits for a moment begins anew.
+            let anew = if status == RuleStatus::Removed { RuleState::default() } else { rule.begin(self.event) };
+            *before = RuleState { status, missing_noted: before.missing_noted, ..anew };
+            if !pending.is_empty() {
+                let firing = self.firing(Some(name.clone()), pending);
+                self.record_rule(&owner, &rule.target, firing, outcome);
+            }
+        }
+        self.keep_rule_state(&owner, name, state);
+        self.end_what_waits_no_more();
+    }
+
+    /// The rule of this name that is at work, and its owner.
+    fn rule_of(&self, of: &Subject, name: &RuleName) -> Option<(Owner, Arc<CompiledRule>)> {
+        match of {
+            Subject::Workflow { project, workflow } => {
+                let key = workflow_key(project, workflow);
+                let compiled = self.state.definition(&key, self.workflow(&key)?.version)?;
+                let rule = compiled.workflow_rules.iter().find(|rule| rule.name == *name)?;
+                Some((Owner::Workflow(key), Arc::clone(rule)))
+            }
+            Subject::Job { execution, job } => {
+                self.execution(*execution).filter(|execution| execution.status == WorkflowStatus::Running)?;
+                let is_meant = |rule: &&Arc<CompiledRule>| {
+                    rule.name == *name && matches!(&rule.target, Target::Job(target, _) if target == job)
+                };
+                let compiled = self.definition(*execution)?;
+                let rule = compiled.job_rules.iter().find(is_meant)?;
+                Some((Owner::Job(*execution, job.clone()), Arc::clone(rule)))
+            }
+        }
     }
 
     /// Ends executions that have nothing left to do now that a rule of theirs waits for no moment any more.

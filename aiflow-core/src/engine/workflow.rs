@@ -63,6 +63,7 @@ impl Draft<'_> {
                     None => self.refuse(format!("workflow {key} is not known")),
                 }
             }
+            Control::ActOnRule { of, rule, change } => self.on_rule_change(&of, &rule, change),
             Control::ActOnSchedule { of, schedule, action } => self.on_schedule_action(&of, &schedule, action),
             Control::Backfill { project, workflow, schedule, from, to, quiet, overlap } => {
                 let key = workflow_key(&project, &workflow);

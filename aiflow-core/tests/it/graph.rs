@@ -310,7 +310,7 @@ fn malformed_parts_are_all_named_at_once() {
             workflow rule start-9f0dc36c025c: there is no node and no job missing
             data edges: form a cycle: twice -> twice; only control edges may
             params: must be a JSON object
-            control edge 1 of job _a_b, rule start-b2c7f4c891b8: has an empty all or any; it must have at least one operand
+            control edge 1 of job _a_b, rule start-b2c7f4c891b8: has an empty all, any or sequence; it must have at least one operand
         "#]],
     );
 }

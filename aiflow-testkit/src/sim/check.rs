@@ -121,7 +121,7 @@ impl Checker<'_> {
 
     /// I3, I4: the state is the fold of the log up to the cursor, nothing more and nothing less.
     pub(super) fn replay(&self, state: &State) {
-        let mut engine = Engine::new();
+        let mut engine = Engine::new().with_conditions(super::workload::customs());
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
         for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aiflow_core::bus::EventBus as _;
 use aiflow_core::control::Control;
-use aiflow_core::event::NewEvent;
+use aiflow_core::engine::{CustomCondition, CustomConditions, Verdict};
+use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{
     JobStatus, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
@@ -17,8 +18,9 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, Job, JobAction, Misfire, OverlapPolicy, RetryPolicy, Schedule, SchedulingRule,
-    Workflow, WorkflowAction, WorkflowRule, cron, every, job_status, on, workflow_status,
+    Completion, Condition, ControlEdge, Job, JobAction, KeyOf, Misfire, OverlapPolicy, RetryPolicy, Schedule,
+    SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron,
+    custom, every, job_status, not_within, on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -32,6 +34,8 @@ use crate::rng::Rng;
 pub(super) const PROJECT: &str = "wine";
 const KEYS: [&str; 5] = ["samples", "labels", "model.red", "model.white", "go"];
 const VALUES: [&str; 3] = ["ready", "bad", "7"];
+/// Name of the custom condition.
+pub(super) const CUSTOM: &str = "every so many";
 /// Waits between tries of a client.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -99,6 +103,10 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
                 workflow_status(&workflow_name(earlier), status.unwrap_or(WorkflowStatus::Succeeded)).into()
             }
             Some(earlier) if rng.chance(30) => on(format!("out.w{earlier}.*")).into(),
+            _ if rng.chance(25) => {
+                let both = [user_pattern(rng), user_pattern(rng)];
+                at_least(2, both).within(millis(rng, 2_000) + Duration::from_millis(1)).for_each(KeyOf::Key)
+            }
             _ => Condition::from(user_pattern(rng)),
         };
         let action = if rng.chance(75) { WorkflowAction::Start } else { WorkflowAction::Stop };
@@ -182,7 +190,11 @@ fn user_pattern(rng: &mut Rng) -> aiflow_core::workflow::EventPattern {
     // Only users send so: a pattern for any key must not see what the scheduler itself says.
     let pattern = on(key).sender("user*");
     let pattern = if rng.chance(30) { pattern.equals("ready") } else { pattern };
-    if rng.chance(25) { pattern.repeated() } else { pattern }
+    match rng.below(20) {
+        0..4 => pattern.repeated(),
+        4..7 => pattern.latest(),
+        _ => pattern,
+    }
 }
 
 /// A condition for job `job`: over user events, and over what earlier jobs do.
@@ -206,10 +218,64 @@ fn condition(rng: &mut Rng, workflow: u32, job: u32, depth: u32) -> Condition {
         n if n >= 7 => {
             let operands: Vec<Condition> =
                 (0..number(rng, 1, 3)).map(|_| condition(rng, workflow, job, depth + 1)).collect();
-            if rng.chance(50) { Condition::All(operands) } else { Condition::Any(operands) }
+            combined(rng, operands)
         }
         _ => user_pattern(rng).into(),
     }
+}
+
+/// The operands under one of the operators.
+fn combined(rng: &mut Rng, operands: Vec<Condition>) -> Condition {
+    match rng.below(12) {
+        0..3 => Condition::All(operands),
+        3..5 => Condition::Any(operands),
+        5 => sequence(operands),
+        6 => at_least(operands.len().min(2), operands),
+        7 => count(2, Condition::Any(operands)),
+        8 if rng.chance(50) => Condition::Any(operands).within(Window::tumbling(Duration::from_millis(700))),
+        8 => Condition::All(operands).within(millis(rng, 1_500) + Duration::from_millis(1)),
+        9 => {
+            let wait = millis(rng, 1_500) + Duration::from_millis(1);
+            if rng.chance(50) {
+                absent(Condition::Any(operands), wait)
+            } else {
+                absent_after(user_pattern(rng), Condition::Any(operands), wait)
+            }
+        }
+        10 => {
+            let wait = millis(rng, 1_000) + Duration::from_millis(1);
+            let extra = optional(user_pattern(rng), wait);
+            let guard = not_within(user_pattern(rng), wait);
+            Condition::Any(operands).and(if rng.chance(50) { extra } else { guard })
+        }
+        _ => Condition::Any(operands).and(custom(CUSTOM, rng.below(4), [user_pattern(rng).once()])),
+    }
+}
+
+/// Of the events it is shown, it is met by every so many.
+#[derive(Debug)]
+pub(super) struct EverySoMany;
+
+impl CustomCondition for EverySoMany {
+    fn see(&self, params: &Value, state: &mut Value, event: &Event) -> std::result::Result<Verdict, String> {
+        if event.value == "bad" {
+            return Err("a bad value".to_owned());
+        }
+        let seen = state.as_u64().unwrap_or(0) + 1;
+        if seen < params.as_u64().unwrap_or(0) {
+            *state = seen.into();
+            return Ok(Verdict::Counts);
+        }
+        *state = Value::Null;
+        Ok(Verdict::Met)
+    }
+}
+
+/// The custom conditions of every scheduler.
+pub(super) fn customs() -> CustomConditions {
+    let mut customs = CustomConditions::default();
+    customs.insert(CUSTOM, EverySoMany);
+    customs
 }
 
 /// Events of one user that the log acknowledged, in order.

@@ -159,6 +159,7 @@ impl World {
         Scheduler::builder(Arc::<Connection>::clone(&connection), connection)
             .executor(DURABLE, executor(&self.durable))
             .executor(VOLATILE, executor(volatile))
+            .condition(workload::CUSTOM, workload::EverySoMany)
             .settings(self.shared.plan.settings.clone())
             .clock(Arc::new(clock))
             .start()

@@ -5,6 +5,7 @@ mod determinism;
 mod invariants;
 mod lifecycle;
 mod model;
+mod naive;
 mod operators;
 mod schedules;
 mod soak;

@@ -1,123 +1,18 @@
 //! The rule engine against a naive model: random conditions and events, decided by keeping everything and recomputing it all each time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use aiflow_core::event::{Event, Match, SYSTEM_NAMESPACE};
+use aiflow_core::event::{Event, SYSTEM_NAMESPACE};
 use aiflow_core::execution::OperandState;
 use aiflow_core::id::{Offset, RuleName, WorkflowExecutionId};
-use aiflow_core::workflow::{Condition, EventPattern, Life, SchedulingRule, Workflow};
+use aiflow_core::time::Timestamp;
+use aiflow_core::workflow::Workflow;
 use proptest::prelude::*;
 
-use super::text::{PROJECT, parse_rules};
+use super::naive::{Model, Offsets, absences, is_match, patterns};
+use super::text::parse_rules;
 use super::world::World;
-
-type Offsets = BTreeSet<Offset>;
-
-/// A rule that remembers every event that it was ever shown.
-struct Model<'r> {
-    rule: &'r SchedulingRule,
-    seen: Vec<&'r Event>,
-    used_up: Offsets,
-    firings: Vec<Offsets>,
-}
-
-impl<'r> Model<'r> {
-    fn new(rule: &'r SchedulingRule) -> Self {
-        Self { rule, seen: Vec::new(), used_up: Offsets::new(), firings: Vec::new() }
-    }
-
-    fn show(&mut self, event: &'r Event) {
-        self.seen.push(event);
-        if !is_match_of_any(&self.rule.condition, event) {
-            return;
-        }
-        let mut is_first = true;
-        while let Some((used, used_up)) = self.met(&self.rule.condition, event.offset) {
-            let is_news = is_first && used.contains(&event.offset);
-            if used_up.is_empty() && !is_news {
-                return;
-            }
-            self.firings.push(used);
-            if used_up.is_empty() {
-                return;
-            }
-            self.used_up.extend(used_up);
-            is_first = false;
-        }
-    }
-
-    /// What a firing would use, and use up.
-    fn met(&self, condition: &Condition, newest: Offset) -> Option<(Offsets, Offsets)> {
-        match condition {
-            Condition::On(pattern) if pattern.life == Life::Once => {
-                let oldest = *self.pending(pattern).first()?;
-                Some((Offsets::from([oldest]), Offsets::from([oldest])))
-            }
-            Condition::On(pattern) => {
-                let newest = self.standing(pattern).last().copied()?;
-                Some((Offsets::from([newest]), Offsets::new()))
-            }
-            Condition::All(conditions) => {
-                let mut all = (Offsets::new(), Offsets::new());
-                for condition in conditions {
-                    let (used, used_up) = self.met(condition, newest)?;
-                    all.0.extend(used);
-                    all.1.extend(used_up);
-                }
-                Some(all)
-            }
-            Condition::Any(conditions) => {
-                let met: Vec<_> = conditions.iter().filter_map(|condition| self.met(condition, newest)).collect();
-                let oldest = |(used, _): &&(Offsets, Offsets)| used.first().copied();
-                let with_newest = met.iter().filter(|(used, _)| used.contains(&newest));
-                let best = with_newest.min_by_key(oldest);
-                best.or_else(|| met.iter().min_by_key(oldest)).cloned()
-            }
-            _ => unreachable!("no other condition is generated"),
-        }
-    }
-
-    fn pending(&self, pattern: &EventPattern) -> Offsets {
-        self.seen
-            .iter()
-            .filter(|event| is_match(pattern, event) && !self.used_up.contains(&event.offset))
-            .map(|event| event.offset)
-            .collect()
-    }
-
-    fn standing(&self, pattern: &EventPattern) -> Offsets {
-        let mut last = BTreeMap::new();
-        for event in self.seen.iter().filter(|event| concerns(pattern, event)) {
-            let subject = (&event.namespace, &event.event_type, &event.sender, &event.key);
-            last.insert(subject, event);
-        }
-        last.into_values().filter(|event| is_match(pattern, event)).map(|event| event.offset).collect()
-    }
-}
-
-fn concerns(pattern: &EventPattern, event: &Event) -> bool {
-    let namespace = pattern.namespace.clone().unwrap_or(Match::exact(PROJECT));
-    namespace.matches(&event.namespace)
-        && pattern.key.matches(&event.key)
-        && pattern.sender.matches(&event.sender)
-        && pattern.event_type.matches(&event.event_type)
-}
-
-fn is_match(pattern: &EventPattern, event: &Event) -> bool {
-    concerns(pattern, event) && pattern.value.holds(&event.value)
-}
-
-fn is_match_of_any(condition: &Condition, event: &Event) -> bool {
-    patterns(condition).iter().any(|pattern| is_match(pattern, event))
-}
-
-fn patterns(condition: &Condition) -> Vec<&EventPattern> {
-    match condition {
-        Condition::On(pattern) => vec![pattern],
-        Condition::All(conditions) | Condition::Any(conditions) => conditions.iter().flat_map(patterns).collect(),
-        _ => unreachable!("no other condition is generated"),
-    }
-}
 
 fn a_pattern() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec!["a", "b", "c", "a*", "*", "a=1", "b=1", "b=0"]);
@@ -137,6 +32,47 @@ fn a_condition() -> impl Strategy<Value = String> {
     })
 }
 
+/// A condition of every operator that waits for no moment.
+fn any_condition() -> impl Strategy<Value = String> {
+    let life = prop::sample::select(vec!["", "", "", " latest", " repeated"]);
+    let key = prop::sample::select(vec!["a", "b", "c", "a*", "*", "a=1", "b>0", "b!=1", "a={0/1}"]);
+    let pattern = (key, life).prop_map(|(key, life)| format!("{key}{life}"));
+    let condition = pattern.prop_recursive(4, 10, 3, |inner| {
+        let several = prop::collection::vec(inner.clone(), 1..4);
+        let once = |text: String| text.replace(" latest", "").replace(" repeated", "");
+        prop_oneof![
+            2 => several.clone().prop_map(|of| format!("all({})", of.join(", "))),
+            2 => several.clone().prop_map(|of| format!("any({})", of.join(", "))),
+            2 => several.clone().prop_map(|of| format!("seq({})", of.join(", "))),
+            1 => (any::<prop::sample::Index>(), several).prop_map(|(n, of)| {
+                format!("at_least({}, {})", n.index(of.len()) + 1, of.join(", "))
+            }),
+            2 => (1_usize..4, inner.clone()).prop_map(|(n, of)| format!("count({n}, {of})")),
+            1 => (1_usize..6, inner.clone()).prop_map(move |(n, of)| format!("within({n}s, {})", once(of))),
+            1 => (1_usize..6, inner.clone()).prop_map(move |(n, of)| format!("within(tumbling {n}s, {})", once(of))),
+            1 => (1_usize..6, inner).prop_map(|(n, of)| format!("all({of}, not({n}s, c))")),
+        ]
+    });
+    (condition, prop::bool::weighted(0.3)).prop_map(|(condition, is_each)| match is_each {
+        true => format!("each(label of, {condition})"),
+        false => condition,
+    })
+}
+
+/// An event at some time, or some time without one.
+fn a_moment() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec!["a", "b", "c", "ab", "a=1", "a=0", "b=1", "b=0"]);
+    let late = prop::option::of(0_i64..12_000);
+    let label = prop::sample::select(vec!["", " label:of=x", " label:of=x", " label:of=y"]);
+    prop_oneof![
+        4 => (key, late, label).prop_map(|(key, late, label)| {
+            let at = late.map(|at| format!(" at:{at}")).unwrap_or_default();
+            format!("{key}{at}{label}")
+        }),
+        1 => (1_u32..5).prop_map(|seconds| format!("tick {seconds}s")),
+    ]
+}
+
 fn an_event() -> impl Strategy<Value = String> {
     let execution = prop::sample::select(vec!["", "", "@1 ", "@2 "]);
     let key = prop::sample::select(vec!["a", "b", "c", "ab", "a=1", "b=1", "b=0"]);
@@ -154,6 +90,9 @@ fn firings(world: &World) -> BTreeMap<(WorkflowExecutionId, RuleName), Vec<Offse
     let mut firings: BTreeMap<_, Vec<Offsets>> = BTreeMap::new();
     for firing in world.decisions.iter().flat_map(|decision| &decision.firings) {
         let record = &firing.record;
+        if !record.outcome.is_firing() {
+            continue;
+        }
         let execution = record.workflow_execution.expect("of a job rule");
         let rule = record.firing.rule.clone().expect("of a rule");
         let events = record.firing.events.iter().copied().collect();
@@ -195,7 +134,7 @@ proptest! {
         let decided = firings(&world);
         for execution in world.executions.keys() {
             for edge in &workflow.control_edges {
-                let mut model = Model::new(&edge.rule);
+                let mut model = Model::new(&edge.rule.condition);
                 for event in seen_by(&world, *execution, false) {
                     model.show(event);
                 }
@@ -204,6 +143,57 @@ proptest! {
                 prop_assert_eq!(decided, &model.firings, "rule {} in {}", edge.rule.name, execution);
             }
         }
+    }
+
+    /// The same for every operator, with windows, keys and guards, and events that come late.
+    #[test]
+    fn every_operator_agrees_with_a_model_that_forgets_nothing(
+        conditions in prop::collection::vec(any_condition(), 1..4),
+        events in prop::collection::vec(a_moment(), 1..40),
+    ) {
+        let (workflow, world) = played(&conditions, &events);
+        let decided = firings(&world);
+        let execution = *world.executions.keys().next().expect("one was started");
+        let letters: usize = world.decisions.iter().map(|decision| decision.dead_letters.len()).sum();
+        for edge in workflow.control_edges.iter().filter(|_| letters == 0) {
+            let mut model = Model::new(&edge.rule.condition);
+            for event in seen_by(&world, execution, false) {
+                model.show(event);
+            }
+            let empty = Vec::new();
+            let decided = decided.get(&(execution, edge.rule.name.clone())).unwrap_or(&empty);
+            prop_assert_eq!(decided, &model.firings, "rule {}", edge.rule.condition);
+        }
+    }
+
+    /// An absence is told at its moment, exactly when nothing matched before, however often timers come late.
+    #[test]
+    fn an_absence_is_told_exactly_when_nothing_came(
+        steps in prop::collection::vec(prop_oneof![Just(None), (1_u64..7).prop_map(Some)], 1..30),
+    ) {
+        let mut world = World::new("train: NONE [gone] when absent(5s, a)");
+        world.play("start");
+        let (mut now, mut came) = (0, Vec::new());
+        for step in &steps {
+            match step {
+                None => {
+                    came.push(Timestamp::from_millis(now));
+                    world.play("a");
+                }
+                Some(seconds) => {
+                    now += i64::try_from(seconds * 1_000).expect("a few seconds");
+                    world.play(&format!("tick {seconds}s"));
+                }
+            }
+        }
+        let expected = absences(Timestamp::EPOCH, &came, Duration::from_secs(5), Timestamp::from_millis(now));
+        let log: BTreeMap<_, _> = world.log.iter().map(|input| (input.event.offset, input.event.recorded)).collect();
+        let told: Vec<Timestamp> = firings(&world)
+            .into_values()
+            .flatten()
+            .map(|used| log[used.last().expect("it names the timer")])
+            .collect();
+        prop_assert_eq!(told, expected);
     }
 
     /// Every matching event of a `once` operand is pending or was used by a firing; none was used twice; none is both.

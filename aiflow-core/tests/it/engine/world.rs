@@ -16,6 +16,7 @@
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
+//! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
 //! skip 5s                          time passes, and what was due waits for the next tick: no scheduler was there
 //! submit { rules }                 a new version of the workflows
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
@@ -144,6 +145,12 @@ impl World {
                     overlap: policy.map_or(OverlapPolicy::AllowAll, overlap),
                 };
                 self.control(step, control);
+            }
+            ["rule", change, of, rule, ..] => {
+                let of = self.schedule_subject(of, words.get(4).copied());
+                let rule = RuleName::parse(rule).expect("a rule name");
+                let change = serde_json::from_value(change.into()).expect("pause, resume, clear or remove");
+                self.control(step, Control::ActOnRule { of, rule, change });
             }
             ["skip", by] => self.now = self.now + duration(by),
             ["start", ..] => {
