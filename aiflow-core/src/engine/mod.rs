@@ -8,9 +8,12 @@
 //! decides further before that must restore the engine from the store if the commit fails; a crash after the commit is repaired by
 //! launching again what [`Engine::live_attempts`] lists.
 
+mod admission;
 mod decision;
 mod index;
 mod job;
+mod overlap;
+mod queues;
 mod rules;
 mod schedule;
 mod state;
@@ -31,8 +34,8 @@ use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 use crate::control::Control;
 use crate::event::{EVENT_HOPS_MAX, JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, RuleState, WorkflowExecution, WorkflowState,
-    WorkflowStatus,
+    FiringOutcome, FiringRecord, JobExecution, JobStatus, Meter, RuleAction, RuleState, StartRequest,
+    WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
@@ -57,6 +60,10 @@ pub struct Snapshot {
     pub executions: Vec<WorkflowExecution>,
     /// The job executions that are not terminal.
     pub jobs: Vec<JobExecution>,
+    /// The firings that wait to be admitted.
+    pub firings: Vec<NewFiring>,
+    /// What the stages of admission count.
+    pub meters: Vec<Meter>,
 }
 
 /// What an executor is to be given for an attempt.
@@ -66,7 +73,7 @@ pub struct LaunchPlan<'a> {
     pub execution: &'a JobExecution,
     /// The definition of its job.
     pub job: &'a Job,
-    /// Parameters of the job, overridden by those of the workflow execution.
+    /// Parameters of the job, overridden by those of the workflow execution, and these by those of the firing.
     pub params: Value,
 }
 
@@ -93,6 +100,12 @@ impl Engine {
         for job in snapshot.jobs {
             state.set_job(job.id, Arc::new(job));
         }
+        for firing in snapshot.firings {
+            state.set_firing(firing);
+        }
+        for meter in snapshot.meters {
+            state.set_meter(Meter::id(&meter.of, meter.stage, &meter.key), Some(meter));
+        }
         Self { state }
     }
 
@@ -105,6 +118,8 @@ impl Engine {
             definitions: state.definitions(),
             executions: self.executions().cloned().collect(),
             jobs: self.job_executions().cloned().collect(),
+            firings: state.queues.held().cloned().collect(),
+            meters: state.queues.meters().cloned().collect(),
         }
     }
 
@@ -136,6 +151,12 @@ impl Engine {
         }
         for (id, job) in &decision.jobs {
             self.state.set_job(*id, Arc::clone(job));
+        }
+        for firing in decision.firings.values() {
+            self.state.set_firing(firing.clone());
+        }
+        for (id, meter) in &decision.meters {
+            self.state.set_meter(id.clone(), meter.clone());
         }
         for (key, workflow) in &decision.workflows {
             self.state.set_workflow(Arc::clone(key), Arc::clone(workflow));
@@ -175,6 +196,7 @@ impl Engine {
         if let Some(schedule) = &execution.cause.schedule {
             params = workflow::merge(&params, &schedule::time_param(schedule.time));
         }
+        params = workflow::merge(&params, &execution.params);
         Some(LaunchPlan { execution, job, params })
     }
 
@@ -210,7 +232,10 @@ impl Draft<'_> {
 
     /// A timer is due. One whose owner waits for something else by now, or not at all, changes nothing.
     fn on_timer(&mut self, timer: &Timer) {
+        self.at_least(timer.due);
         match &timer.key {
+            TimerKey::Firing { firing, stage } => self.on_firing_timer(*firing, *stage, timer.due),
+            TimerKey::Meter { meter, set_by } => self.on_meter_timer(meter, timer.due, *set_by),
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
             TimerKey::Schedule { of, schedule, set_by } => {
                 self.on_schedule_timer(of, schedule, Alarm { due: timer.due, set_by: *set_by });
@@ -230,15 +255,16 @@ impl Draft<'_> {
     fn match_rules(&mut self) {
         // The first rule of a job that fires on this event acts; the ones after it are superseded.
         let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
-        // Likewise the first START rule of a workflow.
+        // Likewise the first START or RESTART rule of a workflow.
         let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
         let state = self.state;
         for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
-                    let is_superseded = *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
+                    let starts = matches!(action, WorkflowAction::Start | WorkflowAction::Restart);
+                    let is_superseded = starts && started.contains(&rule_ref.workflow);
                     let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
-                    if fired && *action == WorkflowAction::Start {
+                    if fired && starts {
                         started.insert(Arc::clone(&rule_ref.workflow));
                     }
                 }
@@ -282,7 +308,7 @@ impl Draft<'_> {
             _ => self.running(workflow, version),
         };
         concerned.retain(|id| {
-            id.cause != self.event.offset
+            !self.is_begun(*id)
                 && self.execution(*id).is_some_and(|execution| execution.status == WorkflowStatus::Running)
         });
         concerned
@@ -355,7 +381,7 @@ impl Draft<'_> {
             } else if self.event.hops() >= EVENT_HOPS_MAX {
                 self.record_outcome(id, job, action, firing, FiringOutcome::TooManyHops);
             } else {
-                self.act_on_job(id, job, action, firing);
+                self.request_job(id, job, action, firing, StartRequest::default());
             }
         }
         fired
@@ -383,7 +409,7 @@ impl Draft<'_> {
         let before = workflow.rules.get(&rule.name);
         let mut state = before.cloned().unwrap_or_default();
         // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
-        let is_paused = action == WorkflowAction::Start && !workflow.enabled;
+        let is_paused = action != WorkflowAction::Stop && !workflow.enabled;
         let evaluation = if is_paused {
             let would_count = rule.pass_over(&mut state, &hits, event);
             rules::Evaluation { firings: would_count.then(|| vec![event.offset]).into_iter().collect(), is_full: false }
@@ -414,14 +440,7 @@ impl Draft<'_> {
             };
             self.record_firing(
                 project.clone(),
-                FiringRecord {
-                    workflow_execution: None,
-                    workflow: name.clone(),
-                    job: None,
-                    firing,
-                    action: RuleAction::Workflow(action),
-                    outcome,
-                },
+                FiringRecord::new(name.clone(), firing, RuleAction::Workflow(action), outcome),
             );
         }
         fired

@@ -337,6 +337,7 @@ impl World {
         let mut state = self.come_to_rest(&checker).await?;
         if !self.ledger().is_broken() {
             checker.reasons(&state, &self.platforms(), self.shared.clock.now());
+            checker.firings(&state, self.shared.clock.now());
         }
         let client = self.client("operator");
         for round in 0..STOP_ROUNDS_MAX {
@@ -360,6 +361,7 @@ impl World {
                 );
             }
             checker.reasons(state, &self.platforms(), self.shared.clock.now());
+            checker.firings(state, self.shared.clock.now());
         }
         checker.replay(state);
         checker.acknowledged(state, acknowledged);
