@@ -286,7 +286,7 @@ impl Checker<'_> {
         }
     }
 
-    /// I23: no firing is lost: one that was admitted has its execution, one that waits has a reason that time or the end of something ends.
+    /// I24: no firing is lost: one that was admitted has its execution, one that waits has a reason that time or the end of something ends.
     pub(super) fn firings(&self, state: &State, now: Timestamp) {
         let records = state.records.values().filter(|record| record.key.kind == KIND_FIRING);
         let firings: Vec<_> = records.filter_map(|record| firing_of(record).ok()).collect();
@@ -304,7 +304,7 @@ impl Checker<'_> {
             if record.outcome == FiringOutcome::Started && matches!(record.action, RuleAction::Workflow(_)) {
                 let made = record.request.execution.map(workflow_execution_key);
                 if made.is_none_or(|key| !state.records.contains_key(&key)) {
-                    self.violate("I23", format!("firing {} was admitted and made nothing", firing.id));
+                    self.violate("I24", format!("firing {} was admitted and made nothing", firing.id));
                 }
             }
             let Some(waits) = &record.waits else { continue };
@@ -334,7 +334,7 @@ impl Checker<'_> {
                 }),
             };
             if !has_reason {
-                self.violate("I23", format!("firing {} waits at {} for no reason", firing.id, waits.stage));
+                self.violate("I24", format!("firing {} waits at {} for no reason", firing.id, waits.stage));
             }
         }
     }
