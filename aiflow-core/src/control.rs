@@ -109,6 +109,13 @@ pub enum Control {
         #[serde(flatten)]
         report: ReportKind,
     },
+    /// A new version of a workflow is in use: starts that wait to be admitted are looked at again. Said by the scheduler itself.
+    LookAgain {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+    },
     /// A timer is due. One that was set anew meanwhile is not meant.
     TimerFired(Timer),
 }
@@ -122,6 +129,7 @@ impl Control {
                 ("WORKFLOW_SUBMITTED", format!("{project}/{workflow}"))
             }
             Self::StartWorkflow { project, workflow, .. } => ("START_WORKFLOW", format!("{project}/{workflow}")),
+            Self::LookAgain { project, workflow } => ("LOOK_AGAIN", format!("{project}/{workflow}")),
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),

@@ -9,6 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::firing::{
+    AdmissionStage, AdmissionStep, Firing, FiringOutcome, FiringRecord, KIND_METER, Meter, RuleAction, StartRequest,
+    Waiting,
+};
 pub use crate::rule_state::{
     AbsenceState, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
 };
@@ -17,13 +21,13 @@ pub use crate::status::{JobStatus, WorkflowStatus};
 
 use crate::executor::Ending;
 use crate::id::{
-    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
+    AttemptId, ExecutorName, JobExecutionId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
 };
 use crate::schedule_state::schedule_timers;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, JobTimer, Subject, Timer, TimerKey};
-use crate::workflow::{Completion, JobAction, WorkflowAction};
+use crate::workflow::Completion;
 
 /// Record kind of a workflow and its latest version.
 pub const KIND_WORKFLOW: &str = "workflow";
@@ -33,29 +37,10 @@ pub const KIND_WORKFLOW_VERSION: &str = "workflow_version";
 pub const KIND_WORKFLOW_EXECUTION: &str = "workflow_execution";
 /// Record kind of a job execution.
 pub const KIND_JOB_EXECUTION: &str = "job_execution";
-/// Record kind of a firing that made no execution: its action was none, superseded or without effect.
+/// Record kind of a firing that made no execution (its action was none, superseded or without effect), or that went through admission.
 pub const KIND_FIRING: &str = "firing";
 /// Record kind of an event that could not be applied, with the reason.
 pub const KIND_DEAD_LETTER: &str = "dead_letter";
-
-/// Why something was done: the rule, and exactly the events that satisfied it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Firing {
-    /// The rule; `None` for a start with the workflow execution or by hand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RuleName>,
-    /// The time of a schedule that has come, if that is why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<ScheduledTime>,
-    /// The events used, oldest first. For a start by hand, the request.
-    pub events: Vec<Offset>,
-    /// The key for which a rule with `for_each` fired.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Length of the chain of causes behind it.
-    #[serde(default)]
-    pub hops: u32,
-}
 
 /// One run of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +69,12 @@ pub struct WorkflowExecution {
     /// Its jobs that have run or wait to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<JobName, JobSlot>,
+    /// Its key of the workflow's concurrency limit, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Firings of its jobs that wait to be admitted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u32,
     /// What the rules of its jobs have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<JobName, BTreeMap<RuleName, Arc<RuleState>>>,
@@ -91,8 +82,8 @@ pub struct WorkflowExecution {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>>,
     /// Id of the event that announced its start, or the end of the job that ended last. When it is applied and nothing has started
-    /// since, every event of the execution's jobs was applied: they lie before it. `None` once that was so and the execution waits for a
-    /// moment only.
+    /// since, every event of the execution's jobs was applied: they lie before it. `None` once that was so and something kept the
+    /// execution open all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_word: Option<String>,
 }
@@ -164,6 +155,9 @@ pub struct JobExecution {
     pub losses: u32,
     /// Why it was started.
     pub cause: Firing,
+    /// Parameters that its firing brought along; they override those of the workflow execution.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its current attempt began to run.
@@ -178,6 +172,9 @@ pub struct JobExecution {
     /// The running attempt was told to stop because it exceeded its time limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed_out: bool,
+    /// It was told to stop without grace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub killed: bool,
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
@@ -243,87 +240,5 @@ impl JobExecution {
             Some(Ending::Succeeded { output }) => Some(output),
             _ => None,
         }
-    }
-}
-
-/// A firing that made no execution, and why; or what else became of events that a rule had to do with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FiringRecord {
-    /// The workflow execution whose job the rule is about; `None` for a workflow rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow_execution: Option<WorkflowExecutionId>,
-    /// Workflow.
-    pub workflow: WorkflowName,
-    /// Job; `None` for a workflow rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobName>,
-    /// The firing.
-    #[serde(flatten)]
-    pub firing: Firing,
-    /// The action that the rule asked for.
-    pub action: RuleAction,
-    /// What became of it.
-    pub outcome: FiringOutcome,
-}
-
-/// An action of either kind of rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum RuleAction {
-    /// On a job.
-    Job(JobAction),
-    /// On a workflow.
-    Workflow(WorkflowAction),
-}
-
-/// What became of a firing that made no execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FiringOutcome {
-    /// The action was taken: something was told to stop.
-    Stopped,
-    /// The action was NONE.
-    None,
-    /// START of a job that is live.
-    AlreadyLive,
-    /// STOP of a job or workflow that is not live.
-    NotLive,
-    /// START or RESTART while another one waits already.
-    Merged,
-    /// An earlier rule of the job, or an earlier START rule of the workflow, acted on the same event.
-    Superseded,
-    /// The chain of causes is longer than its bound.
-    TooManyHops,
-    /// The workflow is disabled: the event would have counted for a START rule, and does not.
-    Disabled,
-    /// Times of a schedule that had passed by too much when they were found, and that the misfire policy drops.
-    Missed,
-    /// Dropped by the overlap policy: others are live.
-    Overlapped,
-    /// No firing: events of a `latest` operand gave way to a newer one.
-    Replaced,
-    /// No firing: events left the window of their operand, or can no longer come in order.
-    Expired,
-    /// No firing: the event has not the key that the rule correlates by.
-    NoKey,
-    /// No firing: the event lacks a field that a predicate looks at. Recorded for the first such event of a rule.
-    FieldMissing,
-    /// No firing: events that waited for a firing went with the rule, which was changed or removed.
-    RuleChanged,
-    /// No firing: events that waited for a firing were cleared by hand.
-    Cleared,
-    /// The rule is paused: the event, or the moment, would have counted, and does not.
-    Paused,
-}
-
-impl FiringOutcome {
-    /// Whether the rule fired. Otherwise the record says what became of events that it had matched or might have.
-    #[must_use]
-    pub fn is_firing(self) -> bool {
-        !matches!(
-            self,
-            Self::Replaced | Self::Expired | Self::NoKey | Self::FieldMissing | Self::RuleChanged | Self::Cleared
-        )
     }
 }

@@ -226,6 +226,11 @@ execution_id!(
     JobExecutionId, "job execution"
 );
 
+execution_id!(
+    /// One firing that is recorded: it waits to be admitted, or what became of it is worth keeping.
+    FiringId, "firing"
+);
+
 /// One attempt of a job execution: the identity under which executors start, observe and stop work. Written `120.0-1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod execution;
 pub mod executor;
+mod firing;
 pub mod function;
 pub mod graph;
 pub mod id;

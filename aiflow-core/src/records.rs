@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::engine::NewFiring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{
-    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowState,
+    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW,
+    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, WorkflowExecution, WorkflowState,
 };
 use crate::id::{JobExecutionId, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::store::{Record, RecordKey, RecordPut};
@@ -143,6 +144,40 @@ pub fn firing_put(id: impl Into<String>, project: &ProjectName, firing: &FiringR
     }
 }
 
+/// Key of what a stage of admission counts.
+#[must_use]
+pub fn meter_key(id: &str) -> RecordKey {
+    RecordKey::new(KIND_METER, id)
+}
+
+/// The record of what a stage of admission counts. Parent = workflow or job, name = stage.
+#[must_use]
+pub fn meter_put(id: &str, meter: &Meter) -> RecordPut {
+    RecordPut {
+        project: meter.project.to_string(),
+        parent: meter.of.to_string(),
+        name: meter.stage.to_string(),
+        ..put(meter_key(id), meter)
+    }
+}
+
+/// The state of the record of a firing that waits to be admitted.
+pub const FIRING_WAITING: &str = "waiting";
+
+/// The firing in a record.
+///
+/// # Errors
+/// `Corrupt`, naming the record, if it is none.
+pub fn firing_of(record: &Record) -> Result<NewFiring> {
+    let corrupt =
+        |error: Error| Error::new(ErrorKind::Corrupt, "read record", error.to_string()).with("key", &record.key);
+    Ok(NewFiring {
+        id: record.key.id.parse().map_err(corrupt)?,
+        project: ProjectName::parse(&record.project).map_err(corrupt)?,
+        record: body_of(record)?,
+    })
+}
+
 /// The record of a dead letter under an id that the writer chooses: the event's offset, or more if only a part of its effect is missing.
 /// Project is empty: the event may not be readable at all.
 #[must_use]
@@ -211,6 +246,8 @@ mod tests {
             jobs: BTreeMap::new(),
             rules: BTreeMap::new(),
             schedules: BTreeMap::new(),
+            concurrency_key: None,
+            held: 0,
             last_word: None,
         };
         let record = stored(workflow_execution_put(&execution));
@@ -222,14 +259,10 @@ mod tests {
 
     #[test]
     fn a_firing_is_found_by_its_execution_and_outcome() {
-        let firing = FiringRecord {
-            workflow_execution: Some(WorkflowExecutionId::new(Offset(7), 0)),
-            workflow: WorkflowName::parse("quality").unwrap(),
-            job: Some(JobName::parse("train").unwrap()),
-            firing: cause(),
-            action: RuleAction::Job(JobAction::Start),
-            outcome: FiringOutcome::AlreadyLive,
-        };
+        let workflow = WorkflowName::parse("quality").unwrap();
+        let action = RuleAction::Job(JobAction::Start);
+        let firing = FiringRecord::new(workflow, cause(), action, FiringOutcome::AlreadyLive)
+            .of_job(WorkflowExecutionId::new(Offset(7), 0), JobName::parse("train").unwrap());
         let record = stored(firing_put("9.0", &ProjectName::parse("wine").unwrap(), &firing));
         assert_eq!(
             (record.parent.as_str(), record.name.as_str(), record.state.as_str()),

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
-use crate::id::{AttemptId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::execution::AdmissionStage;
+use crate::id::{
+    AttemptId, FiringId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
+};
 use crate::time::Timestamp;
 use crate::workflow::hash_of;
 
@@ -51,6 +54,20 @@ pub enum TimerKey {
         of: Subject,
         /// The schedule.
         schedule: ScheduleName,
+        /// The event that set the timer.
+        set_by: Offset,
+    },
+    /// The longest wait of a firing at a stage of admission.
+    Firing {
+        /// The firing.
+        firing: FiringId,
+        /// The stage.
+        stage: AdmissionStage,
+    },
+    /// The next change of what a stage of admission counts.
+    Meter {
+        /// Id of its record.
+        meter: String,
         /// The event that set the timer.
         set_by: Offset,
     },
@@ -116,6 +133,8 @@ impl fmt::Display for TimerKey {
             Self::Job { attempt, purpose: JobTimer::Limit } => write!(f, "{attempt}:limit"),
             Self::Rule { of, rule, set_by } => write!(f, "rule:{of}/{rule}:{set_by}"),
             Self::Schedule { of, schedule, set_by } => write!(f, "schedule:{of}/{schedule}:{set_by}"),
+            Self::Firing { firing, stage } => write!(f, "firing:{firing}:{stage}"),
+            Self::Meter { meter, set_by } => write!(f, "meter:{meter}:{set_by}"),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{Event, NewEvent};
-use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
+use crate::execution::{FiringRecord, JobExecution, Meter, WorkflowExecution, WorkflowState};
 use crate::executor::StopMode;
-use crate::id::{AttemptId, ExecutorName, JobExecutionId, Offset, ProjectName, WorkflowExecutionId};
+use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
 
 /// An event from the log, with what the engine cannot look up itself.
@@ -45,8 +45,10 @@ pub struct Decision {
     pub executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
     /// New contents of the job executions that changed; terminal ones leave the engine.
     pub jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
-    /// Firings that made no execution.
-    pub firings: Vec<NewFiring>,
+    /// Firings that made no execution, and new contents of those that go through admission.
+    pub firings: BTreeMap<FiringId, NewFiring>,
+    /// New contents of what the stages of admission count, by id; `None` if there is nothing to count any more.
+    pub meters: BTreeMap<String, Option<Meter>>,
     /// Events that could not be applied, each with its id and reason.
     pub dead_letters: Vec<DeadLetter>,
     /// Events to append, in this order.
@@ -55,11 +57,11 @@ pub struct Decision {
     pub commands: Vec<Command>,
 }
 
-/// A firing that made no execution.
+/// A firing that is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFiring {
     /// Id of the record: the event's offset, and the number among the firings that it led to.
-    pub id: String,
+    pub id: FiringId,
     /// Project of the rule.
     pub project: ProjectName,
     /// The firing.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::decision::Command;
 use super::state::{Draft, workflow_key};
 use crate::event::{JOB_STATUS_CHANGED, NewEvent};
@@ -11,31 +13,51 @@ use crate::execution::{
 use crate::executor::{Ending, ReportKind, StopMode};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
-use crate::timer::{JobTimer, Timer, TimerKey};
+use crate::timer::{JobTimer, Subject, Timer, TimerKey};
 use crate::workflow::{Job, JobAction, job_key};
 
 /// How often an attempt may be lost with its host before its job execution fails.
 pub const LOSSES_MAX: u32 = 1_000;
 
 impl Draft<'_> {
-    /// Takes `action` on a job of a running execution, because of `firing`.
+    /// Takes `action` on a job of a running execution, because of `firing`, and records it if it makes no execution.
     pub(super) fn act_on_job(
         &mut self,
         execution: WorkflowExecutionId,
         job: &JobName,
         action: JobAction,
         firing: Firing,
+        params: &Value,
     ) {
-        let outcome = match (action, self.live(execution, job)) {
+        if let Some(outcome) = self.job_outcome(execution, job, action, firing.clone(), params) {
+            self.record_outcome(execution, job, action, firing, outcome);
+        }
+    }
+
+    /// Takes `action` on a job of a running execution, because of `firing`. `None` if it made an execution.
+    pub(super) fn job_outcome(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        action: JobAction,
+        firing: Firing,
+        params: &Value,
+    ) -> Option<FiringOutcome> {
+        let outcome = match (action, self.live_job(execution, job)) {
             (JobAction::None, _) => FiringOutcome::None,
-            (JobAction::Stop, None) => FiringOutcome::NotLive,
-            (JobAction::Stop, Some(current)) => {
+            (JobAction::Stop, current) => {
+                let is_start_cancelled = self.cancel_starts(execution, job);
                 self.cancel_waiting(execution, job);
-                self.stop_job(current);
+                match current {
+                    Some(current) => self.stop_job(current, StopMode::Graceful),
+                    None if is_start_cancelled => self.finish_if_done(execution),
+                    None => return Some(FiringOutcome::NotLive),
+                }
                 FiringOutcome::Stopped
             }
             (JobAction::Start | JobAction::Restart, None) => {
-                return self.create_job(execution, job, firing);
+                self.create_job(execution, job, firing, params);
+                return None;
             }
             (JobAction::Start, Some(current)) if !self.is_stopping(current) => FiringOutcome::AlreadyLive,
             (JobAction::Start | JobAction::Restart, Some(_)) if self.has_waiting(execution, job) => {
@@ -43,11 +65,18 @@ impl Draft<'_> {
             }
             (JobAction::Start | JobAction::Restart, Some(current)) => {
                 // The new execution waits; it is created first, so that the end of the old one starts it.
-                self.create_job(execution, job, firing);
-                return self.stop_job(current);
+                self.create_job(execution, job, firing, params);
+                self.stop_job(current, StopMode::Graceful);
+                return None;
             }
         };
-        self.record_outcome(execution, job, action, firing, outcome);
+        Some(outcome)
+    }
+
+    /// STOP cancels starts that wait to be admitted.
+    fn cancel_starts(&mut self, execution: WorkflowExecutionId, job: &JobName) -> bool {
+        let waits = self.execution(execution).is_some_and(|execution| execution.held > 0);
+        waits && self.cancel_held(&Subject::Job { execution, job: job.clone() }, "a STOP came while it waited") > 0
     }
 
     /// Records a firing that made no execution.
@@ -65,18 +94,11 @@ impl Draft<'_> {
         let (project, workflow) = (parent.project.clone(), parent.workflow.clone());
         self.record_firing(
             project,
-            FiringRecord {
-                workflow_execution: Some(execution),
-                workflow,
-                job: Some(job.clone()),
-                firing,
-                action: RuleAction::Job(action),
-                outcome,
-            },
+            FiringRecord::new(workflow, firing, RuleAction::Job(action), outcome).of_job(execution, job.clone()),
         );
     }
 
-    fn live(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {
+    pub(super) fn live_job(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {
         self.execution(execution)?.jobs.get(job)?.current
     }
 
@@ -96,7 +118,7 @@ impl Draft<'_> {
     }
 
     /// Creates an execution of a job: launched at once if none is live, otherwise when the live one has ended.
-    pub(super) fn create_job(&mut self, execution: WorkflowExecutionId, job: &JobName, cause: Firing) {
+    pub(super) fn create_job(&mut self, execution: WorkflowExecutionId, job: &JobName, cause: Firing, params: &Value) {
         let Some(parent) = self.execution(execution) else {
             return;
         };
@@ -123,11 +145,13 @@ impl Draft<'_> {
                 failures: 0,
                 losses: 0,
                 cause,
+                params: params.clone(),
                 created_at: now,
                 started_at: None,
                 finished_at: None,
                 timer: None,
                 timed_out: false,
+                killed: false,
                 ending: None,
             }),
         );
@@ -156,7 +180,7 @@ impl Draft<'_> {
     }
 
     /// Asks a live job to end; one that waits for its next attempt ends at once.
-    pub(super) fn stop_job(&mut self, id: JobExecutionId) {
+    pub(super) fn stop_job(&mut self, id: JobExecutionId, mode: StopMode) {
         let Some(status) = self.job(id).map(|job| job.status) else {
             return;
         };
@@ -164,9 +188,17 @@ impl Draft<'_> {
             JobStatus::Queued | JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
                 let Some(job) = self.job_mut(id) else { return };
                 job.status = JobStatus::Stopping;
+                job.killed = mode == StopMode::Kill;
                 job.timer = None;
                 let (attempt, executor) = (job.attempt_id(), job.executor.clone());
-                self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
+                self.command(Command::Stop { attempt, executor, mode });
+            }
+            // Asked before, and in vain so far.
+            JobStatus::Stopping if mode == StopMode::Kill => {
+                let Some(job) = self.job_mut(id).filter(|job| !job.killed) else { return };
+                job.killed = true;
+                let (attempt, executor) = (job.attempt_id(), job.executor.clone());
+                self.command(Command::Stop { attempt, executor, mode });
             }
             JobStatus::Init | JobStatus::Retrying => self.end_job(id, JobStatus::Stopped),
             JobStatus::Stopping
@@ -311,7 +343,12 @@ impl Draft<'_> {
         match slot.current {
             Some(next) if is_running => self.launch(next),
             Some(next) => self.end_job(next, JobStatus::Stopped),
-            None => self.finish_if_done(execution),
+            None => {
+                if is_running {
+                    self.release_job(execution, &job);
+                }
+                self.finish_if_done(execution);
+            }
         }
     }
 

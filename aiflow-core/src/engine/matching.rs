@@ -9,7 +9,8 @@ use super::rules::{CompiledRule, Evaluation, Full, OPERAND_PENDING_MAX, Prepared
 use super::state::{Draft, workflow_key};
 use crate::event::EVENT_HOPS_MAX;
 use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleChange, RuleState, RuleStatus, WorkflowStatus,
+    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleChange, RuleState, RuleStatus, StartRequest,
+    WorkflowStatus,
 };
 use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
 use crate::timer::{Alarm, Subject};
@@ -30,15 +31,16 @@ impl Draft<'_> {
     pub(super) fn match_rules(&mut self) {
         // The first rule of a job that fires on this event acts; the ones after it are superseded.
         let mut acted: BTreeSet<(WorkflowExecutionId, JobName)> = BTreeSet::new();
-        // Likewise the first START rule of a workflow.
+        // Likewise the first START or RESTART rule of a workflow.
         let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
         let state = self.state;
         for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
-                    let is_superseded = *action == WorkflowAction::Start && started.contains(&rule_ref.workflow);
+                    let starts = *action != WorkflowAction::Stop;
+                    let is_superseded = starts && started.contains(&rule_ref.workflow);
                     let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
-                    if fired && *action == WorkflowAction::Start {
+                    if fired && starts {
                         started.insert(Arc::clone(&rule_ref.workflow));
                     }
                 }
@@ -75,7 +77,7 @@ impl Draft<'_> {
             _ => self.running(workflow, version),
         };
         concerned.retain(|id| {
-            id.cause != self.event.offset
+            !self.is_begun(*id)
                 && self.execution(*id).is_some_and(|execution| execution.status == WorkflowStatus::Running)
         });
         concerned
@@ -140,7 +142,7 @@ impl Draft<'_> {
         let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
         let owner = Owner::Workflow(Arc::clone(&rule_ref.workflow));
         // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
-        if action == WorkflowAction::Start && !workflow.enabled {
+        if action != WorkflowAction::Stop && !workflow.enabled {
             self.pass_over(&owner, rule, &hits, FiringOutcome::Disabled);
             return false;
         }
@@ -219,8 +221,8 @@ impl Draft<'_> {
             return;
         };
         let is_disabled = match (&owner, &rule.target) {
-            (Owner::Workflow(key), Target::Workflow(WorkflowAction::Start)) => {
-                self.workflow(key).is_some_and(|workflow| !workflow.enabled)
+            (Owner::Workflow(key), Target::Workflow(action)) => {
+                *action != WorkflowAction::Stop && self.workflow(key).is_some_and(|workflow| !workflow.enabled)
             }
             _ => false,
         };
@@ -298,7 +300,7 @@ impl Draft<'_> {
     fn act(&mut self, owner: &Owner, rule: &CompiledRule, evaluation: Evaluation, hindrance: Hindrance) -> bool {
         let name = &rule.name;
         for (events, outcome) in
-            [(evaluation.replaced, FiringOutcome::Replaced), (evaluation.expired, FiringOutcome::Expired)]
+            [(evaluation.replaced, FiringOutcome::EventReplaced), (evaluation.expired, FiringOutcome::Expired)]
         {
             if !events.is_empty() {
                 let firing = self.firing(Some(name.clone()), events.into_iter().collect());
@@ -324,7 +326,9 @@ impl Draft<'_> {
             let firing = Firing { key: fired.key, ..self.firing(Some(name.clone()), fired.used) };
             match (hindrance, owner, &rule.target) {
                 (Some(outcome), ..) => self.record_rule(owner, &rule.target, firing, outcome),
-                (None, Owner::Job(id, job), Target::Job(_, action)) => self.act_on_job(*id, job, *action, firing),
+                (None, Owner::Job(id, job), Target::Job(_, action)) => {
+                    self.request_job(*id, job, *action, firing, StartRequest::default());
+                }
                 (None, Owner::Workflow(key), Target::Workflow(action)) => self.act_on_workflow(key, *action, firing),
                 (None, Owner::Job(..), Target::Workflow(_)) | (None, Owner::Workflow(_), Target::Job(..)) => {}
             }
@@ -341,10 +345,7 @@ impl Draft<'_> {
                     return;
                 };
                 let action = RuleAction::Workflow(*action);
-                self.record_firing(
-                    project,
-                    FiringRecord { workflow_execution: None, workflow, job: None, firing, action, outcome },
-                );
+                self.record_firing(project, FiringRecord::new(workflow, firing, action, outcome));
             }
             (Owner::Job(..), Target::Workflow(_)) | (Owner::Workflow(_), Target::Job(..)) => {}
         }

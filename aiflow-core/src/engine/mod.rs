@@ -8,10 +8,13 @@
 //! decides further before that must restore the engine from the store if the commit fails; a crash after the commit is repaired by
 //! launching again what [`Engine::live_attempts`] lists.
 
+mod admission;
 mod decision;
 mod index;
 mod job;
 mod matching;
+mod overlap;
+mod queues;
 mod rules;
 mod schedule;
 mod state;
@@ -31,7 +34,7 @@ use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
 use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
-use crate::execution::{JobExecution, JobStatus, WorkflowExecution, WorkflowState};
+use crate::execution::{JobExecution, JobStatus, Meter, WorkflowExecution, WorkflowState};
 use crate::id::JobExecutionId;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
@@ -55,6 +58,10 @@ pub struct Snapshot {
     pub executions: Vec<WorkflowExecution>,
     /// The job executions that are not terminal.
     pub jobs: Vec<JobExecution>,
+    /// The firings that wait to be admitted.
+    pub firings: Vec<NewFiring>,
+    /// What the stages of admission count.
+    pub meters: Vec<Meter>,
 }
 
 /// What an executor is to be given for an attempt.
@@ -64,7 +71,7 @@ pub struct LaunchPlan<'a> {
     pub execution: &'a JobExecution,
     /// The definition of its job.
     pub job: &'a Job,
-    /// Parameters of the job, overridden by those of the workflow execution.
+    /// Parameters of the job, overridden by those of the workflow execution, and these by those of the firing.
     pub params: Value,
 }
 
@@ -91,6 +98,12 @@ impl Engine {
         for job in snapshot.jobs {
             state.set_job(job.id, Arc::new(job));
         }
+        for firing in snapshot.firings {
+            state.set_firing(firing);
+        }
+        for meter in snapshot.meters {
+            state.set_meter(Meter::id(&meter.of, meter.stage, &meter.key), Some(meter));
+        }
         Self { state, customs: Arc::default() }
     }
 
@@ -111,6 +124,8 @@ impl Engine {
             definitions: state.definitions(),
             executions: self.executions().cloned().collect(),
             jobs: self.job_executions().cloned().collect(),
+            firings: state.queues.held().cloned().collect(),
+            meters: state.queues.meters().cloned().collect(),
         }
     }
 
@@ -142,6 +157,12 @@ impl Engine {
         }
         for (id, job) in &decision.jobs {
             self.state.set_job(*id, Arc::clone(job));
+        }
+        for firing in decision.firings.values() {
+            self.state.set_firing(firing.clone());
+        }
+        for (id, meter) in &decision.meters {
+            self.state.set_meter(id.clone(), meter.clone());
         }
         for (key, workflow) in &decision.workflows {
             self.state.set_workflow(Arc::clone(key), Arc::clone(workflow));
@@ -181,6 +202,7 @@ impl Engine {
         if let Some(schedule) = &execution.cause.schedule {
             params = workflow::merge(&params, &schedule::time_param(schedule.time));
         }
+        params = workflow::merge(&params, &execution.params);
         Some(LaunchPlan { execution, job, params })
     }
 
@@ -217,7 +239,10 @@ impl Draft<'_> {
 
     /// A timer is due. One whose owner waits for something else by now, or not at all, changes nothing.
     fn on_timer(&mut self, timer: &Timer) {
+        self.at_least(timer.due);
         match &timer.key {
+            TimerKey::Firing { firing, stage } => self.on_firing_timer(*firing, *stage, timer.due),
+            TimerKey::Meter { meter, set_by } => self.on_meter_timer(meter, timer.due, *set_by),
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
             TimerKey::Rule { of, rule, set_by } => {
                 self.on_rule_timer(of, rule, Alarm { due: timer.due, set_by: *set_by });

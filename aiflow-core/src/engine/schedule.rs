@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::decision::WorkflowKey;
 use super::state::{Compiled, Draft, workflow_key};
 use super::workflow::merge;
-use crate::execution::{Firing, FiringOutcome, FiringRecord, RuleAction, WorkflowStatus};
+use crate::execution::{Firing, FiringOutcome, FiringRecord, RuleAction, StartRequest, WorkflowStatus};
 use crate::id::{JobName, Offset, ScheduleName, WorkflowExecutionId};
 use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 use crate::time::Timestamp;
@@ -177,12 +177,16 @@ impl Draft<'_> {
             Subject::Workflow { project, workflow } => {
                 let key = workflow_key(project, workflow);
                 let params = merge(&schedule.params, &time_param(time.time));
-                if overlap == OverlapPolicy::Skip && !self.running_any_version(&key).is_empty() {
-                    return self.record_time(of, schedule.action, time, FiringOutcome::Overlapped);
-                }
-                self.start_execution(&key, firing, &params);
+                let request = StartRequest { params, overlap: Some(overlap), ..StartRequest::default() };
+                self.request_start(&key, WorkflowAction::Start, firing, request);
             }
-            Subject::Job { execution, job } => self.act_on_job(*execution, job, schedule.action, firing),
+            Subject::Job { execution, job } => {
+                // A START of a live job does nothing: that is `skip` as it is `allow_all`.
+                let overlap =
+                    Some(overlap).filter(|policy| !matches!(policy, OverlapPolicy::Skip | OverlapPolicy::AllowAll));
+                let request = StartRequest { overlap, params: schedule.params.clone(), ..StartRequest::default() };
+                self.request_job(*execution, job, schedule.action, firing, request);
+            }
         }
     }
 
@@ -195,9 +199,7 @@ impl Draft<'_> {
         match of {
             Subject::Workflow { project, workflow } => {
                 let action = RuleAction::Workflow(WorkflowAction::Start);
-                let (workflow, job) = (workflow.clone(), None);
-                let record = FiringRecord { workflow_execution: None, workflow, job, firing, action, outcome };
-                self.record_firing(project.clone(), record);
+                self.record_firing(project.clone(), FiringRecord::new(workflow.clone(), firing, action, outcome));
             }
             Subject::Job { execution, job } => self.record_outcome(*execution, job, action, firing, outcome),
         }

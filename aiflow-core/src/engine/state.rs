@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
+use super::queues::{QueueDraft, Queues};
 use super::rules::{CompiledRule, CustomConditions};
 use super::schedule::CompiledSchedules;
 use crate::event::{Cause, Event, NewEvent};
-use crate::execution::{FiringRecord, JobExecution, WorkflowExecution, WorkflowState};
-use crate::id::{JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::execution::{FiringRecord, JobExecution, Meter, WorkflowExecution, WorkflowState};
+use crate::id::{FiringId, JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::timer::Timer;
 use crate::workflow::Workflow;
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub(super) workflows: BTreeMap<WorkflowKey, Arc<WorkflowState>>,
     pub(super) executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
     pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
+    pub(super) queues: Queues,
     // Derived from the above.
     definitions: BTreeMap<(WorkflowKey, u32), Arc<Compiled>>,
     running: BTreeMap<(WorkflowKey, u32), BTreeSet<WorkflowExecutionId>>,
@@ -125,6 +127,7 @@ impl State {
 
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: Arc<WorkflowExecution>) {
         let place = (workflow_key(&execution.project, &execution.workflow), execution.version);
+        self.queues.set_execution(&execution);
         let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
         set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
@@ -140,6 +143,14 @@ impl State {
             self.running.entry(place).or_default().insert(id);
             self.executions.insert(id, execution);
         }
+    }
+
+    pub(super) fn set_firing(&mut self, firing: NewFiring) {
+        self.queues.set_firing(firing, &mut self.timers);
+    }
+
+    pub(super) fn set_meter(&mut self, id: String, meter: Option<Meter>) {
+        self.queues.set_meter(id, meter, &mut self.timers);
     }
 
     pub(super) fn set_job(&mut self, id: JobExecutionId, job: Arc<JobExecution>) {
@@ -166,7 +177,11 @@ impl State {
 }
 
 /// Replaces what something waited for by what it waits for now; what has ended waits for nothing.
-fn set_timers(timers: &mut BTreeSet<Timer>, before: impl Iterator<Item = Timer>, now: impl Iterator<Item = Timer>) {
+pub(super) fn set_timers(
+    timers: &mut BTreeSet<Timer>,
+    before: impl Iterator<Item = Timer>,
+    now: impl Iterator<Item = Timer>,
+) {
     let (before, now): (Vec<Timer>, Vec<Timer>) = (before.collect(), now.collect());
     // Most changes leave the timers as they were.
     if before == now {
@@ -187,6 +202,11 @@ pub(super) struct Draft<'a> {
     pub(super) customs: &'a CustomConditions,
     /// Executions of which a rule waits no more: they may have nothing left to do.
     pub(super) waits_no_more: BTreeSet<WorkflowExecutionId>,
+    pub(super) queues: QueueDraft,
+    /// Executions that the current event has started: they do not see it.
+    begun: BTreeSet<WorkflowExecutionId>,
+    /// The moment for which the timer that fires was set: it is not earlier now, whatever the clock says.
+    not_before: Timestamp,
     started: BTreeMap<(WorkflowKey, u32), Vec<WorkflowExecutionId>>,
     // Numbers of what the current event has made so far.
     n_executions: u32,
@@ -203,6 +223,9 @@ impl<'a> Draft<'a> {
             out: Decision::default(),
             customs,
             waits_no_more: BTreeSet::new(),
+            queues: QueueDraft::default(),
+            begun: BTreeSet::new(),
+            not_before: Timestamp::EPOCH,
             started: BTreeMap::new(),
             n_executions: 0,
             n_jobs: 0,
@@ -216,12 +239,24 @@ impl<'a> Draft<'a> {
         self.event = event;
         self.out.consumed = self.out.consumed.saturating_add(1);
         self.out.cursor = event.offset;
+        self.begun.clear();
+        self.not_before = Timestamp::from_millis(i64::MIN);
         (self.n_executions, self.n_jobs, self.n_events, self.n_firings) = (0, 0, 0, 0);
     }
 
     /// The present, as far as the engine is concerned.
     pub(super) fn now(&self) -> Timestamp {
-        self.event.recorded
+        self.event.recorded.max(self.not_before)
+    }
+
+    /// A timer that was set for `due` fires.
+    pub(super) fn at_least(&mut self, due: Timestamp) {
+        self.not_before = due;
+    }
+
+    /// Whether the current event has started this execution.
+    pub(super) fn is_begun(&self, id: WorkflowExecutionId) -> bool {
+        self.begun.contains(&id)
     }
 
     pub(super) fn workflow(&self, key: &WorkflowKey) -> Option<&WorkflowState> {
@@ -258,7 +293,10 @@ impl<'a> Draft<'a> {
         let started = self.started.get(&place).into_iter().flatten();
         let is_live =
             |id: &WorkflowExecutionId| self.execution(*id).is_some_and(|execution| !execution.status.is_terminal());
-        before.chain(started).copied().filter(is_live).collect()
+        let mut running: Vec<WorkflowExecutionId> = before.chain(started).copied().filter(is_live).collect();
+        // An execution that waited to be admitted is older than its start.
+        running.sort_unstable();
+        running
     }
 
     /// Executions of every version of a workflow that are not terminal in the draft.
@@ -272,6 +310,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn add_execution(&mut self, key: &WorkflowKey, execution: WorkflowExecution) {
         self.started.entry((Arc::clone(key), execution.version)).or_default().push(execution.id);
+        self.begun.insert(execution.id);
         self.out.executions.insert(execution.id, Arc::new(execution));
     }
 
@@ -299,8 +338,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn record_firing(&mut self, project: ProjectName, record: FiringRecord) {
-        let id = format!("{}.{}", self.event.offset, count(&mut self.n_firings));
-        self.out.firings.push(NewFiring { id, project, record });
+        let id = self.next_firing_id();
+        self.out.firings.insert(id, NewFiring { id, project, record });
+    }
+
+    pub(super) fn next_firing_id(&mut self) -> FiringId {
+        FiringId::new(self.event.offset, count(&mut self.n_firings))
     }
 
     pub(super) fn dead_letter(&mut self, id: String, reason: String) {

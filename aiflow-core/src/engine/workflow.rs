@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::decision::{Input, WorkflowKey};
+use super::admission::key_of_params;
+use super::decision::{Input, NewFiring, WorkflowKey};
 use super::rules::CompiledRule;
 use super::schedule::{self, BackfillRequest};
 use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
+    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, StartRequest, WorkflowExecution,
+    WorkflowState, WorkflowStatus,
 };
-use crate::id::{JobExecutionId, JobName, RuleName, WorkflowExecutionId};
+use crate::executor::StopMode;
+use crate::id::{JobExecutionId, JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
+use crate::timer::Subject;
 use crate::workflow::{Completion, Workflow, WorkflowAction};
 
 impl Draft<'_> {
@@ -31,14 +35,18 @@ impl Draft<'_> {
                 match self.workflow(&key).map(|state| state.enabled) {
                     None => self.refuse(format!("workflow {key} is not known")),
                     Some(false) => self.refuse(format!("workflow {key} is disabled")),
-                    Some(true) => self.start_execution(&key, by_hand, &params),
+                    Some(true) => {
+                        let request = StartRequest { params, by_hand: true, ..StartRequest::default() };
+                        self.request_start(&key, WorkflowAction::Start, by_hand, request);
+                    }
                 }
             }
             Control::StopExecution { execution } => {
                 match self.execution(execution).map(|execution| execution.status) {
-                    Some(WorkflowStatus::Running) => self.stop_execution(execution),
+                    Some(WorkflowStatus::Running) => self.stop_execution(execution, StopMode::Graceful),
                     Some(WorkflowStatus::Stopping) => {}
                     // One that ended earlier in the same decision is as unknown as one that ended before.
+                    _ if self.cancel_start(execution) => {}
                     _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
@@ -50,7 +58,7 @@ impl Draft<'_> {
                 match (is_running, is_defined) {
                     (false, _) => self.refuse(format!("workflow execution {execution} is not running")),
                     (true, false) => self.refuse(format!("workflow execution {execution} has no job {job}")),
-                    (true, true) => self.act_on_job(execution, &job, action, by_hand),
+                    (true, true) => self.act_on_job(execution, &job, action, by_hand, &Value::Null),
                 }
             }
             Control::EnableWorkflow { project, workflow, enabled } => {
@@ -59,6 +67,7 @@ impl Draft<'_> {
                     Some(state) => {
                         state.enabled = enabled;
                         self.set_schedules_enabled(&key, enabled);
+                        self.release_all(&Subject::Workflow { project, workflow });
                     }
                     None => self.refuse(format!("workflow {key} is not known")),
                 }
@@ -69,6 +78,7 @@ impl Draft<'_> {
                 let key = workflow_key(&project, &workflow);
                 self.on_backfill(&key, &BackfillRequest { schedule, from, to, quiet, overlap });
             }
+            Control::LookAgain { project, workflow } => self.release_all(&Subject::Workflow { project, workflow }),
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
         }
@@ -125,10 +135,32 @@ impl Draft<'_> {
         for (rule, action, pending) in lost.into_iter().filter(|(.., pending)| !pending.is_empty()) {
             self.record_rule_changed(key, rule, action, pending);
         }
+        let (project, workflow) = (definition.project.clone(), definition.name.clone());
+        if !self.rows_of(&Subject::Workflow { project: project.clone(), workflow: workflow.clone() }).is_empty() {
+            self.emit(Control::LookAgain { project, workflow }.into_event(""), 0);
+        }
+    }
+
+    /// Cancels the start that would make this execution, if it waits to be admitted.
+    fn cancel_start(&mut self, execution: WorkflowExecutionId) -> bool {
+        let waits_in = |firing: &&NewFiring| firing.record.request.execution == Some(execution);
+        let Some(firing) = self.held_by(execution.cause).into_iter().filter_map(|id| self.held(id)).find(waits_in)
+        else {
+            return false;
+        };
+        let (firing, stage) = (firing.clone(), firing.record.waits.as_ref().map(|waits| waits.stage));
+        self.drop_firing(firing, FiringOutcome::Cancelled, stage, "it was asked to stop".to_owned());
+        true
     }
 
     /// Starts an execution of the latest version, and the jobs that start with it.
-    pub(super) fn start_execution(&mut self, key: &WorkflowKey, cause: Firing, params: &Value) {
+    pub(super) fn start_execution(
+        &mut self,
+        key: &WorkflowKey,
+        id: WorkflowExecutionId,
+        cause: Firing,
+        request: StartRequest,
+    ) {
         let Some(version) = self.workflow(key).map(|state| state.version) else {
             return;
         };
@@ -136,7 +168,9 @@ impl Draft<'_> {
             return;
         };
         let definition = &compiled.workflow;
-        let id = self.next_execution_id();
+        let params = merge(&definition.params, &request.params);
+        let limit = definition.admission.executions_max();
+        let key_params = definition.admission.concurrency.as_ref().map(|concurrency| concurrency.key.as_slice());
         let execution = WorkflowExecution {
             id,
             project: definition.project.clone(),
@@ -144,7 +178,9 @@ impl Draft<'_> {
             version,
             status: WorkflowStatus::Running,
             completion: definition.completion(),
-            params: merge(&definition.params, params),
+            concurrency_key: limit.map(|_| key_of_params(&params, key_params.unwrap_or_default())),
+            params,
+            held: 0,
             cause,
             created_at: self.now(),
             finished_at: None,
@@ -154,28 +190,38 @@ impl Draft<'_> {
             last_word: None,
         };
         self.add_execution(key, execution);
+        self.note_live(id);
         self.announce_status(id, WorkflowStatus::Running);
         self.begin_job_rules(id, &compiled.job_rules);
         let cause = self.firing(None, vec![self.event.offset]);
         for job in &definition.jobs {
             if definition.starts_with_execution(&job.name) {
-                self.create_job(id, &job.name, cause.clone());
+                self.create_job(id, &job.name, cause.clone(), &Value::Null);
             }
         }
     }
 
-    /// Asks every live job of an execution to end; the execution ends with the last of them.
-    pub(super) fn stop_execution(&mut self, id: WorkflowExecutionId) {
-        let Some(execution) = self.execution_mut(id) else {
+    /// Asks every live job of an execution to end; the execution ends with the last of them. One that is stopping already can still be
+    /// killed.
+    pub(super) fn stop_execution(&mut self, id: WorkflowExecutionId, mode: StopMode) {
+        let Some(execution) = self.execution_mut(id).filter(|execution| !execution.status.is_terminal()) else {
             return;
         };
         execution.status = WorkflowStatus::Stopping;
+        let is_waited_for = execution.held > 0;
         let live: Vec<(JobName, Option<JobExecutionId>)> =
             execution.jobs.iter().map(|(name, slot)| (name.clone(), slot.current)).collect();
         for (name, current) in live {
             self.cancel_waiting(id, &name);
             if let Some(current) = current {
-                self.stop_job(current);
+                self.stop_job(current, mode);
+            }
+        }
+        if is_waited_for {
+            let jobs = self.definition(id).map(|compiled| Arc::clone(&compiled.workflow));
+            for job in jobs.iter().flat_map(|workflow| &workflow.jobs) {
+                let of = Subject::Job { execution: id, job: job.name.clone() };
+                self.cancel_held(&of, "its workflow execution is stopped");
             }
         }
         self.finish_if_done(id);
@@ -188,27 +234,48 @@ impl Draft<'_> {
         };
         let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
-            WorkflowAction::Start => return self.start_execution(key, firing, &Value::Null),
+            WorkflowAction::Start => {
+                return self.request_start(key, action, firing, StartRequest::default());
+            }
+            WorkflowAction::Restart => {
+                let running = self.running_any_version(key);
+                let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
+                let request = StartRequest { replaces: named, ..StartRequest::default() };
+                return self.request_start(key, action, firing, request);
+            }
             WorkflowAction::Stop => {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);
-                running.retain(|id| id.cause != self.event.offset);
+                running.retain(|id| !self.is_begun(*id));
                 let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
                 let targets = named.map_or(running, |id| vec![id]);
-                let outcome = if targets.is_empty() { FiringOutcome::NotLive } else { FiringOutcome::Stopped };
+                let is_restart_cancelled = self.cancel_restarts(&project, &workflow);
+                let acts = !targets.is_empty() || is_restart_cancelled;
+                let outcome = if acts { FiringOutcome::Stopped } else { FiringOutcome::NotLive };
                 for id in targets {
                     if self.execution(id).is_some_and(|execution| execution.status == WorkflowStatus::Running) {
-                        self.stop_execution(id);
+                        self.stop_execution(id, StopMode::Graceful);
                     }
                 }
                 outcome
             }
         };
         let action = RuleAction::Workflow(action);
-        self.record_firing(
-            project,
-            FiringRecord { workflow_execution: None, workflow, job: None, firing, action, outcome },
-        );
+        self.record_firing(project, FiringRecord::new(workflow, firing, action, outcome));
+    }
+
+    /// STOP cancels a RESTART that waits.
+    fn cancel_restarts(&mut self, project: &ProjectName, workflow: &WorkflowName) -> bool {
+        let of = Subject::Workflow { project: project.clone(), workflow: workflow.clone() };
+        let row = self.row(&(of, AdmissionStage::Restart, String::new()));
+        let is_any = !row.is_empty();
+        for (_, id) in row {
+            if let Some(firing) = self.held(id).cloned() {
+                let reason = "a STOP came while it waited".to_owned();
+                self.drop_firing(firing, FiringOutcome::Cancelled, Some(AdmissionStage::Restart), reason);
+            }
+        }
+        is_any
     }
 
     /// An event that the execution announced was applied.
@@ -224,18 +291,15 @@ impl Draft<'_> {
             return;
         };
         let is_busy = execution.jobs.values().any(|slot| slot.current.is_some());
+        let is_waited_for = execution.held > 0;
+        let is_heard_out = execution.last_word.as_deref().is_none_or(|word| word == self.event.id);
         let last = |status| execution.jobs.values().any(|slot| slot.last == Some(status));
         let status = match execution.status {
             _ if is_busy => return,
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
-            WorkflowStatus::Running
-                if execution.completion != Completion::Idle
-                    || execution.last_word.as_ref().is_some_and(|word| *word != self.event.id) =>
-            {
-                return;
-            }
-            WorkflowStatus::Running if execution.waits_for_a_moment() => {
-                // Its events were applied; now it waits for a moment only.
+            WorkflowStatus::Running if execution.completion != Completion::Idle || !is_heard_out => return,
+            WorkflowStatus::Running if is_waited_for || execution.waits_for_a_moment() => {
+                // Its events were applied; now it waits for a moment only, or for a firing to be admitted.
                 if execution.last_word.is_some()
                     && let Some(execution) = self.execution_mut(id)
                 {
@@ -263,6 +327,7 @@ impl Draft<'_> {
         execution.schedules.clear();
         execution.last_word = None;
         self.announce_status(id, status);
+        self.on_execution_ended(id);
     }
 
     fn announce_status(&mut self, id: WorkflowExecutionId, status: WorkflowStatus) {

@@ -9,7 +9,8 @@ use crate::engine::Decision;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
-    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, put, workflow_execution_put, workflow_put,
+    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, meter_key, meter_put, put,
+    workflow_execution_put, workflow_put,
 };
 use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
 use crate::time::Timestamp;
@@ -53,7 +54,14 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
     batch.puts.extend(decision.workflows.values().map(|workflow| workflow_put(workflow)));
     batch.puts.extend(decision.executions.values().map(|execution| workflow_execution_put(execution)));
     batch.puts.extend(decision.jobs.values().map(|job| job_execution_put(job)));
-    batch.puts.extend(decision.firings.iter().map(|firing| firing_put(&firing.id, &firing.project, &firing.record)));
+    let firings = decision.firings.values();
+    batch.puts.extend(firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record)));
+    for (id, meter) in &decision.meters {
+        match meter {
+            Some(meter) => batch.puts.push(meter_put(id, meter)),
+            None => batch.deletes.push(meter_key(id)),
+        }
+    }
     batch.puts.extend(decision.dead_letters.iter().map(|letter| {
         dead_letter_put(&letter.id, &DeadLetter { offset: letter.offset, reason: letter.reason.clone() })
     }));

@@ -9,12 +9,12 @@ use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::execution::{
-    JobExecution, JobStatus, KIND_JOB_EXECUTION, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, WorkflowExecution,
-    WorkflowState, WorkflowStatus,
+    JobExecution, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
+    Meter, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
-use crate::records::{WorkflowVersion, body_of, workflow_version_key};
+use crate::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_version_key};
 use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, Query, RecordKey};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
@@ -45,7 +45,11 @@ pub(super) async fn load(store: &dyn MetaStore) -> Result<(Engine, Cursor)> {
             definitions.push((version.version, Arc::new(version.workflow)));
         }
     }
-    Ok((Engine::restore(Snapshot { workflows, definitions, executions, jobs }), cursor))
+    let waiting = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
+    let firings: Result<_> = store.query_all(waiting, LIVE_ROWS_MAX).await?.iter().map(firing_of).collect();
+    let meters: Vec<Meter> = read(store, Query::kind(KIND_METER)).await?;
+    let snapshot = Snapshot { workflows, definitions, executions, jobs, firings: firings?, meters };
+    Ok((Engine::restore(snapshot), cursor))
 }
 
 async fn read<T: serde::de::DeserializeOwned>(store: &dyn MetaStore, query: Query) -> Result<Vec<T>> {

@@ -76,6 +76,7 @@ impl Workflow {
         if !(self.params.is_null() || self.params.is_object()) {
             found.push(Diagnostic::new("params", "must be a JSON object"));
         }
+        self.admission.check(&format!("workflow {}", self.name), false, &mut found);
         self.check_jobs(&mut found);
         self.check_rules(&mut found);
         self.check_schedules(&mut found);
@@ -106,9 +107,6 @@ impl Workflow {
                     "a schedule of a workflow performs START; to replace what runs, set overlap to cancel_other",
                 ));
             }
-            if job.is_some() && !schedule.params.is_null() {
-                found.push(Diagnostic::new(&path, "a schedule of a job has no params; set them on the job"));
-            }
         }
         if n > SCHEDULES_MAX {
             let path = format!("workflow {}", self.name);
@@ -129,6 +127,7 @@ impl Workflow {
             if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
                 found.push(Diagnostic::new(&path, "timeout_ms must be at least 1"));
             }
+            job.admission.check(&path, true, found);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A workflow is plain data: it is built by a translator from an AI graph, or by hand, stored as a version, and never changed after.
 //! Source: seed "Workflow", "Job", "Control Edge", "Job Scheduling Rule".
 
+mod admission;
 mod check;
 mod check_condition;
 mod condition;
@@ -21,6 +22,10 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use condition::{CompiledTest, CompiledWindow, Tested, job_key};
 
+pub use admission::{
+    Admission, BATCH_FIRINGS_MAX, BatchOf, Concurrency, Debounce, Idempotency, RATE_STARTS_MAX, Rate,
+    WAITING_PER_KEY_MAX,
+};
 pub use check::{Diagnostic, JOBS_MAX, RULES_MAX};
 pub use check_condition::{CONDITION_COUNT_MAX, CONDITION_DEPTH_MAX, OPERANDS_PER_RULE_MAX};
 pub use condition::{
@@ -30,8 +35,8 @@ pub use condition::{
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use rule::{
-    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, start, start_workflow, stop,
-    stop_workflow,
+    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, restart_workflow, start, start_workflow,
+    stop, stop_workflow,
 };
 
 pub use schedule::{
@@ -68,6 +73,9 @@ pub struct Workflow {
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
+    /// How starts of executions are admitted.
+    #[serde(default, skip_serializing_if = "Admission::is_none")]
+    pub admission: Admission,
 }
 
 /// The unit that the scheduler runs.
@@ -101,6 +109,9 @@ pub struct Job {
     /// Time between asking an attempt to stop and killing it, in milliseconds.
     #[serde(default = "stop_grace", with = "millis", rename = "stop_grace_ms")]
     pub stop_grace: Duration,
+    /// How starts of the job, and its attempts, are admitted.
+    #[serde(default, skip_serializing_if = "Admission::is_none")]
+    pub admission: Admission,
 }
 
 impl Job {
@@ -121,6 +132,7 @@ impl Job {
             timeout: None,
             heartbeat_timeout: None,
             stop_grace: Self::STOP_GRACE,
+            admission: Admission::new(),
         }
     }
 }
@@ -228,6 +240,7 @@ impl Workflow {
             schedules: Vec::new(),
             params: Value::Null,
             completion: None,
+            admission: Admission::new(),
         }
     }
 

@@ -52,8 +52,12 @@ pub struct WorkflowRule {
 pub enum WorkflowAction {
     /// Start an execution; several may run at once.
     Start,
-    /// Stop the running executions: the one named by the newest event that the firing used, if it is of this workflow; otherwise all.
+    /// Stop the running executions: the one named by the newest event that the firing used, if it is of this workflow; otherwise all. A
+    /// RESTART that waits is cancelled.
     Stop,
+    /// Stop the executions that STOP would stop, and start one when they have ended; at once if there are none. A second one while it
+    /// waits for the same executions is merged into it.
+    Restart,
 }
 
 fn derived_name(condition: &Condition, action: &str) -> RuleName {
@@ -114,6 +118,7 @@ impl WorkflowAction {
         match self {
             Self::Start => "START",
             Self::Stop => "STOP",
+            Self::Restart => "RESTART",
         }
     }
 }
@@ -146,6 +151,12 @@ pub fn ignore(condition: impl Into<Condition>) -> SchedulingRule {
 #[must_use]
 pub fn start_workflow(condition: impl Into<Condition>) -> WorkflowRule {
     WorkflowRule::new(condition, WorkflowAction::Start)
+}
+
+/// Replace the running executions of the workflow by a new one when this is met.
+#[must_use]
+pub fn restart_workflow(condition: impl Into<Condition>) -> WorkflowRule {
+    WorkflowRule::new(condition, WorkflowAction::Restart)
 }
 
 /// Stop running executions of the workflow when this is met.

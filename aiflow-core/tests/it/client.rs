@@ -235,6 +235,8 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         jobs: std::collections::BTreeMap::new(),
         rules: std::collections::BTreeMap::new(),
         schedules: std::collections::BTreeMap::new(),
+        concurrency_key: None,
+        held: 0,
         last_word: None,
     }
 }

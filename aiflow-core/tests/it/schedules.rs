@@ -135,13 +135,6 @@ fn mistakes_are_reported_with_the_field() {
             workflow wf, schedule s12: a schedule of a workflow performs START; to replace what runs, set overlap to cancel_other
         "#]],
     );
-    problems(
-        [every(Duration::from_secs(1)).params(serde_json::json!({"a": 1}))],
-        true,
-        expect![[r#"
-        job train, schedule s0: a schedule of a job has no params; set them on the job
-    "#]],
-    );
     let mut doubled = workflow();
     doubled.schedules = vec![cron("0 2 * * *"), cron("0 2 * * *").misfire(Misfire::Skip)];
     assert_eq!(doubled.check().len(), 1, "{:?}", doubled.check());

@@ -38,6 +38,8 @@ fn executions() -> Batch {
         jobs: BTreeMap::new(),
         rules: BTreeMap::new(),
         schedules: BTreeMap::new(),
+        concurrency_key: None,
+        held: 0,
         last_word: None,
     };
     let job = JobExecution {
@@ -57,6 +59,8 @@ fn executions() -> Batch {
         finished_at: None,
         timer: None,
         timed_out: false,
+        params: Value::Null,
+        killed: false,
         ending: None,
     };
     let state = WorkflowState {

@@ -8,14 +8,15 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{Decision, Engine, Input};
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::execution::{
-    FiringRecord, JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowState,
+    AdmissionStage, FiringOutcome, FiringRecord, JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING,
+    KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, RuleAction, WorkflowExecution,
+    WorkflowState,
 };
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset};
 use aiflow_core::records::{
-    DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_put, job_execution_key, job_execution_put,
-    workflow_execution_put, workflow_put, workflow_version_key,
+    DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
+    meter_key, meter_put, workflow_execution_key, workflow_execution_put, workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -134,7 +135,14 @@ impl Checker<'_> {
             }
             let decision = engine.decide(&[input]);
             self.asked_to_stop(event, &decision, &expected);
-            let firings = decision.firings.iter().map(|firing| firing_put(&firing.id, &firing.project, &firing.record));
+            let firings = decision.firings.values();
+            let firings = firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record));
+            for (id, meter) in &decision.meters {
+                match meter {
+                    Some(meter) => expected.insert(meter_key(id), meter_put(id, meter)),
+                    None => expected.remove(&meter_key(id)),
+                };
+            }
             let letters = decision.dead_letters.iter().map(|letter| {
                 let body = DeadLetter { offset: letter.offset, reason: letter.reason.clone() };
                 dead_letter_put(&letter.id, &body)
@@ -147,7 +155,8 @@ impl Checker<'_> {
             emitted.extend(decision.events.iter().map(|event| event.id.clone()));
             engine.apply(&decision);
         }
-        let replayed = [KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_FIRING, KIND_DEAD_LETTER];
+        let replayed =
+            [KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_FIRING, KIND_METER, KIND_DEAD_LETTER];
         for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {
             match expected.remove(key) {
                 None => self.violate("I4", format!("{key} does not follow from the log")),
@@ -273,6 +282,59 @@ impl Checker<'_> {
             let job = jobs.iter().find(|job| job.id == attempt.job_execution);
             if job.is_none_or(|job| job.status.is_terminal() || job.attempt != attempt.attempt) {
                 self.violate("I5", format!("attempt {attempt} runs, and the scheduler does not know it any more"));
+            }
+        }
+    }
+
+    /// I24: no firing is lost: one that was admitted has its execution, one that waits has a reason that time or the end of something ends.
+    pub(super) fn firings(&self, state: &State, now: Timestamp) {
+        let records = state.records.values().filter(|record| record.key.kind == KIND_FIRING);
+        let firings: Vec<_> = records.filter_map(|record| firing_of(record).ok()).collect();
+        let executions = state.executions();
+        let live: BTreeSet<_> = executions
+            .iter()
+            .filter(|execution| !execution.status.is_terminal())
+            .map(|execution| execution.id)
+            .collect();
+        let of_kind = |kind: &'static str| state.records.values().filter(move |record| record.key.kind == kind);
+        let meters: Vec<Meter> = of_kind(KIND_METER).filter_map(|record| body_of(record).ok()).collect();
+        let workflows: Vec<WorkflowState> = of_kind(KIND_WORKFLOW).filter_map(|record| body_of(record).ok()).collect();
+        for firing in &firings {
+            let record = &firing.record;
+            if record.outcome == FiringOutcome::Started && matches!(record.action, RuleAction::Workflow(_)) {
+                let made = record.request.execution.map(workflow_execution_key);
+                if made.is_none_or(|key| !state.records.contains_key(&key)) {
+                    self.violate("I24", format!("firing {} was admitted and made nothing", firing.id));
+                }
+            }
+            let Some(waits) = &record.waits else { continue };
+            let of = record.subject(&firing.project);
+            let has_reason = match waits.stage {
+                AdmissionStage::Debounce | AdmissionStage::Batch => firings.iter().any(|other| {
+                    let same = other.record.subject(&other.project) == of;
+                    let others = other
+                        .record
+                        .waits
+                        .as_ref()
+                        .filter(|other| other.stage == waits.stage && other.key == waits.key);
+                    same && others.and_then(|other| other.due).is_some_and(|due| due > now)
+                }),
+                AdmissionStage::Restart => waits.after.iter().any(|id| live.contains(id)),
+                AdmissionStage::Concurrency if record.job.is_none() => {
+                    let is_of = |execution: &&WorkflowExecution| execution.workflow == record.workflow;
+                    let is_held_up = executions.iter().filter(is_of).any(|execution| live.contains(&execution.id));
+                    is_held_up || workflows.iter().any(|state| state.name == record.workflow && !state.enabled)
+                }
+                AdmissionStage::Concurrency => executions.iter().any(|execution| {
+                    let slot = record.job.as_ref().and_then(|job| execution.jobs.get(job));
+                    record.workflow_execution == Some(execution.id) && slot.is_some_and(|slot| slot.current.is_some())
+                }),
+                stage => meters.iter().any(|meter| {
+                    meter.of == of && meter.stage == stage && meter.key == waits.key && meter.alarm.due > now
+                }),
+            };
+            if !has_reason {
+                self.violate("I24", format!("firing {} waits at {} for no reason", firing.id, waits.stage));
             }
         }
     }

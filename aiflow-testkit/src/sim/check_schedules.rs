@@ -64,7 +64,7 @@ fn intervals(state: &State) -> BTreeMap<ScheduleName, i64> {
 fn done(state: &State) -> BTreeMap<(Subject, ScheduleName), BTreeSet<Done>> {
     let mut all: BTreeMap<(Subject, ScheduleName), BTreeSet<Done>> = BTreeMap::new();
     let mut add = |of: Subject, firing: &Firing| {
-        if let (Some(time), Some(timer)) = (&firing.schedule, firing.events.first())
+        if let (Some(time), Some(timer)) = (&firing.schedule, firing.events.last())
             && !time.backfill
         {
             let done = (*timer, time.time, time.until.unwrap_or(time.time));

@@ -10,17 +10,17 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{CustomCondition, CustomConditions, Verdict};
 use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{
-    JobStatus, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
+    JobStatus, KIND_FIRING, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowName};
-use aiflow_core::records::{WorkflowVersion, body_of, workflow_key, workflow_version_put};
+use aiflow_core::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_key, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Completion, Condition, ControlEdge, Job, JobAction, KeyOf, Misfire, OverlapPolicy, RetryPolicy, Schedule,
-    SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron,
-    custom, every, job_status, not_within, on, optional, sequence, workflow_status,
+    Admission, Completion, Condition, ControlEdge, Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RetryPolicy,
+    Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count,
+    cron, custom, every, job_status, not_within, on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -109,7 +109,11 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
             }
             _ => Condition::from(user_pattern(rng)),
         };
-        let action = if rng.chance(75) { WorkflowAction::Start } else { WorkflowAction::Stop };
+        let action = match rng.below(20) {
+            0..13 => WorkflowAction::Start,
+            13..17 => WorkflowAction::Stop,
+            _ => WorkflowAction::Restart,
+        };
         let rule = WorkflowRule::new(condition, action);
         if workflow.rules.iter().all(|other| other.name != rule.name) {
             workflow.rules.push(rule);
@@ -117,6 +121,9 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
     }
     if rng.chance(35) {
         workflow.schedules.push(schedule(rng));
+    }
+    if rng.chance(40) {
+        workflow.admission = admission(rng, false);
     }
     if rng.chance(40) {
         workflow.completion = one_of(rng, &[Completion::Idle, Completion::Standing]);
@@ -177,8 +184,42 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     if rng.chance(30) {
         job.timeout = Some(Duration::from_millis(1 + rng.below(1_500)));
     }
+    if rng.chance(20) {
+        job.admission = admission(rng, true);
+    }
     job.stop_grace = if rng.chance(20) { Duration::ZERO } else { millis(rng, 2_000) };
     job
+}
+
+/// Some stages of admission, each with numbers small enough to be felt. Rates and waits end within the calm.
+fn admission(rng: &mut Rng, is_job: bool) -> Admission {
+    let mut admission = Admission::new();
+    if rng.chance(20) {
+        admission = admission.once_per(["order"], Duration::from_millis(1 + rng.below(3_000)));
+    }
+    if rng.chance(20) {
+        admission = admission.rate_limit(Rate::of(number(rng, 1, 3), Duration::from_millis(1 + rng.below(2_000))));
+    }
+    if rng.chance(30) {
+        let quiet = Duration::from_millis(1 + rng.below(1_000));
+        let longest = rng.chance(50).then(|| quiet + Duration::from_millis(rng.below(1_000)));
+        admission = admission.debounce(quiet, longest);
+    }
+    if rng.chance(30) {
+        admission = admission.batch(number(rng, 1, 4), Duration::from_millis(1 + rng.below(1_500)));
+    }
+    if rng.chance(30) {
+        admission = admission.throttle(Rate::of(number(rng, 1, 2), Duration::from_millis(1 + rng.below(1_000))));
+    }
+    if rng.chance(40) && !is_job {
+        admission = admission.concurrency(number(rng, 1, 2));
+    }
+    if rng.chance(40) {
+        // Everything but allow_all, which no concurrency limit may be combined with.
+        let policies = &OverlapPolicy::ALL[..5];
+        admission = admission.overlap(one_of(rng, policies).unwrap_or(OverlapPolicy::Skip));
+    }
+    if rng.chance(30) { admission.per(["order"]) } else { admission.priority(if rng.chance(50) { 1 } else { 0 }) }
 }
 
 fn user_pattern(rng: &mut Rng) -> aiflow_core::workflow::EventPattern {
@@ -447,10 +488,24 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
         Control::StopExecution { execution: execution.id }.into_event(id)
     });
     let orders: Vec<NewEvent> = orders.collect();
+    let mut orders = orders;
+    let waiting = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
+    match connection.query_all(waiting, 100_000).await {
+        Ok(rows) => {
+            let starts = rows.iter().filter_map(|row| firing_of(row).ok()?.record.request.execution);
+            orders.extend(
+                starts.map(|execution| {
+                    Control::StopExecution { execution }.into_event(format!("end-{round}-{execution}"))
+                }),
+            );
+        }
+        Err(error) => shared.ledger.violate("I22", format!("the store fails in calm: {error}")),
+    }
+    let n_orders = orders.len();
     if !orders.is_empty() {
         publish(connection, shared, orders).await;
     }
-    live.len()
+    n_orders
 }
 
 /// The parameters under which jobs run are objects or nothing.

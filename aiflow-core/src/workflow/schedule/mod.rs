@@ -60,7 +60,7 @@ pub struct Schedule {
     /// START, or on a job RESTART.
     #[serde(default = "start", skip_serializing_if = "is_start")]
     pub action: JobAction,
-    /// Parameters of the executions that it starts, a JSON object. Not for schedules of jobs.
+    /// Parameters of the executions that it starts, a JSON object. Of a job: they override those of the workflow execution.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
 }

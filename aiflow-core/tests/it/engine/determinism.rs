@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aiflow_core::engine::{Command, DeadLetter, Decision, Engine, Input, NewFiring};
 use aiflow_core::event::NewEvent;
 use aiflow_core::execution::{JobExecution, WorkflowExecution, WorkflowState};
-use aiflow_core::id::{JobExecutionId, WorkflowExecutionId};
+use aiflow_core::id::{FiringId, JobExecutionId, WorkflowExecutionId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -26,7 +26,10 @@ const RULES: &str = "
     retry train 1 x 2s
     wf: START when all(raw, raw=1)
     wf: STOP when halt
+    admit wf throttle(2,2s) concurrency(2) overlap(buffer_one)
+    admit train debounce(1s,3s) batch(2,2s) overlap(cancel_other)
     workflow next
+    admit wf rate(3,2s) overlap(terminate_other)
     wf: START when workflow(wf STOPPED)
     wf: START when raw
     wf: STOP when all(halt, raw)
@@ -50,7 +53,9 @@ const NEWER: &str = "
     train: STOP when kill
     wf: START when raw=1
     wf: START when all(raw, raw=1)
+    wf: RESTART when again
     wf: STOP when halt
+    admit wf concurrency(1) priority(2)
 ";
 
 /// A step of a random history.
@@ -123,7 +128,7 @@ fn play(history: &[(Step, bool)], mut between: impl FnMut(usize, &mut World)) ->
 struct Told {
     events: Vec<NewEvent>,
     commands: Vec<Command>,
-    firings: Vec<NewFiring>,
+    firings: BTreeMap<FiringId, NewFiring>,
     dead_letters: Vec<DeadLetter>,
     executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
     jobs: BTreeMap<JobExecutionId, JobExecution>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aiflow_core::engine::{Command, Decision};
 use aiflow_core::event::Event;
-use aiflow_core::execution::{JobExecution, JobStatus, WorkflowExecution};
+use aiflow_core::execution::{FiringOutcome, JobExecution, JobStatus, WorkflowExecution};
 use aiflow_core::id::{JobExecutionId, WorkflowExecutionId};
 
 /// Checks `decision`, which was made on `event`, against what was known before.
@@ -76,7 +76,7 @@ fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decis
 fn firings_name_their_events(decision: &Decision, event: &Event) {
     let of_jobs = decision.jobs.values().map(|job| &job.cause);
     let of_executions = decision.executions.values().map(|e| &e.cause);
-    let recorded = decision.firings.iter().map(|firing| &firing.record.firing);
+    let recorded = decision.firings.values().map(|firing| &firing.record.firing);
     for firing in of_jobs.chain(of_executions).chain(recorded) {
         assert!(!firing.events.is_empty(), "a firing without events");
         assert!(firing.events.is_sorted_by(|a, b| a < b), "events of a firing are not in order: {firing:?}");
@@ -90,8 +90,8 @@ fn ids_are_unique(decision: &Decision) {
         assert!(ids.insert(&event.id), "two events with the id {}", event.id);
         event.check().expect("an event of the engine keeps every bound");
     }
-    let mut ids = BTreeSet::new();
-    for firing in &decision.firings {
-        assert!(ids.insert(&firing.id), "two firings with the id {}", firing.id);
+    for firing in decision.firings.values() {
+        let is_waiting = firing.record.outcome == FiringOutcome::Waiting;
+        assert_eq!(is_waiting, firing.record.waits.is_some(), "{firing:?}");
     }
 }

@@ -561,7 +561,7 @@ fn two_workflows_that_start_each_other_are_stopped_by_the_bound() {
     );
     world.play("start");
     assert_eq!(world.executions.len(), EVENT_HOPS_MAX as usize);
-    let firings = world.decisions.iter().flat_map(|d| &d.firings);
+    let firings = world.decisions.iter().flat_map(|d| d.firings.values());
     let outcomes: Vec<FiringOutcome> = firings.map(|firing| firing.record.outcome).collect();
     assert_eq!(outcomes, [FiringOutcome::TooManyHops]);
 }
@@ -596,7 +596,7 @@ fn jobs_that_start_each_other_are_stopped_by_the_bound() {
         world.play("a ok | b ok");
     }
     assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize);
-    let last = world.decisions.iter().flat_map(|d| &d.firings).last();
+    let last = world.decisions.iter().flat_map(|d| d.firings.values()).last();
     assert_eq!(last.unwrap().record.outcome, FiringOutcome::TooManyHops);
     world.play("go");
     assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize + 1);

@@ -1,5 +1,6 @@
 //! Tests of the engine: a few lines of rules and events in, what it decides out.
 
+mod admission;
 mod conditions;
 mod determinism;
 mod invariants;

@@ -88,7 +88,7 @@ fn rules_of(conditions: &[String]) -> String {
 /// The firings of each rule in each execution, in order.
 fn firings(world: &World) -> BTreeMap<(WorkflowExecutionId, RuleName), Vec<Offsets>> {
     let mut firings: BTreeMap<_, Vec<Offsets>> = BTreeMap::new();
-    for firing in world.decisions.iter().flat_map(|decision| &decision.firings) {
+    for firing in world.decisions.iter().flat_map(|decision| decision.firings.values()) {
         let record = &firing.record;
         if !record.outcome.is_firing() {
             continue;

@@ -158,7 +158,7 @@ impl Memory<'_> {
         let matching = self.seen.iter().filter(|event| is_match(pattern, event));
         let offsets: Vec<&&Event> = match pattern.life {
             Life::Once => matching.filter(|event| !self.used_up.contains(&event.offset)).collect(),
-            Life::Latest => matching.last().filter(|event| !self.used_up.contains(&event.offset)).into_iter().collect(),
+            Life::Latest => matching.rev().take(1).filter(|event| !self.used_up.contains(&event.offset)).collect(),
             Life::Repeated => {
                 let mut last = BTreeMap::new();
                 for event in self.seen.iter().filter(|event| concerns(pattern, event)) {

@@ -201,9 +201,9 @@ fn latest_replaces_what_waits_and_says_so() {
               train#1 QUEUED by start [2]
               launch train#1-1
             5 a
-              train.1 [4] NONE: replaced
+              train.1 [4] NONE: event_replaced
             6 a
-              train.1 [5] NONE: replaced
+              train.1 [5] NONE: event_replaced
             7 b
               train.1 [6 7] NONE: none
             9 a

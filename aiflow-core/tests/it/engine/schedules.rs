@@ -56,21 +56,21 @@ fn a_time_that_finds_an_execution_live_is_skipped_with_a_record() {
         "train: function; schedule wf [tick] every 10s",
         "tick 20s | train ok | tick 10s",
         expect![[r#"
-        2 schedule tick of wf at 1970-01-01T00:00:10Z
-          wf#1 RUNNING v1 by tick 1970-01-01T00:00:10Z [2]
-          train#1 QUEUED by start [2]
-          launch train#1-1
-        4 schedule tick of wf at 1970-01-01T00:00:20Z
-          tick 1970-01-01T00:00:20Z [4] START: overlapped
-        5 train ok
-          train#1 SUCCEEDED
-        6 train#1 SUCCEEDED
-          wf#1 SUCCEEDED: train SUCCEEDED
-        8 schedule tick of wf at 1970-01-01T00:00:30Z
-          wf#2 RUNNING v1 by tick 1970-01-01T00:00:30Z [8]
-          train#2 QUEUED by start [8]
-          launch train#2-1
-    "#]],
+            2 schedule tick of wf at 1970-01-01T00:00:10Z
+              wf#1 RUNNING v1 by tick 1970-01-01T00:00:10Z [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 schedule tick of wf at 1970-01-01T00:00:20Z
+              tick 1970-01-01T00:00:20Z [4] START: overlapped (concurrency: skipped: 1 of at most 1 executions are live)
+            5 train ok
+              train#1 SUCCEEDED
+            6 train#1 SUCCEEDED
+              wf#1 SUCCEEDED: train SUCCEEDED
+            8 schedule tick of wf at 1970-01-01T00:00:30Z
+              wf#2 RUNNING v1 by tick 1970-01-01T00:00:30Z [8]
+              train#2 QUEUED by start [8]
+              launch train#2-1
+        "#]],
     );
 }
 
@@ -211,7 +211,7 @@ fn a_paused_schedule_lets_its_times_pass_and_a_deleted_one_stays_so() {
             7 resume wf/tick
               dead letter: p/wf has no schedule tick
             11 schedule tick of wf at 1970-01-01T02:01Z
-              tick 1970-01-01T02:01Z [11] START: overlapped
+              tick 1970-01-01T02:01Z [11] START: overlapped (concurrency: skipped: 1 of at most 1 executions are live)
         "#]],
     );
 }
@@ -459,7 +459,7 @@ fn statuses(world: &World, job: &str) -> Vec<JobStatus> {
 /// What was done about each time of the schedules of workflows: acted on, or within a recorded range.
 fn outcomes(world: &World) -> (Vec<Timestamp>, Vec<(Timestamp, Timestamp)>) {
     let acted_on = world.executions.values().filter_map(|execution| execution.scheduled_time());
-    let records = world.decisions.iter().flat_map(|decision| &decision.firings);
+    let records = world.decisions.iter().flat_map(|decision| decision.firings.values());
     let missed = records.filter(|firing| firing.record.outcome == FiringOutcome::Missed).filter_map(|firing| {
         let time = firing.record.firing.schedule.as_ref()?;
         Some((time.time, time.until?))

@@ -8,9 +8,11 @@
 //! job infer streaming                    a streaming job
 //! train: START when samples=ready        START, STOP, RESTART or NONE
 //! train: STOP [quit] when kill           a rule with a name of its own
-//! wf: START when raw                     a rule of the workflow: START or STOP
+//! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
 //! retry train 2 x 1s
 //! timeout train 5s
+//! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
+//!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n), per(param) for those before it
 //! completion idle                        or standing
 //! schedule wf [nightly] cron 30 2 * * * tz:Europe/Berlin misfire:all3 overlap:allow_all
 //! schedule train every 10s restart       of a job; also start:… end:… (times), jitter:…, grace:…, misfire:skip
@@ -30,9 +32,10 @@ use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Comparison, Completion, Condition, ControlEdge, EventPattern, Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy,
-    RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all,
-    any, at_least, count, cron, custom, every, job_is, not_within, on, optional, sequence, workflow_status,
+    Admission, Comparison, Completion, Condition, ControlEdge, EventPattern, Job, JobAction, KeyOf, Life, Misfire,
+    OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule,
+    absent, absent_after, all, any, at_least, count, cron, custom, every, job_is, not_within, on, optional, sequence,
+    workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -95,6 +98,8 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
             job_mut(workflow, name).retry = RetryPolicy::fixed(n, duration(pause));
         }
         ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
+        ["admit", "wf", ..] => workflow.admission = admission(&words[2..]),
+        ["admit", name, ..] => job_mut(workflow, name).admission = admission(&words[2..]),
         ["completion", "idle"] => workflow.completion = Some(Completion::Idle),
         ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
         _ => panic!("cannot read the statement {statement:?}"),
@@ -146,6 +151,27 @@ fn parse_schedule(workflow: &mut Workflow, subject: &str, words: &[&str]) {
     }
 }
 
+fn admission(words: &[&str]) -> Admission {
+    words.iter().fold(Admission::new(), |admission, word| {
+        let (stage, inner) = word.split_once('(').unwrap_or_else(|| panic!("{word:?} must look like rate(2,1s)"));
+        let inner: Vec<&str> = inner.trim_end_matches(')').split(',').collect();
+        let number = |text: &str| text.parse::<u32>().unwrap_or_else(|_| panic!("{text:?} in {word:?}"));
+        match (stage, inner.as_slice()) {
+            ("once", [param, window]) => admission.once_per([*param], duration(window)),
+            ("rate", [n, per]) => admission.rate_limit(Rate::of(number(n), duration(per))),
+            ("debounce", [quiet]) => admission.debounce(duration(quiet), None),
+            ("debounce", [quiet, longest]) => admission.debounce(duration(quiet), Some(duration(longest))),
+            ("batch", [n, within]) => admission.batch(number(n), duration(within)),
+            ("throttle", [n, per]) => admission.throttle(Rate::of(number(n), duration(per))),
+            ("concurrency", [n]) => admission.concurrency(number(n)),
+            ("overlap", [policy]) => admission.overlap(overlap(policy)),
+            ("priority", [n]) => admission.priority(n.parse().expect("a priority")),
+            ("per", params) => admission.per(params.iter().copied()),
+            _ => panic!("cannot read the stage {word:?}"),
+        }
+    })
+}
+
 /// The policy of this name.
 pub(crate) fn overlap(text: &str) -> OverlapPolicy {
     let found = OverlapPolicy::ALL.into_iter().find(|policy| policy.as_str() == text);
@@ -174,6 +200,7 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
         let action = match action {
             "START" => WorkflowAction::Start,
             "STOP" => WorkflowAction::Stop,
+            "RESTART" => WorkflowAction::Restart,
             _ => panic!("{action:?} is no action of a workflow rule"),
         };
         let rule = WorkflowRule::new(condition, action);

@@ -31,12 +31,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aiflow_core::control::Control;
-use aiflow_core::engine::{Command, CustomCondition, CustomConditions, Decision, Engine, Input, Snapshot, Verdict};
+use aiflow_core::engine::{
+    Command, CustomCondition, CustomConditions, Decision, Engine, Input, NewFiring, Snapshot, Verdict,
+};
 use aiflow_core::event::{Cause, Event, NewEvent};
 use aiflow_core::execution::{
     Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
 };
-use aiflow_core::executor::{Ending, ReportKind};
+use aiflow_core::executor::{Ending, ReportKind, StopMode};
 use aiflow_core::id::{
     AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
 };
@@ -409,14 +411,15 @@ impl World {
             }
             lines.push(line);
         }
-        for firing in &decision.firings {
+        for firing in decision.firings.values() {
             let record = &firing.record;
             let action = match record.action {
                 RuleAction::Job(action) => action.as_str(),
                 RuleAction::Workflow(action) => action.as_str(),
             };
             let cause = self.names.firing(&record.workflow, record.job.as_ref(), &record.firing);
-            lines.push(format!("{cause} {action}: {}", outcome(record.outcome)));
+            let why = record.steps.last().map(|step| format!(" ({}: {})", step.stage, step.reason));
+            lines.push(format!("{cause} {action}: {}{}", outcome(record.outcome), why.unwrap_or_default()));
         }
         for letter in &decision.dead_letters {
             lines.push(format!("dead letter: {}", self.names.shorten(&letter.reason)));
@@ -424,6 +427,7 @@ impl World {
         for command in &decision.commands {
             let (what, attempt) = match command {
                 Command::Launch { attempt } => ("launch", attempt),
+                Command::Stop { attempt, mode: StopMode::Kill, .. } => ("kill", attempt),
                 Command::Stop { attempt, .. } => ("stop", attempt),
             };
             let name = &self.names.jobs[&attempt.job_execution];
@@ -542,6 +546,10 @@ impl Names {
             TimerKey::Schedule { of: Subject::Job { execution, job }, schedule, .. } => {
                 format!("schedule {schedule} of {job} in {} at {}", self.executions[execution], shown(due))
             }
+            TimerKey::Meter { meter, .. } => {
+                let words: Vec<&str> = meter.split('/').collect();
+                format!("meter of {} at {due}", words[2..words.len() - 1].join(" "))
+            }
             other => format!("timer {other} at {due}"),
         }
     }
@@ -596,15 +604,20 @@ fn outcome(outcome: FiringOutcome) -> String {
 
 /// A snapshot as JSON: each struct as the store keeps it.
 pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
-    let Snapshot { workflows, definitions, executions, jobs } = snapshot;
-    serde_json::to_string_pretty(&(workflows, definitions, executions, jobs)).expect("a snapshot is plain data")
+    let Snapshot { workflows, definitions, executions, jobs, firings, meters } = snapshot;
+    let firings: Vec<_> = firings.iter().map(|firing| (firing.id, &firing.project, &firing.record)).collect();
+    let all = (workflows, definitions, executions, jobs, firings, meters);
+    serde_json::to_string_pretty(&all).expect("a snapshot is plain data")
 }
 
 /// The engine that is restored from the snapshot of `engine`, written as JSON and read back.
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
-    let (workflows, definitions, executions, jobs) = serde_json::from_str(&text).expect("a snapshot reads back");
-    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs }).with_conditions(conditions());
+    let read = serde_json::from_str(&text).expect("a snapshot reads back");
+    let (workflows, definitions, executions, jobs, firings, meters): (_, _, _, _, Vec<_>, _) = read;
+    let firings = firings.into_iter().map(|(id, project, record)| NewFiring { id, project, record }).collect();
+    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs, firings, meters })
+        .with_conditions(conditions());
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
 }
