@@ -233,7 +233,7 @@ impl NewEvent {
         field("key", &self.key, 1, EVENT_KEY_BYTES_MAX);
         field("event_type", &self.event_type, 1, EVENT_FIELD_BYTES_MAX);
         field("sender", &self.sender, 0, EVENT_FIELD_BYTES_MAX);
-        let value_bytes = json_bytes(&self.value);
+        let value_bytes = json_bytes_if_many(&self.value);
         if value_bytes > EVENT_VALUE_BYTES_MAX {
             problems.push(format!("value has {value_bytes} bytes, at most {EVENT_VALUE_BYTES_MAX} are allowed; publish a reference instead"));
         }
@@ -247,6 +247,17 @@ impl NewEvent {
         }
         let key: String = self.key.chars().take(60).flat_map(char::escape_default).collect();
         Err(Error::invalid("publish", problems.join("; ")).with("key", format!("\"{key}\"")))
+    }
+}
+
+/// As [`json_bytes`], or 0 if it is plain that a bound cannot be reached.
+fn json_bytes_if_many(value: &Value) -> usize {
+    /// The longest escape of a byte, `\u0000`.
+    const ESCAPE_BYTES: usize = 6;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) if text.len() < EVENT_VALUE_BYTES_MAX / ESCAPE_BYTES - 2 => 0,
+        _ => json_bytes(value),
     }
 }
 

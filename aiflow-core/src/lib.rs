@@ -17,6 +17,7 @@ mod firing;
 pub mod function;
 pub mod graph;
 pub mod id;
+pub mod json;
 pub mod memory;
 pub mod meta;
 pub mod records;

@@ -13,6 +13,7 @@ use crate::execution::{
     KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, WorkflowExecution, WorkflowState,
 };
 use crate::id::{JobExecutionId, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::json::Json;
 use crate::store::{Record, RecordKey, RecordPut};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
@@ -136,7 +137,7 @@ pub fn firing_put(id: impl Into<String>, project: &ProjectName, firing: &FiringR
             Some(job) => job.to_string(),
             None => firing.workflow.to_string(),
         },
-        state: match body(&firing.outcome) {
+        state: match serde_json::to_value(firing.outcome).unwrap_or_default() {
             Value::String(text) => text,
             _ => String::new(),
         },
@@ -190,17 +191,14 @@ pub fn dead_letter_put(id: impl Into<String>, letter: &DeadLetter) -> RecordPut 
 /// # Errors
 /// `Corrupt`, naming the record, if the body is not of this type.
 pub fn body_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
-    T::deserialize(&record.body)
+    record
+        .body
+        .parse()
         .map_err(|error| Error::new(ErrorKind::Corrupt, "read record", error.to_string()).with("key", &record.key))
 }
 
 pub(crate) fn put<T: Serialize>(key: RecordKey, content: &T) -> RecordPut {
-    RecordPut::new(key, body(content))
-}
-
-fn body<T: Serialize>(content: &T) -> Value {
-    // What is stored is plain data with string keys, which always serialises.
-    serde_json::to_value(content).unwrap_or_default()
+    RecordPut::new(key, Json::of(content))
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::event::{NewEvent, json_bytes};
+use crate::event::NewEvent;
 use crate::id::Offset;
+use crate::json::Json;
 use crate::time::Timestamp;
 
 /// The most rows a page may hold, and the most keys a `get` may name.
@@ -153,7 +153,7 @@ pub struct Record {
     /// Life-cycle state (a status, a stage), empty if none.
     pub state: String,
     /// Everything, as a JSON object.
-    pub body: Value,
+    pub body: Json,
     /// Number of puts, from 1.
     pub revision: u64,
     /// When it was first put, by the writer's clock.
@@ -176,13 +176,14 @@ pub struct RecordPut {
     /// See [`Record::state`].
     pub state: String,
     /// At most [`RECORD_BYTES_MAX`] bytes of JSON.
-    pub body: Value,
+    pub body: Json,
 }
 
 impl RecordPut {
     /// A record without project, parent, name or state.
     #[must_use]
-    pub fn new(key: RecordKey, body: Value) -> Self {
+    pub fn new(key: RecordKey, body: impl Into<Json>) -> Self {
+        let body = body.into();
         Self { key, project: String::new(), parent: String::new(), name: String::new(), state: String::new(), body }
     }
 }
@@ -312,7 +313,7 @@ impl Batch {
             }
         }
         for put in &self.puts {
-            let body_bytes = json_bytes(&put.body);
+            let body_bytes = put.body.as_str().len();
             if body_bytes > RECORD_BYTES_MAX {
                 return Err(Error::invalid(
                     "commit",

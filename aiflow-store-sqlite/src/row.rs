@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aiflow_core::bus::Head;
 use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
 use aiflow_core::id::Offset;
-use aiflow_core::store::{RECORD_BYTES_MAX, Record, RecordKey, RecordPut, Relation};
+use aiflow_core::json::Json;
+use aiflow_core::store::{Record, RecordKey, RecordPut, Relation};
 use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
@@ -160,25 +161,27 @@ pub(crate) struct RecordRow {
 }
 
 impl RecordRow {
-    /// Encodes a record.
-    pub(crate) fn encode(put: RecordPut) -> Result<Self> {
-        let body = json("commit", &put.body)?;
-        if body.len() > RECORD_BYTES_MAX {
-            return Err(Error::invalid(
-                "commit",
-                format!("the body has {} bytes of JSON, at most {RECORD_BYTES_MAX} are allowed", body.len()),
-            )
-            .with("key", &put.key));
+    /// Encodes records. Neighbours mostly agree in kind, project, parent, name and state, and then share the text.
+    pub(crate) fn encode_all(puts: Vec<RecordPut>) -> Vec<Self> {
+        let mut rows: Vec<Self> = Vec::with_capacity(puts.len());
+        for put in puts {
+            let before = rows.last();
+            let share = |text: String, field: fn(&Self) -> &Arc<str>| match before.map(field) {
+                Some(known) if **known == *text => Arc::clone(known),
+                _ => text.into(),
+            };
+            let row = Self {
+                kind: share(put.key.kind, |row| &row.kind),
+                id: put.key.id.into(),
+                project: share(put.project, |row| &row.project),
+                parent: share(put.parent, |row| &row.parent),
+                name: share(put.name, |row| &row.name),
+                state: share(put.state, |row| &row.state),
+                body: put.body.into_text(),
+            };
+            rows.push(row);
         }
-        Ok(Self {
-            kind: put.key.kind.into(),
-            id: put.key.id.into(),
-            project: put.project.into(),
-            parent: put.parent.into(),
-            name: put.name.into(),
-            state: put.state.into(),
-            body,
-        })
+        rows
     }
 }
 
@@ -267,7 +270,7 @@ pub(crate) fn record(operation: &'static str, row: &SqliteRow) -> Result<(i64, R
         revision: unsigned(columns.get(7)?),
         created: Timestamp::from_millis(columns.get(8)?),
         updated: Timestamp::from_millis(columns.get(9)?),
-        body: parse(operation, "record", columns.get::<&str>(10)?)?,
+        body: Json::from_text(columns.get::<&str>(10)?),
     };
     Ok((columns.get(0)?, record))
 }

@@ -274,7 +274,7 @@ impl MetaStore for SqliteStore {
             at: batch.at.as_millis(),
             fence: batch.fence,
             expect: batch.expect,
-            puts: batch.puts.into_iter().map(RecordRow::encode).collect::<Result<_>>()?,
+            puts: RecordRow::encode_all(batch.puts),
             deletes: batch.deletes,
             relate: batch.relate.into_iter().map(relation_row).collect(),
             unrelate: batch.unrelate.into_iter().map(relation_row).collect(),

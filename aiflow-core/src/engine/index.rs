@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::by_workflow::hash;
 use super::decision::WorkflowKey;
 use super::rules::CompiledRule;
 use crate::event::{Match, NewEvent};
@@ -88,11 +89,6 @@ impl RuleIndex {
         }
         found
     }
-}
-
-/// FNV-1a. The same on every machine, unlike the standard library's.
-fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn remove_from<K: Ord>(map: &mut BTreeMap<K, Operands>, key: &K, place: &(RuleRef, usize)) {

@@ -9,6 +9,7 @@
 //! launching again what [`Engine::live_attempts`] lists.
 
 mod admission;
+mod by_workflow;
 mod decision;
 mod index;
 mod job;

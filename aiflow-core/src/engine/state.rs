@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::by_workflow::ByWorkflow;
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
 use super::queues::{QueueDraft, Queues};
@@ -23,13 +24,13 @@ pub(super) const OWN_EVENT_ID: &str = "aiflow:";
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    pub(super) workflows: BTreeMap<WorkflowKey, Arc<WorkflowState>>,
+    pub(super) workflows: ByWorkflow<Arc<WorkflowState>>,
     pub(super) executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
     pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     pub(super) queues: Queues,
     // Derived from the above.
-    definitions: BTreeMap<(WorkflowKey, u32), Arc<Compiled>>,
-    running: BTreeMap<(WorkflowKey, u32), BTreeSet<WorkflowExecutionId>>,
+    definitions: ByWorkflow<BTreeMap<u32, Arc<Compiled>>>,
+    running: ByWorkflow<BTreeMap<u32, BTreeSet<WorkflowExecutionId>>>,
     timers: BTreeSet<Timer>,
     index: RuleIndex,
 }
@@ -71,11 +72,12 @@ impl Compiled {
 
 impl State {
     pub(super) fn definition(&self, key: &WorkflowKey, version: u32) -> Option<&Arc<Compiled>> {
-        self.definitions.get(&(Arc::clone(key), version))
+        self.definitions.get(key)?.get(&version)
     }
 
     pub(super) fn definitions(&self) -> Vec<(u32, Arc<Workflow>)> {
-        self.definitions.iter().map(|((_, version), compiled)| (*version, Arc::clone(&compiled.workflow))).collect()
+        let versions = self.definitions.values().flatten();
+        versions.map(|(version, compiled)| (*version, Arc::clone(&compiled.workflow))).collect()
     }
 
     pub(super) fn index(&self) -> &RuleIndex {
@@ -93,7 +95,7 @@ impl State {
         if self.workflows.get(key).is_some_and(|state| state.version == version) {
             self.index_rules(key, version, &compiled, false, RuleIndex::insert);
         }
-        self.definitions.insert((Arc::clone(key), version), compiled);
+        self.definitions.change(key, |versions| versions.insert(version, compiled), BTreeMap::is_empty);
     }
 
     fn index_rules(
@@ -126,21 +128,23 @@ impl State {
     }
 
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: Arc<WorkflowExecution>) {
-        let place = (workflow_key(&execution.project, &execution.workflow), execution.version);
+        let (key, version) = (workflow_key(&execution.project, &execution.workflow), execution.version);
         self.queues.set_execution(&execution);
         let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
         set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
             self.executions.remove(&id);
-            if let Some(running) = self.running.get_mut(&place) {
-                running.remove(&id);
-                if running.is_empty() {
-                    self.running.remove(&place);
+            let end = |versions: &mut BTreeMap<u32, BTreeSet<_>>| {
+                if let Some(running) = versions.get_mut(&version) {
+                    running.remove(&id);
                 }
-            }
-            self.forget_if_unused(&place.0, place.1);
+                versions.retain(|_, running| !running.is_empty());
+            };
+            self.running.change(&key, end, BTreeMap::is_empty);
+            self.forget_if_unused(&key, version);
         } else {
-            self.running.entry(place).or_default().insert(id);
+            let begin = |versions: &mut BTreeMap<u32, BTreeSet<_>>| versions.entry(version).or_default().insert(id);
+            self.running.change(&key, begin, BTreeMap::is_empty);
             self.executions.insert(id, execution);
         }
     }
@@ -165,12 +169,11 @@ impl State {
 
     /// A version that is not the latest and that no execution is pinned to is never needed again.
     fn forget_if_unused(&mut self, key: &WorkflowKey, version: u32) {
-        let place = (Arc::clone(key), version);
         let is_latest = self.workflows.get(key).is_some_and(|state| state.version == version);
-        if is_latest || self.running.contains_key(&place) {
+        if is_latest || self.running.get(key).is_some_and(|versions| versions.contains_key(&version)) {
             return;
         }
-        if let Some(compiled) = self.definitions.remove(&place) {
+        if let Some(compiled) = self.definitions.change(key, |versions| versions.remove(&version), BTreeMap::is_empty) {
             self.index_rules(key, version, &compiled, true, RuleIndex::remove);
         }
     }
@@ -289,7 +292,7 @@ impl<'a> Draft<'a> {
     /// Executions of this version that are not terminal in the draft, in order of their ids.
     pub(super) fn running(&self, key: &WorkflowKey, version: u32) -> Vec<WorkflowExecutionId> {
         let place = (Arc::clone(key), version);
-        let before = self.state.running.get(&place).into_iter().flatten();
+        let before = self.state.running.get(key).and_then(|versions| versions.get(&version)).into_iter().flatten();
         let started = self.started.get(&place).into_iter().flatten();
         let is_live =
             |id: &WorkflowExecutionId| self.execution(*id).is_some_and(|execution| !execution.status.is_terminal());
@@ -303,7 +306,7 @@ impl<'a> Draft<'a> {
     pub(super) fn running_any_version(&self, key: &WorkflowKey) -> Vec<WorkflowExecutionId> {
         let range = (Arc::clone(key), 0)..=(Arc::clone(key), u32::MAX);
         let mut versions: BTreeSet<u32> =
-            self.state.running.range(range.clone()).map(|((_, version), _)| *version).collect();
+            self.state.running.get(key).into_iter().flat_map(BTreeMap::keys).copied().collect();
         versions.extend(self.started.range(range).map(|((_, version), _)| *version));
         versions.into_iter().flat_map(|version| self.running(key, version)).collect()
     }

@@ -130,21 +130,17 @@ fn news<E: Entity>(flow: &AiFlow, entity: &E) -> crate::event::NewEvent {
 /// The error that the name is taken by another content, naming the fields that differ.
 pub(super) fn differs<E: Serialize>(wanted: &E, record: &Record) -> Error {
     let wanted = serde_json::to_value(wanted).unwrap_or_default();
-    let fields: Vec<&str> = match (&wanted, &record.body) {
+    let fields: String = match (&wanted, &record.body.to_value()) {
         (Value::Object(wanted), Value::Object(known)) => {
             let names = wanted.keys().chain(known.keys());
             let mut names: Vec<&str> =
                 names.filter(|name| wanted.get(*name) != known.get(*name)).map(String::as_str).collect();
             names.sort_unstable();
             names.dedup();
-            names
+            names.join(", ")
         }
-        _ => Vec::new(),
+        _ => String::new(),
     };
-    Error::new(
-        ErrorKind::AlreadyExists,
-        "register",
-        format!("this {} exists with other {}", record.key.kind, fields.join(", ")),
-    )
-    .with("key", &record.key)
+    Error::new(ErrorKind::AlreadyExists, "register", format!("this {} exists with other {fields}", record.key.kind))
+        .with("key", &record.key)
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::client::{AiFlow, CONFLICT_TRIES_MAX, too_many_conflicts};
 use crate::error::Result;
 use crate::id::EntityName;
+use crate::json::Json;
 use crate::records::{body_of, put};
 use crate::store::{Batch, MetaStoreExt as _, Query, Record, RecordKey, RecordPut};
 
@@ -72,7 +73,7 @@ impl Models {
                 if known == model {
                     return Ok(known);
                 }
-                record.body = serde_json::to_value(&known).unwrap_or_default();
+                record.body = Json::of(&known);
                 return Err(differs(&model, &record));
             }
             let state = ModelState { model: model.clone(), versions: 0, deployed: None };

@@ -243,7 +243,7 @@ fn the_triggering_events_are_in_a_file() {
         let offsets = world.listener.host.bus.publish(vec![event]).await.unwrap();
         let events = world.events().await;
         let mut launch = launch(0, &shell(r#"cat "$AIFLOW_TRIGGER""#));
-        launch.events = events.into_iter().map(std::sync::Arc::new).collect();
+        launch.events = events;
         world.submit_launch(launch).await;
         world.listener.ending(attempt(0)).await;
         let trigger: serde_json::Value = serde_json::from_slice(&world.stdout(0).await).unwrap();

@@ -116,7 +116,7 @@ impl Checker<'_> {
             log.extend(page.events);
         }
         let cursor = records.get(&RecordKey::new(KIND_CURSOR, SCHEDULER_LEASE));
-        let cursor = cursor.and_then(|record| record.body.get("offset")?.as_u64()).unwrap_or(0);
+        let cursor = cursor.and_then(|record| record.body.to_value().get("offset")?.as_u64()).unwrap_or(0);
         Ok(State { records, log, cursor: Offset(cursor) })
     }
 

@@ -131,7 +131,8 @@ impl Recorder {
             return;
         }
         let cursor = batch.puts.iter().find(|put| put.key.kind == KIND_CURSOR);
-        let position = |name| cursor.and_then(|cursor| cursor.body.get(name)).and_then(Value::as_u64);
+        let cursor = cursor.map(|cursor| cursor.body.to_value()).unwrap_or_default();
+        let position = |name| cursor.get(name).and_then(Value::as_u64);
         let (Some(offset), Some(epoch)) = (position("offset").map(Offset), position("epoch")) else {
             self.ledger.violate("I2", "a decision was committed without its cursor");
             return;
@@ -158,13 +159,13 @@ impl Recorder {
             self.ledger.violate("I3", format!("{what} {} is unreadable: {error}", put.key))
         };
         match put.key.kind.as_str() {
-            KIND_JOB_EXECUTION => match serde_json::from_value::<JobExecution>(put.body.clone()) {
+            KIND_JOB_EXECUTION => match put.body.parse::<JobExecution>() {
                 Ok(job) => {
                     self.check_job(seen, &job, cursor);
                 }
                 Err(error) => read("job execution", error),
             },
-            KIND_WORKFLOW_EXECUTION => match serde_json::from_value::<WorkflowExecution>(put.body.clone()) {
+            KIND_WORKFLOW_EXECUTION => match put.body.parse::<WorkflowExecution>() {
                 Ok(execution) => {
                     if execution.id.cause > cursor {
                         self.ledger.violate("I4", format!("execution {} has a cause ahead of {cursor}", execution.id));

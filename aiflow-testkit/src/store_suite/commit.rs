@@ -136,7 +136,7 @@ pub async fn a_record_reads_back_as_written(fixture: &dyn StoreFixture) {
         parent: "7.0".to_owned(),
         name: "O'Brien; --".to_owned(),
         state: "RUNNING".to_owned(),
-        body,
+        body: body.into(),
     };
     commit(&backend.store, Batch::at(AT).put(written.clone())).await;
     let later = Timestamp::from_millis(AT.as_millis() + 5);
@@ -159,7 +159,8 @@ pub async fn records_come_in_the_order_asked(fixture: &dyn StoreFixture) {
     commit(&backend.store, batch).await;
     let keys = [key("b"), key("x"), key("a"), key("b")];
     let records = backend.store.get(&keys).await.unwrap();
-    let bodies: Vec<_> = records.iter().map(|record| record.as_ref().map(|record| record.body["n"].clone())).collect();
+    let bodies: Vec<_> =
+        records.iter().map(|record| record.as_ref().map(|record| record.body.to_value()["n"].clone())).collect();
     assert_eq!(bodies, [Some(json!(2)), None, Some(json!(1)), Some(json!(2))]);
     assert!(backend.store.get(&[]).await.unwrap().is_empty());
 }
