@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiflow_core::execution::{JobStatus, WorkflowExecution, WorkflowState};
+use aiflow_core::execution::{JobStatus, KIND_FIRING, WorkflowExecution, WorkflowState};
 use aiflow_core::id::Offset;
+use aiflow_core::records::firing_of;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
 use aiflow_core::time::Clock as _;
 use aiflow_core::timer::TimerKey;
@@ -255,9 +256,8 @@ impl World {
             JobStatus::Running | JobStatus::Ready => job.timer.is_none() && !job.timed_out,
             status => status.is_terminal(),
         };
-        let waits = |timer: aiflow_core::timer::Timer| {
-            matches!(timer.key, TimerKey::Schedule { .. } | TimerKey::Rule { .. })
-        };
+        let waits =
+            |timer: aiflow_core::timer::Timer| matches!(timer.key, TimerKey::Schedule { .. } | TimerKey::Rule { .. });
         let records = state.records.values().filter(|record| record.key.kind == KIND_FIRING);
         let mut held = records.filter_map(|record| firing_of(record).ok());
         state.cursor == state.head()
