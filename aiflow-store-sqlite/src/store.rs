@@ -64,6 +64,8 @@ pub struct SqliteStats {
     pub requests: u64,
     /// Transactions that they took; requests that wait at the same time share one.
     pub transactions: u64,
+    /// Transactions that had to look at the file first, because what they depend on was not known or another process had written.
+    pub looks: u64,
 }
 
 impl SqliteStore {
@@ -140,6 +142,7 @@ impl SqliteStore {
         SqliteStats {
             requests: self.0.counters.requests.load(Ordering::Relaxed),
             transactions: self.0.counters.transactions.load(Ordering::Relaxed),
+            looks: self.0.counters.looks.load(Ordering::Relaxed),
         }
     }
 

@@ -47,6 +47,7 @@ pub(crate) struct Request {
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) transactions: AtomicU64,
+    pub(crate) looks: AtomicU64,
 }
 
 /// Why a transaction failed. It concerns every request of the group.
@@ -296,6 +297,7 @@ impl Writer {
     /// The long way: begin, look, plan, write, commit.
     async fn steps(&mut self, conn: &mut Conn, works: &[Work], look_up_ids: bool) -> Result<Done, Failed> {
         let write = |fault| Failed::new(fault, Phase::Write);
+        count(&self.counters.looks, 1);
         let begun = self.begin(conn, works).await.map_err(write)?;
         // What was known stays true if nobody else has written since; it is true again only when this transaction stands.
         let known = self.known.take().filter(|known| known.version == begun.version);

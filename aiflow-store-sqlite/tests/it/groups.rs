@@ -181,3 +181,41 @@ async fn rare_fields_and_awkward_texts_read_back() {
     let record = store.get_one(&odd.key).await.unwrap().unwrap();
     assert_eq!((record.name, record.body), (odd.name, odd.body));
 }
+
+#[tokio::test]
+async fn what_this_process_wrote_is_known_until_another_one_writes() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let (ours, other) = (open(&path).await, open(&path).await);
+    let lease = ours.acquire("leader", "us", Duration::from_secs(60)).await.unwrap().unwrap();
+    let batch = |revision: Option<u64>, id: &str| {
+        let mut batch = put(id).expect(key(id), revision).event(event(&format!("{id}{revision:?}")));
+        batch.fence = Some(lease.fence());
+        batch
+    };
+    ours.commit(batch(None, "a")).await.unwrap();
+    let looks = ours.stats().looks;
+    for revision in 1..20 {
+        ours.commit(batch(Some(revision), "a")).await.unwrap();
+        ours.publish(vec![event(&format!("published{revision}"))]).await.unwrap();
+    }
+    let error = ours.commit(batch(Some(3), "a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(ours.stats().looks, looks, "each of these is one transaction without a look");
+
+    // A record, no event: only `data_version` tells.
+    other.commit(put("a")).await.unwrap();
+    let error = ours.commit(batch(Some(20), "a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(ours.stats().looks, looks + 1);
+    ours.commit(batch(Some(21), "a")).await.unwrap();
+    assert_eq!(ours.stats().looks, looks + 1);
+    let record = other.get_one(&key("a")).await.unwrap().unwrap();
+    assert_eq!(record.revision, 22);
+
+    // Taken for new, refused by the table, and then looked at.
+    other.commit(put("b")).await.unwrap();
+    ours.commit(batch(Some(22), "a")).await.unwrap();
+    ours.commit(put("b")).await.unwrap();
+    assert_eq!(other.get_one(&key("b")).await.unwrap().unwrap().revision, 2);
+}
