@@ -36,8 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     aiflow.stop(execution).await?;
     let ended = aiflow.wait(execution).await?;
     println!(
-        "{} ran {} times; the execution is {}",
-        "drift_check",
+        "drift_check ran {} times; the execution is {}",
         ended.jobs[&JobName::parse("drift_check")?].runs,
         ended.status
     );

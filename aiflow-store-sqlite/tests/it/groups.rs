@@ -189,7 +189,7 @@ async fn what_this_process_wrote_is_known_until_another_one_writes() {
     let (ours, other) = (open(&path).await, open(&path).await);
     let lease = ours.acquire("leader", "us", Duration::from_secs(60)).await.unwrap().unwrap();
     let batch = |revision: Option<u64>, id: &str| {
-        let mut batch = put(id).expect(key(id), revision).event(event(&format!("{id}{revision:?}")));
+        let mut batch = put(id).expect(key(id), revision).event(event(format!("{id}{revision:?}")));
         batch.fence = Some(lease.fence());
         batch
     };
@@ -197,7 +197,7 @@ async fn what_this_process_wrote_is_known_until_another_one_writes() {
     let looks = ours.stats().looks;
     for revision in 1..20 {
         ours.commit(batch(Some(revision), "a")).await.unwrap();
-        ours.publish(vec![event(&format!("published{revision}"))]).await.unwrap();
+        ours.publish(vec![event(format!("published{revision}"))]).await.unwrap();
     }
     let error = ours.commit(batch(Some(3), "a")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
