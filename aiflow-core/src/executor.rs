@@ -48,6 +48,9 @@ pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 #[async_trait]
 pub trait Executor: Send + Sync + fmt::Debug {
     /// Connects the executor to a scheduler: reports go there from now on. Called once each time this process begins to lead.
+    ///
+    /// A platform that several processes reach reports to the host of the highest epoch: a call that was under way when another process
+    /// took the lead may come late.
     async fn attach(&self, host: ExecutorHost) -> Result<()>;
 
     /// Accepts an attempt for running.
@@ -244,6 +247,8 @@ pub struct ExecutorHost {
     pub bus: Arc<dyn EventBus>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Epoch of the scheduler's lead: it rises with each change of leader.
+    pub epoch: u64,
 }
 
 /// The sending end of the report queue: bounded, so a scheduler that lags slows its executors down instead of growing.

@@ -75,7 +75,7 @@ async fn by_executor(dir: PathBuf, round: u64) -> Duration {
     let store = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
     let (reporter, mut reports) = Reporter::channel(1_000);
     let bus = Arc::<MemoryStore>::clone(&store);
-    executor.attach(ExecutorHost { reporter, bus, store, clock }).await.unwrap();
+    executor.attach(ExecutorHost { reporter, bus, store, clock, epoch: 1 }).await.unwrap();
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let begun = Instant::now();
     let submitter = {

@@ -164,6 +164,10 @@ impl Draft<'_> {
         let Some(execution) = self.execution(id) else { return };
         let of = Subject::Workflow { project: execution.project.clone(), workflow: execution.workflow.clone() };
         let key = execution.concurrency_key.clone().unwrap_or_default();
+        let version = execution.version;
+        let is_latest = self
+            .workflow(&workflow_key(&execution.project, &execution.workflow))
+            .is_some_and(|state| state.version == version);
         for (_, waiter) in self.row(&(of.clone(), AdmissionStage::Restart, String::new())) {
             let Some(mut firing) = self.held(waiter).cloned() else { continue };
             let Some(waits) = firing.record.waits.as_mut().filter(|waits| waits.after.contains(&id)) else { continue };
@@ -174,7 +178,12 @@ impl Draft<'_> {
                 self.set_firing(firing);
             }
         }
-        self.release_executions(&(of, AdmissionStage::Concurrency, key));
+        if is_latest {
+            self.release_executions(&(of, AdmissionStage::Concurrency, key));
+        } else {
+            // Its key is one of an earlier definition: those that wait are kept under the keys of a later one.
+            self.release_all(&of);
+        }
     }
 
     /// Lets starts of a workflow that wait for room go on, as many as there is room for.

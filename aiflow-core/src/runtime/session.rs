@@ -170,6 +170,7 @@ async fn start<'a>(
             store: Arc::clone(&parts.store),
             bus: Arc::clone(&parts.bus),
             clock: Arc::clone(&parts.clock),
+            epoch: lease.epoch,
         };
         executor.attach(host).await?;
     }

@@ -45,6 +45,7 @@ impl Stage {
             store: Arc::<MemoryStore>::clone(&memory),
             bus: Arc::<MemoryStore>::clone(&memory),
             clock: Arc::new(SystemClock),
+            epoch: 1,
         };
         executor.attach(host).await.unwrap();
         Self { executor, reports, memory }

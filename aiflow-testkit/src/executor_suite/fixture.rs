@@ -90,7 +90,7 @@ impl Listener {
         let (sender, heard) = watch::channel(Vec::new());
         let bus: Arc<dyn EventBus> = Arc::<MemoryStore>::clone(&store);
         let collector = tokio::spawn(collect(reports, Arc::clone(&bus), sender));
-        let host = ExecutorHost { reporter, store, bus, clock };
+        let host = ExecutorHost { reporter, store, bus, clock, epoch: 1 };
         Self { host, heard, collector }
     }
 
