@@ -181,8 +181,11 @@ impl Draft<'_> {
         if is_latest {
             self.release_executions(&(of, AdmissionStage::Concurrency, key));
         } else {
-            // Its key is one of an earlier definition: those that wait are kept under the keys of a later one.
-            self.release_all(&of);
+            // Its key is one of an earlier definition: those that wait are kept under the keys of a later one. Only those that wait for room:
+            // a start that stops this execution to make room may be on its way from an earlier stage.
+            for row in self.rows_of(&of).into_iter().filter(|(_, stage, _)| *stage == AdmissionStage::Concurrency) {
+                self.release_executions(&row);
+            }
         }
     }
 
