@@ -295,7 +295,7 @@ impl Driver<'_> {
             }
             Ok(Err(error)) if is_refused(&error) => {
                 // The engine has adopted what was refused, and may have decided further.
-                (self.engine, self.cursor) = load(&*self.parts.store).await?;
+                (self.engine, self.cursor) = load(self.parts).await?;
                 self.decided = self.cursor.offset;
                 self.ahead.clear();
                 self.apply_one_by_one(&inputs).await?;

@@ -4,8 +4,8 @@
 //!
 //! # A turn
 //! Read a batch of events, let the engine decide, write everything that follows in **one** transaction (which checks that this is still the
-//! leader and the cursor is where it was), adopt the decision, hand its commands to the executors. A crash anywhere repeats at most a
-//! command, and commands are harmless when repeated.
+//! leader and the cursor is where it was), hand its commands to the executors. The engine adopts a decision before it is committed, so that
+//! the next one is made meanwhile. A crash anywhere repeats at most a command, and commands are harmless when repeated.
 
 mod commit;
 mod dispatch;

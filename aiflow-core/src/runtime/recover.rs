@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Parts;
 use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -23,7 +24,8 @@ use crate::workflow::Workflow;
 pub const LIVE_ROWS_MAX: usize = 10_000_000;
 
 /// The engine as the last leader left it, and its cursor. Call it while holding the lease: nobody else commits then.
-pub(super) async fn load(store: &dyn MetaStore) -> Result<(Engine, Cursor)> {
+pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
+    let store = &*parts.store;
     let cursor = Cursor::read(store).await?;
     let workflows: Vec<WorkflowState> = read(store, Query::kind(KIND_WORKFLOW)).await?;
     let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
@@ -49,7 +51,7 @@ pub(super) async fn load(store: &dyn MetaStore) -> Result<(Engine, Cursor)> {
     let firings: Result<_> = store.query_all(waiting, LIVE_ROWS_MAX).await?.iter().map(firing_of).collect();
     let meters: Vec<Meter> = read(store, Query::kind(KIND_METER)).await?;
     let snapshot = Snapshot { workflows, definitions, executions, jobs, firings: firings?, meters };
-    Ok((Engine::restore(snapshot), cursor))
+    Ok((Engine::restore(snapshot).with_conditions(parts.customs.clone()), cursor))
 }
 
 async fn read<T: serde::de::DeserializeOwned>(store: &dyn MetaStore, query: Query) -> Result<Vec<T>> {

@@ -160,8 +160,7 @@ async fn start<'a>(
     closing: watch::Receiver<bool>,
     applied: &'a watch::Sender<Offset>,
 ) -> Result<Driver<'a>> {
-    let (engine, cursor) = load(&*parts.store).await?;
-    let engine = engine.with_conditions(parts.customs.clone());
+    let (engine, cursor) = load(parts).await?;
     volatile.note(&parts.executors, engine.live_attempts());
     let (reporter, reports) = Reporter::channel(parts.settings.report_queue);
     for executor in parts.executors.values() {
