@@ -150,9 +150,8 @@ impl Draft<'_> {
 
     /// The executions that count against the limit of a row, oldest first.
     fn live_of(&self, admission: &Admission, row: &RowKey) -> Vec<WorkflowExecutionId> {
-        let is_keyed = admission.concurrency.as_ref().is_some_and(|concurrency| !concurrency.key.is_empty());
         match &row.0 {
-            _ if is_keyed => self.live(&(row.0.clone(), row.2.clone())),
+            _ if is_keyed(admission) => self.live(&(row.0.clone(), row.2.clone())),
             Subject::Workflow { project, workflow } => self.running_any_version(&workflow_key(project, workflow)),
             Subject::Job { .. } => Vec::new(),
         }
@@ -168,6 +167,7 @@ impl Draft<'_> {
         let is_latest = self
             .workflow(&workflow_key(&execution.project, &execution.workflow))
             .is_some_and(|state| state.version == version);
+        let is_keyed = self.admission_of_subject(&of).is_some_and(|admission| is_keyed(&admission));
         for (_, waiter) in self.row(&(of.clone(), AdmissionStage::Restart, String::new())) {
             let Some(mut firing) = self.held(waiter).cloned() else { continue };
             let Some(waits) = firing.record.waits.as_mut().filter(|waits| waits.after.contains(&id)) else { continue };
@@ -178,11 +178,11 @@ impl Draft<'_> {
                 self.set_firing(firing);
             }
         }
-        if is_latest {
+        if is_latest && is_keyed {
             self.release_executions(&(of, AdmissionStage::Concurrency, key));
         } else {
-            // Its key is one of an earlier definition: those that wait are kept under the keys of a later one. Only those that wait for room:
-            // a start that stops this execution to make room may be on its way from an earlier stage.
+            // What waits may be kept under the keys of another definition, earlier or later. Only those that wait for room: a start that
+            // stops this execution to make room may be on its way from an earlier stage.
             for row in self.rows_of(&of).into_iter().filter(|(_, stage, _)| *stage == AdmissionStage::Concurrency) {
                 self.release_executions(&row);
             }
@@ -222,6 +222,11 @@ impl Draft<'_> {
             self.begin(head);
         }
     }
+}
+
+/// Whether executions are counted by key, not all together.
+fn is_keyed(admission: &Admission) -> bool {
+    admission.concurrency.as_ref().is_some_and(|concurrency| !concurrency.key.is_empty())
 }
 
 fn stop_mode(policy: OverlapPolicy) -> StopMode {
