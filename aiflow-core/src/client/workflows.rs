@@ -18,12 +18,14 @@ const WORKFLOWS_LISTED_MAX: usize = 100_000;
 const OUTCOME_TRIES_MAX: usize = 3;
 
 /// What a submission came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmittedVersion {
     /// The version that holds the definition, from 1.
     pub version: u32,
     /// Whether this submission made it; `false` if the latest version was the same already.
     pub is_new: bool,
+    /// What the definition says that is probably not meant: jobs that nothing starts, conditions that never hold, rules that feed themselves.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl AiFlow {
@@ -43,7 +45,11 @@ impl AiFlow {
             .with("of", &workflow.project)
             .with("handle", self.project_name()));
         }
-        Diagnostic::into_result(&workflow.check(), "submit")?;
+        let warnings = workflow.check();
+        Diagnostic::into_result(&warnings, "submit")?;
+        for warning in &warnings {
+            tracing::warn!(workflow = %workflow.name, path = warning.path, "{}", warning.message);
+        }
         let hash = workflow.content_hash();
         let mut tried = None;
         let mut last_error = None;
@@ -52,12 +58,13 @@ impl AiFlow {
             if let Some(latest) = &latest
                 && latest.hash == hash
             {
-                return Ok(SubmittedVersion { version: latest.version, is_new: tried == Some(latest.version) });
+                let is_new = tried == Some(latest.version);
+                return Ok(SubmittedVersion { version: latest.version, is_new, warnings });
             }
             let version = latest.map_or(0, |latest| latest.version).saturating_add(1);
             match self.store_version(workflow, version, &hash).await {
                 Ok(()) => {
-                    return Ok(SubmittedVersion { version, is_new: true });
+                    return Ok(SubmittedVersion { version, is_new: true, warnings });
                 }
                 Err(error) if error.kind() == ErrorKind::OutcomeUnknown => tried = Some(version),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}

@@ -47,7 +47,8 @@ impl Translator for SplitTranslator {
         refuse_crossing(&mut draft, &mut found);
         let clusters = split(&mut draft, graph, options, &mut found);
         let workflow = assemble(&draft, graph, &clusters, &mut found);
-        found.extend(workflow.check());
+        // What may not be meant is said at submit.
+        found.extend(workflow.check().into_iter().filter(Diagnostic::is_error));
         if found.is_empty() { Ok(workflow) } else { Err(found) }
     }
 }

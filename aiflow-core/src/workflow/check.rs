@@ -15,43 +15,78 @@ pub const JOBS_MAX: usize = 10_000;
 /// The most rules in a workflow, job and workflow rules together.
 pub const RULES_MAX: usize = 10_000;
 
-/// One thing that is wrong with a definition, and where.
+/// One thing that is wrong with a definition, or that may not be meant, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// Where: `job train`, `edge 3`, `job train, rule start-1a2b`.
     pub path: String,
     /// What is wrong and what was expected.
     pub message: String,
+    /// Whether it keeps the definition from being submitted.
+    #[serde(default, skip_serializing_if = "Severity::is_error")]
+    pub severity: Severity,
+}
+
+/// How bad it is what a check found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It can be submitted and does what it says, which is probably not what is meant.
+    Warning,
+    /// It cannot be submitted: it is out of bounds, contradicts itself or cannot be evaluated.
+    #[default]
+    Error,
+}
+
+impl Severity {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 impl Diagnostic {
-    /// A diagnostic.
+    /// An error.
     #[must_use]
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: message.into(), severity: Severity::Error }
     }
 
-    /// One error that carries all diagnostics; `Ok` if there are none.
+    /// A warning.
+    #[must_use]
+    pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(path, message) }
+    }
+
+    /// Whether it keeps the definition from being submitted.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity.is_error()
+    }
+
+    /// One error that carries all diagnostics that are errors; `Ok` if there are none.
     ///
     /// # Errors
-    /// `Invalid`, listing every diagnostic.
+    /// `Invalid`, listing every error.
     pub fn into_result(diagnostics: &[Self], operation: &'static str) -> Result<()> {
-        if diagnostics.is_empty() {
+        let lines: Vec<String> = diagnostics.iter().filter(|found| found.is_error()).map(Self::to_string).collect();
+        if lines.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = diagnostics.iter().map(Self::to_string).collect();
-        Err(Error::invalid(operation, lines.join("; ")).with("problems", diagnostics.len()))
+        Err(Error::invalid(operation, lines.join("; ")).with("problems", lines.len()))
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
+        let warning = if self.is_error() { "" } else { "warning: " };
+        write!(f, "{warning}{}: {}", self.path, self.message)
     }
 }
 
 impl Workflow {
-    /// Everything that is wrong with this definition; empty if it can be submitted.
+    /// Everything that is wrong with this definition, and what may not be meant. It can be submitted if none of it is an
+    /// [error](Diagnostic::is_error).
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();

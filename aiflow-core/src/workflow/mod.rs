@@ -26,7 +26,7 @@ pub use admission::{
     Admission, BATCH_FIRINGS_MAX, BatchOf, Concurrency, Debounce, Idempotency, RATE_STARTS_MAX, Rate,
     WAITING_PER_KEY_MAX,
 };
-pub use check::{Diagnostic, JOBS_MAX, RULES_MAX};
+pub use check::{Diagnostic, JOBS_MAX, RULES_MAX, Severity};
 pub use check_condition::{CONDITION_COUNT_MAX, CONDITION_DEPTH_MAX, OPERANDS_PER_RULE_MAX};
 pub use condition::{
     CEL_BYTES_MAX, Comparison, Condition, EventPattern, KeyOf, Life, ModelStage, ValueTest, Window, absent,

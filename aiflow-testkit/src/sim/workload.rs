@@ -18,9 +18,9 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Admission, Completion, Condition, ControlEdge, Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RetryPolicy,
-    Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count,
-    cron, custom, every, job_status, not_within, on, optional, sequence, workflow_status,
+    Admission, Completion, Condition, ControlEdge, Diagnostic, Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate,
+    RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after,
+    at_least, count, cron, custom, every, job_status, not_within, on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -510,5 +510,5 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
 
 /// The parameters under which jobs run are objects or nothing.
 pub(super) fn is_valid(workflow: &Workflow) -> bool {
-    workflow.check().is_empty() && workflow.params == Value::Null
+    !workflow.check().iter().any(Diagnostic::is_error) && workflow.params == Value::Null
 }
