@@ -46,6 +46,28 @@ pub enum Control {
         /// Which.
         execution: WorkflowExecutionId,
     },
+    /// Pause a running workflow execution: its jobs go on, and nothing in it starts.
+    PauseExecution {
+        /// Which.
+        execution: WorkflowExecutionId,
+        /// Why, for people; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Resume a paused workflow execution: what would have started meanwhile starts now, in the order of the log.
+    ResumeExecution {
+        /// Which.
+        execution: WorkflowExecutionId,
+    },
+    /// Stop or resume the scheduling of one job of a running workflow execution: all its rules and schedules are paused, or at work again.
+    ScheduleJob {
+        /// The workflow execution.
+        execution: WorkflowExecutionId,
+        /// The job.
+        job: JobName,
+        /// Whether its rules and schedules are at work.
+        scheduled: bool,
+    },
     /// Act on one job of a running workflow execution, as a rule would.
     ActOnJob {
         /// The workflow execution.
@@ -132,6 +154,9 @@ impl Control {
             Self::LookAgain { project, workflow } => ("LOOK_AGAIN", format!("{project}/{workflow}")),
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
+            Self::PauseExecution { execution, .. } => ("PAUSE_EXECUTION", execution.to_string()),
+            Self::ResumeExecution { execution } => ("RESUME_EXECUTION", execution.to_string()),
+            Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),

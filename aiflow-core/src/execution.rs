@@ -21,7 +21,7 @@ pub use crate::status::{JobStatus, WorkflowStatus};
 
 use crate::executor::Ending;
 use crate::id::{
-    AttemptId, ExecutorName, JobExecutionId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
+    AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
 };
 use crate::schedule_state::schedule_timers;
@@ -81,6 +81,9 @@ pub struct WorkflowExecution {
     /// How the schedules of its jobs stand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>>,
+    /// Set while it is paused: its jobs go on, and nothing in it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
     /// Id of the event that announced its start, or the end of the job that ended last. When it is applied and nothing has started
     /// since, every event of the execution's jobs was applied: they lie before it. `None` once that was so and something kept the
     /// execution open all the same.
@@ -112,6 +115,18 @@ pub struct WorkflowState {
     pub schedules: BTreeMap<ScheduleName, ScheduleState>,
 }
 
+/// Since when, and why, nothing starts in a workflow execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub at: Timestamp,
+    /// The request.
+    pub by: Offset,
+    /// Why, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
 /// A job within a workflow execution.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSlot {
@@ -123,6 +138,9 @@ pub struct JobSlot {
     pub waiting: Option<JobExecutionId>,
     /// Executions so far.
     pub runs: u32,
+    /// Its scheduling is stopped: its rules and schedules are paused as a whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unscheduled: bool,
     /// How the last ended one ended; `Skipped` if none ever ran and the workflow execution has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobStatus>,
@@ -175,6 +193,9 @@ pub struct JobExecution {
     /// It was told to stop without grace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
+    /// Its next attempt waits for its workflow execution to be resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
@@ -196,13 +217,22 @@ impl WorkflowExecution {
         let schedules =
             self.schedules.iter().flat_map(move |(job, schedules)| schedule_timers(schedules, move || of(job)));
         let is_running = self.status == WorkflowStatus::Running;
-        rules.chain(schedules).filter(move |_| is_running)
+        // While it is paused, times of schedules pass: their misfire policies say what becomes of them when it is resumed.
+        let is_paused = self.paused.is_some();
+        rules.chain(schedules.filter(move |_| !is_paused)).filter(move |_| is_running)
     }
 
     /// Whether a rule or schedule of its jobs waits for a moment, or would if it were not paused.
     pub(crate) fn waits_for_a_moment(&self) -> bool {
-        let mut schedules = self.schedules.values().flat_map(BTreeMap::values);
-        schedules.any(|schedule| schedule.status == ScheduleStatus::Paused) || self.timers().next().is_some()
+        let is_unscheduled = |job: &JobName| self.jobs.get(job).is_some_and(|slot| slot.unscheduled);
+        let mut schedules =
+            self.schedules.iter().flat_map(|(job, schedules)| schedules.values().map(move |schedule| (job, schedule)));
+        let would_wait = |(job, schedule): (&JobName, &ScheduleState)| match schedule.status {
+            ScheduleStatus::Paused => true,
+            ScheduleStatus::Active => is_unscheduled(job),
+            ScheduleStatus::Deleted => false,
+        };
+        schedules.any(would_wait) || self.timers().next().is_some()
     }
 
     /// The time for which a schedule started it.

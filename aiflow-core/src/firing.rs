@@ -147,19 +147,22 @@ pub enum AdmissionStage {
     Throttle,
     /// RESTART only: waits until what it replaces has ended.
     Restart,
+    /// Of a job: waits until its workflow execution, which is paused, is resumed.
+    Pause,
     /// Holds at most so many at once; the overlap policy says what becomes of the others.
     Concurrency,
 }
 
 impl AdmissionStage {
     /// Every stage, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Idempotency,
         Self::RateLimit,
         Self::Debounce,
         Self::Batch,
         Self::Throttle,
         Self::Restart,
+        Self::Pause,
         Self::Concurrency,
     ];
 
@@ -173,6 +176,7 @@ impl AdmissionStage {
             Self::Batch => "batch",
             Self::Throttle => "throttle",
             Self::Restart => "restart",
+            Self::Pause => "pause",
             Self::Concurrency => "concurrency",
         }
     }
@@ -325,7 +329,7 @@ pub enum FiringOutcome {
     RuleChanged,
     /// No firing: events that waited for a firing were cleared by hand.
     Cleared,
-    /// The rule is paused: the event, or the moment, would have counted, and does not.
+    /// The rule is paused, or the scheduling of its job is stopped: the event, or the moment, would have counted, and does not.
     Paused,
 }
 

@@ -246,6 +246,7 @@ mod tests {
             schedules: BTreeMap::new(),
             concurrency_key: None,
             held: 0,
+            paused: None,
             last_word: None,
         };
         let record = stored(workflow_execution_put(&execution));

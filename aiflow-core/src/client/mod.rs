@@ -3,6 +3,7 @@
 //! [`AiFlow`] needs a store and a log, not a scheduler: whatever it asks is a durable event or a record, and takes effect when a scheduler
 //! leads, here or in another process.
 
+mod control;
 mod events;
 mod executions;
 mod listener;
@@ -13,6 +14,7 @@ mod workflows;
 
 use std::sync::Arc;
 
+pub use control::REASON_BYTES_MAX;
 pub use events::check_user_event;
 pub use listener::Listener;
 pub use schedules::{Backfill, NEXT_TIMES_MAX, ScheduleInfo};

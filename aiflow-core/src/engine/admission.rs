@@ -75,6 +75,7 @@ impl Draft<'_> {
     ) {
         let starts = matches!(action, JobAction::Start | JobAction::Restart);
         let has_stages = request.overlap.is_some()
+            || self.is_paused(execution)
             || self
                 .definition(execution)
                 .is_some_and(|compiled| compiled.workflow.job(job).is_some_and(|job| job.admission.holds_firings()));
@@ -133,6 +134,7 @@ impl Draft<'_> {
                 None => Verdict::Pass,
             },
             AdmissionStage::Restart => self.pass_restart(firing),
+            AdmissionStage::Pause => self.pass_pause(firing),
             AdmissionStage::Concurrency => self.pass_concurrency(admission, firing),
         }
     }

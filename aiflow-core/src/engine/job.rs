@@ -152,6 +152,7 @@ impl Draft<'_> {
                 timer: None,
                 timed_out: false,
                 killed: false,
+                held: false,
                 ending: None,
             }),
         );
@@ -167,9 +168,15 @@ impl Draft<'_> {
         }
     }
 
-    /// Hands the next attempt to the executor.
-    fn launch(&mut self, id: JobExecutionId) {
+    /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed.
+    pub(super) fn launch(&mut self, id: JobExecutionId) {
+        let is_paused = self.job(id).is_some_and(|job| self.is_paused(job.workflow_execution));
         let Some(job) = self.job_mut(id) else { return };
+        job.held = is_paused;
+        if is_paused {
+            job.timer = None;
+            return;
+        }
         job.attempt = job.attempt.saturating_add(1);
         job.status = JobStatus::Queued;
         job.started_at = None;
@@ -361,6 +368,7 @@ impl Draft<'_> {
         if status.is_terminal() {
             job.finished_at = Some(now);
             job.timer = None;
+            job.held = false;
         }
         if status.is_announced() {
             let mut event = NewEvent::identified("", job.project.as_str(), job_key(&job.workflow, &job.job))

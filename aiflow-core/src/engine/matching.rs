@@ -179,10 +179,11 @@ impl Draft<'_> {
         }
         let event = self.event;
         let before = self.rule_state(owner, &rule.name).map(|state| &**state);
+        let is_unscheduled = self.is_owner_unscheduled(owner);
         match before.map(|before| before.status).unwrap_or_default() {
-            RuleStatus::Active => {}
+            RuleStatus::Active if !is_unscheduled => {}
             RuleStatus::Removed => return false,
-            RuleStatus::Paused => {
+            RuleStatus::Active | RuleStatus::Paused => {
                 self.pass_over(owner, rule, hits, FiringOutcome::Paused);
                 return false;
             }
@@ -226,14 +227,21 @@ impl Draft<'_> {
             }
             _ => false,
         };
-        let hindrance = (before.status == RuleStatus::Paused)
-            .then_some(FiringOutcome::Paused)
-            .or(is_disabled.then_some(FiringOutcome::Disabled));
+        let is_paused = before.status == RuleStatus::Paused || self.is_owner_unscheduled(&owner);
+        let hindrance = is_paused.then_some(FiringOutcome::Paused).or(is_disabled.then_some(FiringOutcome::Disabled));
         let statuses = self.statuses_of(&owner, &rule);
         let mut state = self.take_rule_state(&owner, name);
         let evaluation = rule.on_alarm(Arc::make_mut(&mut state), alarm, self.event, &statuses);
         self.keep_rule_state(&owner, name, state);
         self.act(&owner, &rule, evaluation, hindrance);
+    }
+
+    /// Whether the scheduling of the job is stopped whose rule it is.
+    fn is_owner_unscheduled(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Job(id, job) => self.is_unscheduled(*id, job),
+            Owner::Workflow(_) => false,
+        }
     }
 
     /// Pauses, resumes, clears or removes a rule.

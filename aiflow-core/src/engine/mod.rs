@@ -15,6 +15,7 @@ mod index;
 mod job;
 mod matching;
 mod overlap;
+mod pause;
 mod queues;
 mod rules;
 mod schedule;

@@ -217,6 +217,9 @@ impl Draft<'_> {
     pub(super) fn release_job(&mut self, execution: WorkflowExecutionId, job: &JobName) {
         let of = Subject::Job { execution, job: job.clone() };
         let row = (of, AdmissionStage::Concurrency, String::new());
+        if self.is_paused(execution) {
+            return;
+        }
         if let Some(mut head) = self.row_head(&row).1.and_then(|id| self.held(id)).cloned() {
             self.say(&mut head, row.1, "the execution before it has ended".to_owned());
             self.begin(head);

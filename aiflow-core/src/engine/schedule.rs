@@ -145,6 +145,14 @@ impl Draft<'_> {
         let Some((next, since)) = self.schedule(of, name).and_then(|state| Some((waits(state)?, state.since))) else {
             return;
         };
+        if matches!(of, Subject::Job { execution, .. } if self.is_paused(*execution)) {
+            // It was under way when its execution was paused. Once that is resumed it has to come again, under another name.
+            let set_by = self.event.offset;
+            if let Some(next) = self.schedule_mut(of, name).and_then(|state| state.next.as_mut()) {
+                next.alarm.set_by = set_by;
+            }
+            return;
+        }
         let schedule = compiled.workflow.schedule(place.as_ref(), name);
         let Some((schedule, times)) = schedule.zip(compiled.schedules.get(&(place.clone(), name.clone()))) else {
             if let Some(state) = self.schedule_mut(of, name) {
@@ -328,9 +336,21 @@ impl Draft<'_> {
             Subject::Workflow { project, workflow } => {
                 self.workflow(&workflow_key(project, workflow)).is_some_and(|workflow| workflow.enabled)
             }
-            Subject::Job { execution, .. } => {
-                self.execution(*execution).is_some_and(|execution| execution.status == WorkflowStatus::Running)
+            Subject::Job { execution, job } => {
+                !self.is_unscheduled(*execution, job)
+                    && self.execution(*execution).is_some_and(|execution| execution.status == WorkflowStatus::Running)
             }
+        }
+    }
+
+    /// Lets the schedules of a job wait for their next times, or for none, when its scheduling is resumed or stopped.
+    pub(super) fn set_job_schedules(&mut self, execution: WorkflowExecutionId, job: &JobName, scheduled: bool) {
+        let Some(compiled) = self.definition(execution) else { return };
+        let at = (self.now(), self.event.offset);
+        let schedules = self.execution_mut(execution).and_then(|execution| execution.schedules.get_mut(job));
+        for (name, state) in schedules.into_iter().flatten() {
+            let times = compiled.schedules.get(&(Some(job.clone()), name.clone()));
+            wait_for_next(state, times.filter(|_| scheduled), at);
         }
     }
 

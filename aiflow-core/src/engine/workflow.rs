@@ -50,15 +50,16 @@ impl Draft<'_> {
                     _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
+            Control::PauseExecution { execution, reason } => self.pause_execution(execution, reason),
+            Control::ResumeExecution { execution } => self.resume_execution(execution),
+            Control::ScheduleJob { execution, job, scheduled } => {
+                if self.has_running_job(execution, &job) {
+                    self.schedule_job(execution, &job, scheduled);
+                }
+            }
             Control::ActOnJob { execution, job, action } => {
-                let is_running =
-                    self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
-                let is_defined =
-                    self.definition(execution).is_some_and(|compiled| compiled.workflow.job(&job).is_some());
-                match (is_running, is_defined) {
-                    (false, _) => self.refuse(format!("workflow execution {execution} is not running")),
-                    (true, false) => self.refuse(format!("workflow execution {execution} has no job {job}")),
-                    (true, true) => self.act_on_job(execution, &job, action, by_hand, &Value::Null),
+                if self.has_running_job(execution, &job) {
+                    self.act_by_hand(execution, &job, action, by_hand);
                 }
             }
             Control::EnableWorkflow { project, workflow, enabled } => {
@@ -82,6 +83,18 @@ impl Draft<'_> {
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
         }
+    }
+
+    /// Whether an execution is running and has this job; otherwise what the current event asks is refused.
+    fn has_running_job(&mut self, execution: WorkflowExecutionId, job: &JobName) -> bool {
+        let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
+        let is_defined = self.definition(execution).is_some_and(|compiled| compiled.workflow.job(job).is_some());
+        match (is_running, is_defined) {
+            (true, true) => return true,
+            (false, _) => self.refuse(format!("workflow execution {execution} is not running")),
+            (true, false) => self.refuse(format!("workflow execution {execution} has no job {job}")),
+        }
+        false
     }
 
     /// Refuses what the current event asks.
@@ -187,6 +200,7 @@ impl Draft<'_> {
             jobs: Default::default(),
             rules: Default::default(),
             schedules: self.job_schedules(&compiled),
+            paused: None,
             last_word: None,
         };
         self.add_execution(key, execution);
@@ -208,6 +222,7 @@ impl Draft<'_> {
             return;
         };
         execution.status = WorkflowStatus::Stopping;
+        execution.paused = None;
         let is_waited_for = execution.held > 0;
         let live: Vec<(JobName, Option<JobExecutionId>)> =
             execution.jobs.iter().map(|(name, slot)| (name.clone(), slot.current)).collect();
@@ -298,8 +313,10 @@ impl Draft<'_> {
             _ if is_busy => return,
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
             WorkflowStatus::Running if execution.completion != Completion::Idle || !is_heard_out => return,
-            WorkflowStatus::Running if is_waited_for || execution.waits_for_a_moment() => {
-                // Its events were applied; now it waits for a moment only, or for a firing to be admitted.
+            WorkflowStatus::Running
+                if is_waited_for || execution.paused.is_some() || execution.waits_for_a_moment() =>
+            {
+                // Its events were applied; now it waits for a moment only, for a firing to be admitted, or to be resumed.
                 if execution.last_word.is_some()
                     && let Some(execution) = self.execution_mut(id)
                 {

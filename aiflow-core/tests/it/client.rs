@@ -237,6 +237,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         schedules: std::collections::BTreeMap::new(),
         concurrency_key: None,
         held: 0,
+        paused: None,
         last_word: None,
     }
 }

@@ -262,8 +262,11 @@ impl Checker<'_> {
         let ids: BTreeSet<JobExecutionId> = open.iter().map(|job| job.id).collect();
         let slots: BTreeMap<_, _> = state.executions().into_iter().map(|execution| (execution.id, execution)).collect();
         for job in open {
-            let slot = slots.get(&job.workflow_execution).and_then(|execution| execution.jobs.get(&job.job));
+            let parent = slots.get(&job.workflow_execution);
+            let is_paused = parent.is_some_and(|execution| execution.paused.is_some());
+            let slot = parent.and_then(|execution| execution.jobs.get(&job.job));
             let has_reason = match job.status {
+                _ if job.held => is_paused,
                 JobStatus::Init => slot.is_some_and(|slot| {
                     slot.waiting == Some(job.id) && slot.current.is_some_and(|current| ids.contains(&current))
                 }),
@@ -325,9 +328,13 @@ impl Checker<'_> {
                     let is_held_up = executions.iter().filter(is_of).any(|execution| live.contains(&execution.id));
                     is_held_up || workflows.iter().any(|state| state.name == record.workflow && !state.enabled)
                 }
+                AdmissionStage::Pause => executions
+                    .iter()
+                    .any(|execution| record.workflow_execution == Some(execution.id) && execution.paused.is_some()),
                 AdmissionStage::Concurrency => executions.iter().any(|execution| {
                     let slot = record.job.as_ref().and_then(|job| execution.jobs.get(job));
-                    record.workflow_execution == Some(execution.id) && slot.is_some_and(|slot| slot.current.is_some())
+                    let is_held_up = execution.paused.is_some() || slot.is_some_and(|slot| slot.current.is_some());
+                    record.workflow_execution == Some(execution.id) && is_held_up
                 }),
                 stage => meters.iter().any(|meter| {
                     meter.of == of && meter.stage == stage && meter.key == waits.key && meter.alarm.due > now

@@ -97,6 +97,9 @@ fn asked(state: &State, whose: &Subject) -> BTreeSet<Offset> {
         Control::EnableWorkflow { workflow: named, .. } | Control::WorkflowSubmitted { workflow: named, .. } => {
             matches!(whose, Subject::Workflow { workflow, .. } if workflow == named)
         }
+        Control::ScheduleJob { execution, job, .. } => {
+            matches!(whose, Subject::Job { execution: of, job: named } if of == execution && named == job)
+        }
         _ => false,
     });
     steers.map(|(offset, _)| offset).collect()

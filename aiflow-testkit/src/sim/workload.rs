@@ -12,7 +12,7 @@ use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{
     JobStatus, KIND_FIRING, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
-use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowName};
+use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_key, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
@@ -408,7 +408,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(24)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(30)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
             0..9 => Control::StartWorkflow { project, workflow, params: json!({ "order": order }) },
@@ -422,7 +422,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                 submit(connection, shared, definition, *version).await;
                 continue;
             }
-            20.. => match on_a_schedule(connection, shared, &workflow).await {
+            20..24 => match on_a_schedule(connection, shared, &workflow).await {
                 Some(control) => control,
                 None => continue,
             },
@@ -436,6 +436,8 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                 };
                 if what < 16 {
                     Control::StopExecution { execution }
+                } else if what >= 24 {
+                    shared.ledger.draw(|rng| pause_or_resume(rng, execution))
                 } else {
                     let (job, action) = shared.ledger.draw(|rng| {
                         let action =
@@ -448,6 +450,15 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
         };
         shared.ledger.count("order");
         publish(connection, shared, vec![control.into_event(format!("order-{order}"))]).await;
+    }
+}
+
+/// Pauses or resumes an execution, or the scheduling of one of its jobs.
+fn pause_or_resume(rng: &mut Rng, execution: WorkflowExecutionId) -> Control {
+    match rng.below(6) {
+        0..2 => Control::PauseExecution { execution, reason: "to look around".to_owned() },
+        2..4 => Control::ResumeExecution { execution },
+        n => Control::ScheduleJob { execution, job: job_name(number(rng, 0, 4)), scheduled: n == 5 },
     }
 }
 

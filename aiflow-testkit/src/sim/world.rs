@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiflow_core::execution::{JobStatus, KIND_FIRING, WorkflowExecution, WorkflowState};
+use aiflow_core::execution::{AdmissionStage, JobStatus, KIND_FIRING, WorkflowExecution, WorkflowState};
 use aiflow_core::id::Offset;
 use aiflow_core::records::firing_of;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
@@ -252,6 +252,7 @@ impl World {
     /// Whether nothing will happen any more unless somebody asks for it.
     fn is_at_rest(state: &State) -> bool {
         let rests = |job: &aiflow_core::execution::JobExecution| match job.status {
+            _ if job.held => true,
             // Streams go on until they are stopped.
             JobStatus::Running | JobStatus::Ready => job.timer.is_none() && !job.timed_out,
             status => status.is_terminal(),
@@ -265,7 +266,10 @@ impl World {
             && !state.workflows().iter().flat_map(WorkflowState::timers).any(waits)
             && !state.executions().iter().flat_map(WorkflowExecution::timers).any(waits)
             // A clock that was set forward lets a timer be late by the time after which it is looked at again.
-            && !held.any(|firing| firing.record.timer(firing.id).is_some())
+            && !held.any(|firing| {
+                let is_throttled = firing.record.waits.as_ref().is_some_and(|waits| waits.stage == AdmissionStage::Throttle);
+                is_throttled || firing.record.timer(firing.id).is_some()
+            })
     }
 
     /// Waits until the world is at rest and has been for a while: jobs that run and are no streams will report.

@@ -8,6 +8,7 @@ mod lifecycle;
 mod model;
 mod naive;
 mod operators;
+mod pauses;
 mod schedules;
 mod soak;
 mod table;

@@ -17,6 +17,8 @@
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
+//! pause [@n], resume [@n]          an execution
+//! unschedule train [@n]            stops the scheduling of a job; schedule resumes it
 //! skip 5s                          time passes, and what was due waits for the next tick: no scheduler was there
 //! submit { rules }                 a new version of the workflows
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
@@ -133,6 +135,18 @@ impl World {
                     _ => ScheduleAction::Delete,
                 };
                 self.control(step, Control::ActOnSchedule { of, schedule, action });
+            }
+            ["pause", ..] => {
+                let execution = self.execution_named(words.get(1).copied());
+                self.control(step, Control::PauseExecution { execution, reason: String::new() });
+            }
+            ["resume", ..] => {
+                let execution = self.execution_named(words.get(1).copied());
+                self.control(step, Control::ResumeExecution { execution });
+            }
+            [word @ ("schedule" | "unschedule"), job, ..] => {
+                let (execution, job) = (self.execution_named(words.get(2).copied()), job_name(job));
+                self.control(step, Control::ScheduleJob { execution, job, scheduled: word == "schedule" });
             }
             ["backfill", name, from, to, ref options @ ..] => {
                 let (workflow, schedule) = name.split_once('/').expect("workflow/schedule");
