@@ -19,7 +19,7 @@ pub use crate::rule_state::{
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
-use crate::executor::Ending;
+use crate::executor::{Ending, TimeLimit};
 use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
@@ -184,12 +184,12 @@ pub struct JobExecution {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// When its current attempt exceeds its time limit, or its next attempt is due.
+    /// What it waits for, and until when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub due: BTreeMap<JobTimer, Timestamp>,
+    /// The current attempt was told to stop because it exceeded this time limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timer: Option<Timestamp>,
-    /// The running attempt was told to stop because it exceeded its time limit.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub timed_out: bool,
+    pub exceeded: Option<TimeLimit>,
     /// It was told to stop without grace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
@@ -258,9 +258,10 @@ impl JobExecution {
 
     /// What it waits for.
     pub fn timers(&self) -> impl Iterator<Item = Timer> {
-        let purpose = if self.status == JobStatus::Retrying { JobTimer::Retry } else { JobTimer::Limit };
-        let key = TimerKey::Job { attempt: self.attempt_id(), purpose };
-        self.timer.map(|due| Timer { due, key }).into_iter()
+        let attempt = self.attempt_id();
+        self.due
+            .iter()
+            .map(move |(purpose, due)| Timer { due: *due, key: TimerKey::Job { attempt, purpose: *purpose } })
     }
 
     /// What it returned, if it succeeded.

@@ -186,14 +186,21 @@ pub enum Ending {
         /// Exit code or `128 + signal` of a process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
+        /// What sort of error it was, in the words of the job: what [`FailureTest::kind`](crate::workflow::FailureTest::kind) compares.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
         /// Whether another attempt may help. `false` for an unknown function or a missing program.
         #[serde(default = "yes")]
         retryable: bool,
     },
     /// It was stopped on request.
     Stopped,
-    /// It exceeded its wall-clock limit.
-    TimedOut,
+    /// It exceeded a time limit, and was stopped or killed for it.
+    TimedOut {
+        /// Which.
+        #[serde(default)]
+        limit: TimeLimit,
+    },
     /// It vanished: its host or supervisor died and the outcome cannot be known.
     Lost {
         /// Why, for people.
@@ -209,8 +216,30 @@ impl Ending {
     /// A failure that another attempt may mend.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), exit_code: None, retryable: true }
+        Self::Failed { message: message.into(), exit_code: None, kind: None, retryable: true }
     }
+
+    /// A failure that no other attempt can mend.
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Failed { message: message.into(), exit_code: None, kind: None, retryable: false }
+    }
+}
+
+/// A limit of the time that an attempt may take for something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TimeLimit {
+    /// From being handed to the executor until it runs.
+    Queue,
+    /// From running until ready; streaming jobs only.
+    Start,
+    /// From running until its end.
+    #[default]
+    Run,
+    /// Between two signs of life.
+    Heartbeat,
 }
 
 /// What an executor tells the scheduler of an attempt.

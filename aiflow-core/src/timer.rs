@@ -80,8 +80,23 @@ pub enum TimerKey {
 pub enum JobTimer {
     /// The next attempt.
     Retry,
-    /// The running attempt: it has reached its time limit.
-    Limit,
+    /// The attempt has waited for long enough to run.
+    Queue,
+    /// The running attempt should be ready by now.
+    Start,
+    /// The running attempt should have ended by now.
+    Run,
+}
+
+impl JobTimer {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Queue => "queue",
+            Self::Start => "start",
+            Self::Run => "run",
+        }
+    }
 }
 
 /// Whose rule or schedule it is.
@@ -129,8 +144,7 @@ impl Timer {
 impl fmt::Display for TimerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job { attempt, purpose: JobTimer::Retry } => write!(f, "{attempt}:retry"),
-            Self::Job { attempt, purpose: JobTimer::Limit } => write!(f, "{attempt}:limit"),
+            Self::Job { attempt, purpose } => write!(f, "{attempt}:{}", purpose.as_str()),
             Self::Rule { of, rule, set_by } => write!(f, "rule:{of}/{rule}:{set_by}"),
             Self::Schedule { of, schedule, set_by } => write!(f, "schedule:{of}/{schedule}:{set_by}"),
             Self::Firing { firing, stage } => write!(f, "firing:{firing}:{stage}"),
@@ -165,7 +179,7 @@ mod tests {
         };
         let keys = [
             TimerKey::Job { attempt, purpose: JobTimer::Retry },
-            TimerKey::Job { attempt, purpose: JobTimer::Limit },
+            TimerKey::Job { attempt, purpose: JobTimer::Run },
             rule_of(1),
             rule_of(2),
         ];

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aiflow_core::executor::{Ending, JobIdentity, Launch, LogStream};
+use aiflow_core::executor::{Ending, JobIdentity, Launch, LogStream, TimeLimit};
 use aiflow_core::id::AttemptId;
 use serde::{Deserialize, Serialize};
 
@@ -81,8 +81,8 @@ impl StopReason {
     pub(crate) fn ending(self) -> Ending {
         match self {
             Self::Requested => Ending::Stopped,
-            Self::TimedOut => Ending::TimedOut,
-            Self::Silent => Ending::failed("it gave no sign of life for too long and was killed"),
+            Self::TimedOut => Ending::TimedOut { limit: TimeLimit::Run },
+            Self::Silent => Ending::TimedOut { limit: TimeLimit::Heartbeat },
             Self::NeverStarted => {
                 Ending::Lost { message: "its wrapper died before it could start the program".to_owned() }
             }
@@ -298,6 +298,7 @@ impl RunDir {
             code if program_is_gone() => Ending::Failed {
                 message: "the program is missing or cannot be executed".to_owned(),
                 exit_code: Some(code),
+                kind: None,
                 retryable: false,
             },
             code => Ending::Failed {
@@ -306,6 +307,7 @@ impl RunDir {
                     _ => format!("exit code {code}"),
                 },
                 exit_code: Some(code),
+                kind: None,
                 retryable: true,
             },
         }))

@@ -1,5 +1,6 @@
 //! The life of a job execution: what do actions, reports and timers make of it?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::event::{JOB_STATUS_CHANGED, NewEvent};
 use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobExecution, JobSlot, JobStatus, RuleAction, WorkflowStatus,
 };
-use crate::executor::{Ending, ReportKind, StopMode};
+use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{JobTimer, Subject, Timer, TimerKey};
@@ -149,8 +150,8 @@ impl Draft<'_> {
                 created_at: now,
                 started_at: None,
                 finished_at: None,
-                timer: None,
-                timed_out: false,
+                due: BTreeMap::new(),
+                exceeded: None,
                 killed: false,
                 held: false,
                 ending: None,
@@ -171,17 +172,19 @@ impl Draft<'_> {
     /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed.
     pub(super) fn launch(&mut self, id: JobExecutionId) {
         let is_paused = self.job(id).is_some_and(|job| self.is_paused(job.workflow_execution));
+        let limit = self.definition_of(id).and_then(|job| job.queue_timeout).map(|limit| self.now() + limit);
         let Some(job) = self.job_mut(id) else { return };
         job.held = is_paused;
         if is_paused {
-            job.timer = None;
+            job.due.clear();
             return;
         }
         job.attempt = job.attempt.saturating_add(1);
         job.status = JobStatus::Queued;
         job.started_at = None;
-        job.timer = None;
-        job.timed_out = false;
+        job.due.clear();
+        job.due.extend(limit.map(|limit| (JobTimer::Queue, limit)));
+        job.exceeded = None;
         let attempt = job.attempt_id();
         self.command(Command::Launch { attempt });
     }
@@ -196,7 +199,7 @@ impl Draft<'_> {
                 let Some(job) = self.job_mut(id) else { return };
                 job.status = JobStatus::Stopping;
                 job.killed = mode == StopMode::Kill;
-                job.timer = None;
+                job.due.clear();
                 let (attempt, executor) = (job.attempt_id(), job.executor.clone());
                 self.command(Command::Stop { attempt, executor, mode });
             }
@@ -243,10 +246,10 @@ impl Draft<'_> {
                 | JobStatus::Skipped,
             ) => {}
             (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),
-            (ReportKind::Ready, JobStatus::Running) => self.set_status(id, JobStatus::Ready),
+            (ReportKind::Ready, JobStatus::Running) => self.on_ready(id),
             (ReportKind::Ready, JobStatus::Queued | JobStatus::Unknown) => {
                 self.on_started(id);
-                self.set_status(id, JobStatus::Ready);
+                self.on_ready(id);
             }
             (ReportKind::Started | ReportKind::Ready, _) => {}
             (ReportKind::Ended(ending), _) => self.on_ended(id, ending),
@@ -261,40 +264,57 @@ impl Draft<'_> {
 
     fn on_started(&mut self, id: JobExecutionId) {
         let now = self.now();
-        let timer = self.definition_of(id).and_then(|job| job.timeout).map(|timeout| now + timeout);
+        let limits = self.definition_of(id).map(|job| {
+            let start = job.start_timeout.filter(|_| job.streaming);
+            [(JobTimer::Start, start), (JobTimer::Run, job.timeout)]
+        });
         if let Some(job) = self.job_mut(id) {
             job.started_at = Some(now);
-            job.timer = timer;
+            job.due.remove(&JobTimer::Queue);
+            if job.exceeded.is_none() {
+                let limits = limits.into_iter().flatten();
+                job.due.extend(limits.filter_map(|(purpose, limit)| Some((purpose, now + limit?))));
+            }
         }
         self.set_status(id, JobStatus::Running);
     }
 
+    fn on_ready(&mut self, id: JobExecutionId) {
+        if let Some(job) = self.job_mut(id) {
+            job.due.remove(&JobTimer::Start);
+        }
+        self.set_status(id, JobStatus::Ready);
+    }
+
     fn on_ended(&mut self, id: JobExecutionId, ending: Ending) {
         let Some(job) = self.job_mut(id) else { return };
-        // An attempt that was told to stop because of its limit has timed out, however it ended.
-        let ending = if job.timed_out && job.status != JobStatus::Stopping { Ending::TimedOut } else { ending };
         let is_stopping = job.status == JobStatus::Stopping;
-        job.timer = None;
+        // An attempt that was told to stop because of a limit has timed out, however it ended.
+        let ending = match job.exceeded {
+            Some(limit) if !is_stopping => Ending::TimedOut { limit },
+            _ => ending,
+        };
+        job.due.clear();
         job.ending = Some(ending.clone());
-        match ending {
+        match &ending {
             _ if is_stopping => self.end_job(id, JobStatus::Stopped),
             Ending::Succeeded { .. } => self.end_job(id, JobStatus::Succeeded),
             Ending::Stopped => self.end_job(id, JobStatus::Stopped),
-            Ending::Failed { retryable, .. } => self.on_failed(id, retryable),
-            Ending::TimedOut => self.on_failed(id, true),
+            Ending::Failed { .. } | Ending::TimedOut { .. } => self.on_failed(id, &ending),
             Ending::Lost { .. } => self.on_lost(id),
         }
     }
 
-    fn on_failed(&mut self, id: JobExecutionId, retryable: bool) {
+    fn on_failed(&mut self, id: JobExecutionId, ending: &Ending) {
         let policy = self.definition_of(id).map(|job| job.retry.clone()).unwrap_or_default();
         let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
         job.failures = job.failures.saturating_add(1);
-        if !retryable || job.failures > policy.retries_max {
+        if job.failures > policy.retries_max || !policy.mends(ending) {
             return self.end_job(id, JobStatus::Failed);
         }
-        job.timer = Some(now + policy.pause(job.failures));
+        let pause = policy.pause_after(job.failures, job.attempt_id());
+        job.due.insert(JobTimer::Retry, now + pause);
         self.set_status(id, JobStatus::Retrying);
     }
 
@@ -313,26 +333,28 @@ impl Draft<'_> {
     pub(super) fn on_job_timer(&mut self, attempt: AttemptId, purpose: JobTimer, due: Timestamp) {
         let timer = Timer { due, key: TimerKey::Job { attempt, purpose } };
         let id = attempt.job_execution;
-        let Some(job) = self.job(id).filter(|job| job.timers().any(|waiting| waiting == timer)) else {
+        let Some(status) = self.job(id).filter(|job| job.timers().any(|waits| waits == timer)).map(|job| job.status)
+        else {
             return;
         };
-        match job.status {
-            JobStatus::Retrying => self.launch(id),
-            JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
-                let Some(job) = self.job_mut(id) else { return };
-                job.timer = None;
-                job.timed_out = true;
-                let (attempt, executor) = (job.attempt_id(), job.executor.clone());
-                self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
+        match (purpose, status) {
+            (JobTimer::Retry, JobStatus::Retrying) => self.launch(id),
+            (JobTimer::Queue, JobStatus::Queued | JobStatus::Unknown) => self.exceed(id, TimeLimit::Queue),
+            (JobTimer::Start, JobStatus::Running | JobStatus::Unknown) => self.exceed(id, TimeLimit::Start),
+            (JobTimer::Run, JobStatus::Running | JobStatus::Ready | JobStatus::Unknown) => {
+                self.exceed(id, TimeLimit::Run);
             }
-            JobStatus::Init
-            | JobStatus::Queued
-            | JobStatus::Stopping
-            | JobStatus::Succeeded
-            | JobStatus::Failed
-            | JobStatus::Stopped
-            | JobStatus::Skipped => {}
+            _ => {}
         }
+    }
+
+    /// Tells the current attempt to stop because it exceeded a limit. It has failed when it has ended.
+    fn exceed(&mut self, id: JobExecutionId, limit: TimeLimit) {
+        let Some(job) = self.job_mut(id) else { return };
+        job.due.clear();
+        job.exceeded = Some(limit);
+        let (attempt, executor) = (job.attempt_id(), job.executor.clone());
+        self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
     }
 
     /// Ends a job execution and starts the one that waits for it, if its workflow execution still runs.
@@ -367,7 +389,7 @@ impl Draft<'_> {
         job.status = status;
         if status.is_terminal() {
             job.finished_at = Some(now);
-            job.timer = None;
+            job.due.clear();
             job.held = false;
         }
         if status.is_announced() {

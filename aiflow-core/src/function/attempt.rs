@@ -18,7 +18,7 @@ use super::plan::{Flow, Plan, Step, merged};
 use super::registry::{Function, FunctionFuture, JobError};
 use crate::client::{AiFlow, Origin};
 use crate::event::{Cause, Event};
-use crate::executor::{Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode};
+use crate::executor::{Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode, TimeLimit};
 
 /// An accepted attempt: what it is, and what it was told.
 pub(super) struct Attempt {
@@ -42,7 +42,7 @@ pub(super) struct Attempt {
 enum Cut {
     Stopped,
     TimedOut,
-    Silent(Duration),
+    Silent,
 }
 
 impl Attempt {
@@ -141,7 +141,7 @@ impl Attempt {
             let input = flow.input(step, &params);
             let context = JobContext::new(Arc::clone(self), params);
             let returned = self.run_step(step, context, input, cut.as_mut()).await;
-            if self.is_cancelled() && !matches!(returned, Err(Cut::TimedOut | Cut::Silent(_))) {
+            if self.is_cancelled() && !matches!(returned, Err(Cut::TimedOut | Cut::Silent)) {
                 return Ending::Stopped;
             }
             let result = match returned {
@@ -197,7 +197,7 @@ impl Attempt {
         tokio::select! {
             () = self.stopped_for_good() => Cut::Stopped,
             () = at(deadline) => Cut::TimedOut,
-            limit = self.silence() => Cut::Silent(limit),
+            () = self.silence() => Cut::Silent,
         }
     }
 
@@ -211,14 +211,14 @@ impl Attempt {
     }
 
     /// Returns when there was no heartbeat for as long as is allowed.
-    async fn silence(&self) -> Duration {
+    async fn silence(&self) {
         let Some(limit) = self.heartbeat_timeout else {
             return std::future::pending().await;
         };
         loop {
             let due = *self.last_beat() + limit;
             if due <= Instant::now() {
-                return limit;
+                return;
             }
             sleep_until(due).await;
         }
@@ -229,8 +229,8 @@ impl Cut {
     fn ending(self) -> Ending {
         match self {
             Self::Stopped => Ending::Stopped,
-            Self::TimedOut => Ending::TimedOut,
-            Self::Silent(limit) => Ending::failed(format!("no heartbeat for {limit:?}")),
+            Self::TimedOut => Ending::TimedOut { limit: TimeLimit::Run },
+            Self::Silent => Ending::TimedOut { limit: TimeLimit::Heartbeat },
         }
     }
 }

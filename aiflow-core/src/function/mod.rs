@@ -35,5 +35,5 @@ mod spec;
 pub use context::JobContext;
 pub use executor::{FunctionExecutor, MAX_CONCURRENT};
 pub use plan::OUTPUT_BYTES_MAX;
-pub use registry::{Functions, JobError};
+pub use registry::{ERROR_KIND_BYTES_MAX, Functions, JobError};
 pub use spec::{DataInput, FUNCTION_EXECUTOR, FunctionNode, FunctionSpec};

@@ -107,6 +107,9 @@ impl fmt::Debug for Functions {
     }
 }
 
+/// The longest kind of an error, in bytes.
+pub const ERROR_KIND_BYTES_MAX: usize = 128;
+
 /// Why a function failed. Made by `?` from every error and from text; then another attempt may help.
 ///
 /// ```
@@ -123,6 +126,7 @@ impl fmt::Debug for Functions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobError {
     message: String,
+    kind: Option<String>,
     is_retryable: bool,
 }
 
@@ -131,6 +135,23 @@ impl JobError {
     #[must_use]
     pub fn permanent(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { is_retryable: false, ..Self::from(error) }
+    }
+
+    /// Says what sort of error it is, in words of the application (`quota`, `io.timeout`): a retry policy can tell by it which failures are
+    /// worth another attempt. At most [`ERROR_KIND_BYTES_MAX`] bytes; the rest is cut off.
+    ///
+    /// Without it, the kind of an AIFlow error is its [`ErrorKind`](crate::ErrorKind) in words, that of an I/O error is `io`, and that of a
+    /// panic is `panic`.
+    #[must_use]
+    pub fn of_kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// What sort of error it is, if that is known.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 
     /// Whether another attempt may help.
@@ -151,7 +172,7 @@ impl JobError {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("with a value that is no text");
-        Self::from(format!("panicked: {text}"))
+        Self::from(format!("panicked: {text}")).of_kind("panic")
     }
 
     /// Says in which node it happened.
@@ -166,13 +187,22 @@ impl JobError {
             self.message.truncate(end);
             self.message.push('…');
         }
-        Ending::Failed { message: self.message, exit_code: None, retryable: self.is_retryable }
+        let kind = self.kind.map(|mut kind| {
+            kind.truncate(kind.floor_char_boundary(ERROR_KIND_BYTES_MAX));
+            kind
+        });
+        Ending::Failed { message: self.message, exit_code: None, kind, retryable: self.is_retryable }
     }
 }
 
 impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for JobError {
     fn from(error: E) -> Self {
         let error = error.into();
+        let kind = match (error.downcast_ref::<Error>(), error.downcast_ref::<std::io::Error>()) {
+            (Some(error), _) => Some(error.kind().as_str().to_owned()),
+            (None, Some(_)) => Some("io".to_owned()),
+            (None, None) => None,
+        };
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -183,7 +213,7 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for JobError {
             }
             cause = error.source();
         }
-        Self { message, is_retryable: true }
+        Self { message, kind, is_retryable: true }
     }
 }
 

@@ -42,7 +42,13 @@ pub struct AiNode {
     /// What to do when an attempt of the job fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// Wall-clock limit of one attempt of the job, in milliseconds.
+    /// The longest that an attempt of the job may wait until it runs, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "queue_timeout_ms")]
+    pub queue_timeout: Option<Duration>,
+    /// The longest that an attempt of the streaming job may run until it is ready, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "start_timeout_ms")]
+    pub start_timeout: Option<Duration>,
+    /// The longest that one attempt of the job may run, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// An attempt of the job that gives no sign of life for so long is killed and has failed, in milliseconds.
@@ -126,6 +132,8 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         streaming: false,
         schedules: Vec::new(),
         retry: None,
+        queue_timeout: None,
+        start_timeout: None,
         timeout: None,
         heartbeat_timeout: None,
         stop_grace: None,
@@ -183,7 +191,21 @@ impl AiNode {
         self
     }
 
-    /// Limits the wall-clock time of one attempt.
+    /// Limits the time that an attempt may wait from being handed to its executor until it runs.
+    #[must_use]
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// Limits the time that an attempt of a streaming job may run until it is ready.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = Some(timeout);
+        self
+    }
+
+    /// Limits the time that one attempt may run.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -1,19 +1,19 @@
 //! Commands to executors: how does a committed decision reach the platforms?
 //!
-//! One task and one bounded queue an executor. Launches run several at a time; a stop waits for the launches before it, so that no stop
-//! overtakes the start it is meant for.
+//! One task and one bounded queue an executor. Launches run several at a time; a stop waits for the launch of its attempt, so that it does
+//! not overtake the start it is meant for. A launch that its platform does not accept is given up when its attempt is to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use super::settings::{Backoff, Settings};
 use crate::bus::EventBus;
-use crate::error::{Error, Result, Retry};
+use crate::error::{Result, Retry};
 use crate::event::{Event, EventFilter};
-use crate::executor::{Ending, Executor, Launch, Report, ReportKind, Reporter, StopMode};
+use crate::executor::{Ending, Executor, Launch, Observation, Report, ReportKind, Reporter, StopMode};
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::time::Clock;
 
@@ -49,6 +49,7 @@ impl Dispatchers {
                 bus: Arc::clone(bus),
                 reporter: reporter.clone(),
                 clock: Arc::clone(clock),
+                submits: Arc::new(Semaphore::new(settings.submits_at_once.clamp(1, Semaphore::MAX_PERMITS))),
                 settings: settings.clone(),
             };
             tasks.spawn(dispatcher.run(receiver));
@@ -76,30 +77,70 @@ struct Dispatcher {
     bus: Arc<dyn EventBus>,
     reporter: Reporter,
     clock: Arc<dyn Clock>,
+    /// Turns to call `submit`.
+    submits: Arc<Semaphore>,
     settings: Settings,
 }
+
+/// A launch that is under way: how its attempt is to stop once it is through.
+type StopWanted = watch::Sender<Option<StopMode>>;
 
 impl Dispatcher {
     async fn run(self, mut queue: mpsc::Receiver<Dispatch>) {
         let mut launches = JoinSet::new();
-        while let Some(dispatch) = queue.recv().await {
+        let mut under_way: BTreeMap<AttemptId, StopWanted> = BTreeMap::new();
+        loop {
+            let is_full = launches.len() >= self.settings.dispatch_queue.max(1);
+            let dispatch = tokio::select! {
+                biased;
+                Some(done) = launches.join_next() => {
+                    self.launched(done, &mut under_way).await;
+                    continue;
+                }
+                dispatch = queue.recv(), if !is_full => dispatch,
+            };
             match dispatch {
-                Dispatch::Launch { launch, missing } => {
-                    while launches.len() >= self.settings.submits_at_once.max(1) {
-                        launches.join_next().await;
+                None => break,
+                Some(Dispatch::Launch { launch, missing }) => {
+                    let (wanted, stop) = watch::channel(None);
+                    under_way.insert(launch.attempt, wanted);
+                    launches.spawn(self.clone().launch(*launch, missing, stop));
+                }
+                // No stop overtakes the start it is meant for, and none waits for other starts.
+                Some(Dispatch::Stop { attempt, mode }) => match under_way.get(&attempt) {
+                    Some(wanted) => {
+                        wanted.send_replace(Some(mode));
                     }
-                    launches.spawn(self.clone().launch(*launch, missing));
-                }
-                Dispatch::Stop { attempt, mode } => {
-                    while launches.join_next().await.is_some() {}
-                    self.stop(attempt, mode).await;
-                }
+                    None => self.stop(attempt, mode).await,
+                },
             }
         }
-        while launches.join_next().await.is_some() {}
+        while let Some(done) = launches.join_next().await {
+            self.launched(done, &mut under_way).await;
+        }
     }
 
-    async fn launch(self, mut launch: Launch, missing: Vec<Offset>) {
+    /// A launch is through. A stop that came in its last moment is passed on now.
+    async fn launched(
+        &self,
+        done: std::result::Result<(AttemptId, Option<StopMode>), JoinError>,
+        under_way: &mut BTreeMap<AttemptId, StopWanted>,
+    ) {
+        // A launch that panicked in the executor says nothing; the stop of its attempt reaches the executor with the next leader.
+        let Ok((attempt, passed_on)) = done else { return };
+        let wanted = under_way.remove(&attempt).and_then(|wanted| *wanted.borrow());
+        if let Some(mode) = wanted.filter(|_| wanted != passed_on) {
+            self.stop(attempt, mode).await;
+        }
+    }
+
+    /// Submits an attempt until its platform accepts or refuses it, or it is to stop. Returns the stop that was passed on.
+    async fn launch(
+        self,
+        mut launch: Launch,
+        missing: Vec<Offset>,
+        mut stop: watch::Receiver<Option<StopMode>>,
+    ) -> (AttemptId, Option<StopMode>) {
         for offset in missing {
             match self.event_at(offset).await {
                 Ok(Some(event)) => launch.events.push(event),
@@ -115,16 +156,50 @@ impl Dispatcher {
         let attempt = launch.attempt;
         let mut backoff = Backoff::new(self.settings.backoff_max);
         loop {
-            match self.executor.submit(launch.clone()).await {
-                Ok(_) => return,
+            let submitted = {
+                let _turn = self.submits.acquire().await;
+                self.executor.submit(launch.clone()).await
+            };
+            match submitted {
+                Ok(_) => return (attempt, None),
                 Err(error) if error.retry() == Retry::Never => {
-                    return self.report_refused(attempt, &error).await;
+                    self.report_ended(attempt, Ending::refused(error.to_string())).await;
+                    return (attempt, None);
                 }
                 Err(error) => {
                     tracing::warn!(%error, %attempt, "submit failed; trying again");
-                    backoff.pause().await;
+                    tokio::select! {
+                        () = backoff.pause() => {}
+                        // The sender lives as long as this launch is under way.
+                        _ = stop.wait_for(Option::is_some) => {}
+                    }
                 }
             }
+            let wanted = *stop.borrow_and_update();
+            if let Some(mode) = wanted {
+                self.stop(attempt, mode).await;
+                self.settle_unaccepted(attempt).await;
+                return (attempt, wanted);
+            }
+        }
+    }
+
+    /// An attempt was told to stop while nobody knew whether it had been accepted. If it was not, it has ended.
+    async fn settle_unaccepted(&self, attempt: AttemptId) {
+        let mut backoff = Backoff::new(self.settings.backoff_max);
+        loop {
+            match self.executor.observe(&[attempt]).await.as_deref() {
+                Ok([Observation::NotFound]) => return self.report_ended(attempt, Ending::Stopped).await,
+                Ok([Observation::Unknown] | []) => {}
+                // The executor has it, and says how it ends.
+                Ok(_) => return,
+                Err(error) if error.retry() == Retry::Never => {
+                    tracing::warn!(%error, %attempt, "cannot look up an attempt that was to stop before it was accepted");
+                    return;
+                }
+                Err(_) => {}
+            }
+            backoff.pause().await;
         }
     }
 
@@ -145,8 +220,7 @@ impl Dispatcher {
         }
     }
 
-    async fn report_refused(&self, attempt: AttemptId, error: &Error) {
-        let ending = Ending::Failed { message: error.to_string(), exit_code: None, retryable: false };
+    async fn report_ended(&self, attempt: AttemptId, ending: Ending) {
         let report = Report { attempt, at: self.clock.now(), kind: ReportKind::Ended(ending) };
         // If the scheduler is gone, its successor submits the attempt again and gets the same answer.
         let _ = self.reporter.report(report).await;

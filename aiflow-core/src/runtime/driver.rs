@@ -190,7 +190,8 @@ impl Driver<'_> {
         }
         for id in found.stop {
             if let Some(LaunchPlan { execution, .. }) = self.engine.launch_plan(id) {
-                let stop = Dispatch::Stop { attempt: execution.attempt_id(), mode: StopMode::Graceful };
+                let mode = if execution.killed { StopMode::Kill } else { StopMode::Graceful };
+                let stop = Dispatch::Stop { attempt: execution.attempt_id(), mode };
                 self.dispatchers.send(&execution.executor, stop).await;
             }
         }
@@ -401,7 +402,7 @@ impl Driver<'_> {
     async fn report_no_executor(&self, attempt: AttemptId, executor: &ExecutorName) {
         let registered: Vec<&str> = self.parts.executors.keys().map(ExecutorName::as_str).collect();
         let message = format!("no executor {executor} is registered here; registered are: {}", registered.join(", "));
-        let ending = Ending::Failed { message, exit_code: None, retryable: false };
+        let ending = Ending::refused(message);
         let report = Report { attempt, at: self.parts.clock.now(), kind: ReportKind::Ended(ending) };
         if let Err(error) = self.publish_reports(vec![report]).await {
             tracing::error!(%error, %attempt, "could not report that the executor is missing");

@@ -125,7 +125,7 @@ pub(super) async fn reconcile<'a>(
 
 impl Reconciliation {
     fn settle(&mut self, job: &JobExecution, observation: Observation, survives: bool, now: Timestamp) {
-        let is_stopping = job.status == JobStatus::Stopping || job.timed_out;
+        let is_stopping = job.status == JobStatus::Stopping || job.exceeded.is_some();
         let mut report = |kind| self.reports.push(Report { attempt: job.attempt_id(), at: now, kind });
         match observation {
             Observation::Ended(ending) => report(ReportKind::Ended(ending)),

@@ -71,7 +71,7 @@ pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: 
         Err(kind) => {
             tracing::error!(%attempt, kind = kind.as_str(), "a report was refused; the attempt counts as failed");
             let message = "its report was refused by the log: the output may be too large".to_owned();
-            let ending = Ending::Failed { message, exit_code: None, retryable: false };
+            let ending = Ending::refused(message);
             let failed = Report { attempt, at, kind: ReportKind::Ended(ending) };
             if matches!(report.kind, ReportKind::Ended(_))
                 && publish(bus, vec![report_event(failed)], settings).await.is_err()

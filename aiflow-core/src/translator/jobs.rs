@@ -49,6 +49,8 @@ impl Draft<'_> {
         if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();
         }
+        job.queue_timeout = self.agreed(cluster, &path, "queue_timeout", |node| node.queue_timeout, found);
+        job.start_timeout = self.agreed(cluster, &path, "start_timeout", |node| node.start_timeout, found);
         job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);
         job.heartbeat_timeout = self.agreed(cluster, &path, "heartbeat_timeout", |node| node.heartbeat_timeout, found);
         if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {

@@ -159,9 +159,8 @@ impl Workflow {
             if !(job.params.is_null() || job.params.is_object()) {
                 found.push(Diagnostic::new(&path, "params must be a JSON object"));
             }
-            if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
-                found.push(Diagnostic::new(&path, "timeout_ms must be at least 1"));
-            }
+            job.check_limits(&path, found);
+            job.retry.check(&path, found);
             job.admission.check(&path, true, found);
         }
     }

@@ -11,6 +11,7 @@ mod display;
 mod drawing;
 mod overlap;
 mod render;
+mod retry;
 mod rule;
 mod schedule;
 
@@ -34,6 +35,7 @@ pub use condition::{
     sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
+pub use retry::{FAILURE_TESTS_MAX, FailureTest, RetryPolicy};
 pub use rule::{
     JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, restart_workflow, start, start_workflow,
     stop, stop_workflow,
@@ -100,7 +102,14 @@ pub struct Job {
     /// What to do when an attempt fails.
     #[serde(default, skip_serializing_if = "RetryPolicy::is_never")]
     pub retry: RetryPolicy,
-    /// Wall-clock limit of one attempt, in milliseconds.
+    /// The longest that an attempt may wait from being handed to its executor until it runs, in milliseconds; also while its platform
+    /// does not accept it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "queue_timeout_ms")]
+    pub queue_timeout: Option<Duration>,
+    /// The longest that an attempt of a streaming job may run until it is ready, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "start_timeout_ms")]
+    pub start_timeout: Option<Duration>,
+    /// The longest that one attempt may run, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// An attempt that gives no sign of life for so long is killed and has failed, in milliseconds.
@@ -129,6 +138,8 @@ impl Job {
             schedules: Vec::new(),
             streaming: false,
             retry: RetryPolicy::never(),
+            queue_timeout: None,
+            start_timeout: None,
             timeout: None,
             heartbeat_timeout: None,
             stop_grace: Self::STOP_GRACE,
@@ -139,71 +150,6 @@ impl Job {
 
 fn stop_grace() -> Duration {
     Job::STOP_GRACE
-}
-
-/// What to do when an attempt fails: how often and after which pause to try again.
-///
-/// The pause before retry `n` (from 1) is `backoff * factor^(n-1)`, at most `backoff_max`. An attempt that is *lost* (its host died) is
-/// repeated at once and does not count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RetryPolicy {
-    /// Retries after the first attempt.
-    pub retries_max: u32,
-    /// Pause before the first retry, in milliseconds.
-    #[serde(with = "millis", rename = "backoff_ms")]
-    pub backoff: Duration,
-    /// By how much the pause grows with each retry; 1 keeps it fixed.
-    #[serde(default = "one")]
-    pub factor: u32,
-    /// The longest pause, in milliseconds.
-    #[serde(default = "backoff_max", with = "millis", rename = "backoff_ms_max")]
-    pub backoff_max: Duration,
-}
-
-impl RetryPolicy {
-    /// No retries.
-    #[must_use]
-    pub const fn never() -> Self {
-        Self { retries_max: 0, backoff: Duration::ZERO, factor: 1, backoff_max: Duration::from_secs(300) }
-    }
-
-    /// Up to `retries_max` retries with the same pause.
-    #[must_use]
-    pub const fn fixed(retries_max: u32, backoff: Duration) -> Self {
-        Self { retries_max, backoff, factor: 1, backoff_max: backoff }
-    }
-
-    /// Up to `retries_max` retries with a pause that doubles, at most five minutes.
-    #[must_use]
-    pub const fn exponential(retries_max: u32, backoff: Duration) -> Self {
-        Self { retries_max, backoff, factor: 2, backoff_max: Duration::from_secs(300) }
-    }
-
-    /// The pause before retry `retry` (from 1).
-    #[must_use]
-    pub fn pause(&self, retry: u32) -> Duration {
-        let factor = self.factor.max(1).saturating_pow(retry.saturating_sub(1));
-        self.backoff.saturating_mul(factor).min(self.backoff_max)
-    }
-
-    fn is_never(&self) -> bool {
-        *self == Self::never()
-    }
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self::never()
-    }
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn backoff_max() -> Duration {
-    RetryPolicy::never().backoff_max
 }
 
 /// The condition under which the scheduler acts on a job.
@@ -361,14 +307,5 @@ mod tests {
         let back: Workflow = serde_json::from_str(&text).unwrap();
         assert_eq!(back, workflow);
         assert_eq!(back.content_hash(), workflow.content_hash());
-    }
-
-    #[test]
-    fn back_off_doubles_up_to_its_bound() {
-        let retry =
-            RetryPolicy { backoff_max: Duration::from_secs(5), ..RetryPolicy::exponential(9, Duration::from_secs(1)) };
-        let pauses: Vec<u64> = (1..=5).map(|n| retry.pause(n).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 5, 5]);
-        assert_eq!(retry.pause(u32::MAX), Duration::from_secs(5));
     }
 }

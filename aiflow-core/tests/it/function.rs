@@ -10,7 +10,7 @@ use aiflow_core::bus::EventBus;
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::{Event, EventFilter, NewEvent};
 use aiflow_core::executor::{
-    Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode,
+    Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode, TimeLimit,
 };
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError, OUTPUT_BYTES_MAX};
 use aiflow_core::id::{AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
@@ -372,7 +372,7 @@ async fn an_attempt_over_its_time_limit_is_dropped_and_timed_out() {
     stage.submit(limited).await;
     assert_eq!(stage.next().await, ReportKind::Started);
     assert_eq!(stage.next().await, ReportKind::Ready);
-    assert_eq!(stage.ending().await, Ending::TimedOut);
+    assert_eq!(stage.ending().await, Ending::TimedOut { limit: TimeLimit::Run });
     assert!(is_dropped.load(Ordering::SeqCst));
     assert_eq!(before.elapsed().as_secs(), 60);
 }
@@ -393,7 +393,7 @@ async fn an_attempt_without_heartbeat_fails_and_one_with_lives() {
     beating.heartbeat_timeout = Some(Duration::from_secs(10));
     let before = tokio::time::Instant::now();
     let ending = stage.run(beating.clone()).await;
-    assert_failed(&ending, "no heartbeat for 10s", true);
+    assert_eq!(ending, Ending::TimedOut { limit: TimeLimit::Heartbeat });
     assert_eq!(before.elapsed().as_secs(), 50);
 
     beating.attempt = attempt(2);
@@ -425,7 +425,7 @@ async fn a_blocking_function_is_asked_to_end_and_ends_by_itself() {
     stage.submit(limited).await;
     assert_eq!(stage.next().await, ReportKind::Started);
     assert_eq!(stage.next().await, ReportKind::Ready);
-    assert_eq!(stage.ending().await, Ending::TimedOut);
+    assert_eq!(stage.ending().await, Ending::TimedOut { limit: TimeLimit::Run });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

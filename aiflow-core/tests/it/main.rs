@@ -8,4 +8,5 @@ mod function;
 mod graph;
 mod memory;
 mod meta;
+mod scheduler;
 mod schedules;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::world::{World, attempt, launch, run};
 
 fn failed(message: &str, exit_code: i32) -> Ending {
-    Ending::Failed { message: message.to_owned(), exit_code: Some(exit_code), retryable: true }
+    Ending::Failed { message: message.to_owned(), exit_code: Some(exit_code), kind: None, retryable: true }
 }
 
 #[test]
@@ -162,6 +162,7 @@ fn a_program_that_vanishes_before_it_starts_is_not_retried() {
         let missing = Ending::Failed {
             message: "the program is missing or cannot be executed".to_owned(),
             exit_code: Some(127),
+            kind: None,
             retryable: false,
         };
         assert_eq!(world.observe(0).await, Observation::Ended(missing));

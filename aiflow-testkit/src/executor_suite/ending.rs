@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aiflow_core::event::EventFilter;
-use aiflow_core::executor::{Ending, ReportKind, StopMode};
+use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use aiflow_core::id::Offset;
 
 use super::fixture::{Behaviour, ExecutorFixture, Listener, Stage, observed_ending};
@@ -30,9 +30,9 @@ pub async fn an_attempt_that_exceeds_its_time_limit_times_out(fixture: &dyn Exec
     launch.stop_grace = Duration::from_millis(100);
     let attempt = launch.attempt;
     stage.executor.submit(launch).await.unwrap();
-    assert_eq!(stage.listener.ending(attempt).await, Ending::TimedOut);
+    assert_eq!(stage.listener.ending(attempt).await, Ending::TimedOut { limit: TimeLimit::Run });
     stage.shutdown().await;
-    assert_eq!(stage.listener.endings(attempt), [Ending::TimedOut]);
+    assert_eq!(stage.listener.endings(attempt), [Ending::TimedOut { limit: TimeLimit::Run }]);
 }
 
 /// Events that the attempt published are in the log before its ending is reported.

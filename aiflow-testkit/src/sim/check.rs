@@ -270,7 +270,7 @@ impl Checker<'_> {
                 JobStatus::Init => slot.is_some_and(|slot| {
                     slot.waiting == Some(job.id) && slot.current.is_some_and(|current| ids.contains(&current))
                 }),
-                JobStatus::Retrying => job.timer.is_some_and(|timer| timer > now),
+                JobStatus::Retrying => job.due.values().any(|due| *due > now),
                 _ => live.contains(&job.attempt_id()),
             };
             if !has_reason {

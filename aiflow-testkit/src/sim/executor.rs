@@ -12,7 +12,7 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus;
 use aiflow_core::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, JobEventLine, Launch, LogChunk, LogStream, Observation,
-    Report, ReportKind, StopMode, Submission,
+    Report, ReportKind, StopMode, Submission, TimeLimit,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::time::Clock as _;
@@ -276,7 +276,7 @@ impl Platform {
         };
         let work = self.work(id, &launch, &behaviour);
         let ending = match tokio::time::timeout(limit, self.unless_stopped(id, work)).await {
-            Err(_) => Ending::TimedOut,
+            Err(_) => Ending::TimedOut { limit: TimeLimit::Run },
             Ok(Some(ending)) => ending,
             Ok(None) => self.wind_up(id, &launch, &behaviour).await,
         };
@@ -322,7 +322,12 @@ impl Platform {
             let message = "its machine died".to_owned();
             Ending::Lost { message }
         } else if behaviour.fails || id.attempt <= behaviour.fails_first {
-            Ending::failed("as it was told")
+            // Exit codes from 70 on, the others kinds of errors.
+            let (exit_code, kind) = match id.attempt % 2 {
+                0 => (None, Some(format!("io.{}", id.attempt))),
+                _ => (Some(70), None),
+            };
+            Ending::Failed { message: "as it was told".to_owned(), exit_code, kind, retryable: true }
         } else {
             let output = json!(id.to_string());
             Ending::Succeeded { output }
@@ -438,7 +443,7 @@ fn name_of(ending: &Ending) -> &'static str {
         Ending::Succeeded { .. } => "succeeded",
         Ending::Failed { .. } => "failed",
         Ending::Stopped => "stopped",
-        Ending::TimedOut => "timed out",
+        Ending::TimedOut { .. } => "timed out",
         Ending::Lost { .. } => "lost",
     }
 }

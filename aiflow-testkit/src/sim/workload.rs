@@ -18,9 +18,10 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Admission, Completion, Condition, ControlEdge, Diagnostic, Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate,
-    RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after,
-    at_least, count, cron, custom, every, job_status, not_within, on, optional, sequence, workflow_status,
+    Admission, Completion, Condition, ControlEdge, Diagnostic, FailureTest, Job, JobAction, KeyOf, Misfire,
+    OverlapPolicy, Rate, RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent,
+    absent_after, at_least, count, cron, custom, every, job_status, not_within, on, optional, sequence,
+    workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -180,6 +181,20 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
         } else {
             RetryPolicy::exponential(number(rng, 1, 4), backoff)
         };
+        if rng.chance(30) {
+            job.retry = job.retry.jitter(50);
+        }
+        if rng.chance(30) {
+            let tests = [FailureTest::exit_code(70), FailureTest::kind("io.*"), FailureTest::timed_out()];
+            let test = one_of(rng, &[0, 1, 2]).and_then(|n: usize| tests.get(n).cloned());
+            job.retry = if rng.chance(50) { job.retry.retry_on(test) } else { job.retry.no_retry_on(test) };
+        }
+    }
+    if rng.chance(20) {
+        job.queue_timeout = Some(Duration::from_millis(1 + rng.below(1_500)));
+    }
+    if streams && rng.chance(50) {
+        job.start_timeout = Some(Duration::from_millis(1 + rng.below(1_500)));
     }
     if rng.chance(30) {
         job.timeout = Some(Duration::from_millis(1 + rng.below(1_500)));

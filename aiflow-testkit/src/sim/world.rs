@@ -254,7 +254,7 @@ impl World {
         let rests = |job: &aiflow_core::execution::JobExecution| match job.status {
             _ if job.held => true,
             // Streams go on until they are stopped.
-            JobStatus::Running | JobStatus::Ready => job.timer.is_none() && !job.timed_out,
+            JobStatus::Running | JobStatus::Ready => job.due.is_empty() && job.exceeded.is_none(),
             status => status.is_terminal(),
         };
         let waits =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aiflow_core::event::NewEvent;
 use aiflow_core::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX, Observation,
-    Report, ReportKind, StopMode, Submission,
+    Report, ReportKind, StopMode, Submission, TimeLimit,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::{Error, ErrorKind, Result};
@@ -112,7 +112,7 @@ impl Shared {
             tokio::select! {
                 ending = self.work(&launch) => ending,
                 () = stopped(&launch, stop) => Ending::Stopped,
-                () = tokio::time::sleep(timeout) => Ending::TimedOut,
+                () = tokio::time::sleep(timeout) => Ending::TimedOut { limit: TimeLimit::Run },
             }
         };
         self.set(attempt, Observation::Ended(ending.clone()));

@@ -18,7 +18,7 @@ pub(crate) fn check(
         let before = jobs.get(id).map_or(JobStatus::Init, |job| job.status);
         assert!(is_reachable(before, job.status), "{id}: {before} -> {} on {event:?}", job.status);
         assert_eq!(job.status.is_terminal(), job.finished_at.is_some(), "{id}");
-        assert!(!job.status.is_terminal() || job.timer.is_none(), "{id}");
+        assert!(!job.status.is_terminal() || job.due.is_empty(), "{id}");
     }
     for (id, execution) in &decision.executions {
         let before = executions.get(id).map(|before| before.status);

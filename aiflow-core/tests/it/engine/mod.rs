@@ -5,6 +5,7 @@ mod conditions;
 mod determinism;
 mod invariants;
 mod lifecycle;
+mod limits;
 mod model;
 mod naive;
 mod operators;

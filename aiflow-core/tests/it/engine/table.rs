@@ -47,11 +47,20 @@ fn stand(status: JobStatus) -> Stand {
     for live in &mut snapshot.jobs {
         if live.id == job {
             live.status = status;
-            live.timer = Some(DUE);
+            live.due = [(purpose_in(status), DUE)].into();
         }
     }
     let engine = Engine::restore(snapshot);
     Stand { engine, job, execution }
+}
+
+/// What a timer is for in a status.
+fn purpose_in(status: JobStatus) -> JobTimer {
+    match status {
+        JobStatus::Retrying => JobTimer::Retry,
+        JobStatus::Queued => JobTimer::Queue,
+        _ => JobTimer::Run,
+    }
 }
 
 fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
@@ -67,10 +76,7 @@ fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
         }
     }
     let live = stand.engine.job_executions().find(|live| live.id == job);
-    let purpose = match live.map(|live| live.status) {
-        Some(JobStatus::Retrying) => JobTimer::Retry,
-        _ => JobTimer::Limit,
-    };
+    let purpose = live.map_or(JobTimer::Run, |live| purpose_in(live.status));
     for (name, due, attempt) in
         [("timer", DUE, attempt), ("stale timer", Timestamp::from_millis(4_999), attempt), ("stale timer", DUE, 7)]
     {
@@ -188,10 +194,11 @@ fn every_report_action_and_timer_in_every_status() {
           lost: QUEUED, launch 2
           stopped: STOPPED
           timedout: RETRYING
+          timer: QUEUED, stop 1
           STOP: STOPPING, stop 1
           RESTART: STOPPING, a new one INIT, stop 1
           stop execution: STOPPING, stop 1
-          nothing: timer, START, NONE
+          nothing: START, NONE
         RUNNING
           ready: READY
           ok: SUCCEEDED

@@ -9,8 +9,8 @@
 //! train: START when samples=ready        START, STOP, RESTART or NONE
 //! train: STOP [quit] when kill           a rule with a name of its own
 //! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
-//! retry train 2 x 1s
-//! timeout train 5s
+//! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
+//! timeout train 5s                       also: timeout queue train 5s, timeout start infer 5s
 //! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
 //!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n), per(param) for those before it
 //! completion idle                        or standing
@@ -29,13 +29,14 @@ use std::time::Duration;
 
 use aiflow_core::event::Match;
 use aiflow_core::execution::{JobStatus, WorkflowStatus};
+use aiflow_core::executor::TimeLimit;
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Admission, Comparison, Completion, Condition, ControlEdge, Diagnostic, EventPattern, Job, JobAction, KeyOf, Life,
-    Misfire, OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction,
-    WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom, every, job_is, not_within, on,
-    optional, sequence, workflow_status,
+    Admission, Comparison, Completion, Condition, ControlEdge, Diagnostic, EventPattern, FailureTest, Job, JobAction,
+    KeyOf, Life, Misfire, OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window, Workflow,
+    WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom, every, job_is,
+    not_within, on, optional, sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -94,16 +95,41 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
             job_mut(workflow, name);
         }
         ["job", name, "streaming"] => job_mut(workflow, name).streaming = true,
-        ["retry", name, n, "x", pause] => {
+        ["retry", name, n, "x", pause, ref more @ ..] => {
             let n = n.parse().expect("a number of retries");
-            job_mut(workflow, name).retry = RetryPolicy::fixed(n, duration(pause));
+            job_mut(workflow, name).retry = retry(RetryPolicy::fixed(n, duration(pause)), more);
         }
         ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
+        ["timeout", "queue", name, limit] => job_mut(workflow, name).queue_timeout = Some(duration(limit)),
+        ["timeout", "start", name, limit] => job_mut(workflow, name).start_timeout = Some(duration(limit)),
         ["admit", "wf", ..] => workflow.admission = admission(&words[2..]),
         ["admit", name, ..] => job_mut(workflow, name).admission = admission(&words[2..]),
         ["completion", "idle"] => workflow.completion = Some(Completion::Idle),
         ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
         _ => panic!("cannot read the statement {statement:?}"),
+    }
+}
+
+fn retry(policy: RetryPolicy, words: &[&str]) -> RetryPolicy {
+    words.iter().fold(policy, |policy, word| {
+        let (what, of) = word.split_once(':').unwrap_or_else(|| panic!("cannot read {word:?} of a retry policy"));
+        let number = || of.parse().unwrap_or_else(|_| panic!("{word:?} must end in a number"));
+        match what {
+            "factor" => RetryPolicy { factor: number(), backoff_max: Duration::from_secs(300), ..policy },
+            "max" => policy.backoff_max(duration(of)),
+            "jitter" => policy.jitter(u8::try_from(number()).expect("a percentage")),
+            "on" => policy.retry_on(of.split('/').map(failure)),
+            "not" => policy.no_retry_on(of.split('/').map(failure)),
+            _ => panic!("cannot read {word:?} of a retry policy"),
+        }
+    })
+}
+
+fn failure(text: &str) -> FailureTest {
+    match text {
+        "late" => FailureTest::timed_out(),
+        "silent" => FailureTest::exceeded(TimeLimit::Heartbeat),
+        _ => text.parse().map_or_else(|_| FailureTest::kind(text), FailureTest::exit_code),
     }
 }
 

@@ -8,7 +8,8 @@
 //! stop [@n]                        stop an execution (the newest)
 //! enable wf, disable wf
 //! act RESTART train [@n]           act on a job by hand
-//! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout
+//! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout,
+//!                                  silent, exit:75 and error:io
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
 //! [@n] key[=value] [ns:… type:… from:… at:… hops:… label:name=…]      an event of a user; with @n, for that execution only
 //! tick 5s                          time passes and timers fire when they are due
@@ -40,7 +41,7 @@ use aiflow_core::event::{Cause, Event, NewEvent};
 use aiflow_core::execution::{
     Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
 };
-use aiflow_core::executor::{Ending, ReportKind, StopMode};
+use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use aiflow_core::id::{
     AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
 };
@@ -420,8 +421,8 @@ impl World {
                 let cause = self.names.firing(&job.workflow, Some(&job.job), &job.cause);
                 let _ = write!(line, " by {cause}");
             }
-            if let Some(timer) = job.timer {
-                let _ = write!(line, " until {timer}");
+            if let Some(due) = job.due.values().min() {
+                let _ = write!(line, " until {due}");
             }
             lines.push(line);
         }
@@ -599,16 +600,24 @@ pub(crate) fn report_kind(text: &str) -> Option<ReportKind> {
         "ready" => ReportKind::Ready,
         "ok" => ReportKind::Ended(Ending::Succeeded { output: Value::Null }),
         "failed" => ReportKind::Ended(Ending::failed("boom")),
-        "fatal" => ReportKind::Ended(Ending::Failed {
-            message: "no such function".to_owned(),
-            exit_code: None,
-            retryable: false,
-        }),
+        "fatal" => ReportKind::Ended(Ending::refused("no such function")),
         "lost" => ReportKind::Ended(Ending::Lost { message: "host died".to_owned() }),
         "stopped" => ReportKind::Ended(Ending::Stopped),
-        "timedout" => ReportKind::Ended(Ending::TimedOut),
-        _ => return None,
+        "timedout" => ReportKind::Ended(Ending::TimedOut { limit: TimeLimit::Run }),
+        "silent" => ReportKind::Ended(Ending::TimedOut { limit: TimeLimit::Heartbeat }),
+        _ => return failure(text),
     })
+}
+
+/// `exit:75` or `error:io`.
+fn failure(text: &str) -> Option<ReportKind> {
+    let (what, of) = text.split_once(':')?;
+    let (exit_code, kind) = match what {
+        "exit" => (Some(of.parse().ok()?), None),
+        "error" => (None, Some(of.to_owned())),
+        _ => return None,
+    };
+    Some(ReportKind::Ended(Ending::Failed { message: text.to_owned(), exit_code, kind, retryable: true }))
 }
 
 fn outcome(outcome: FiringOutcome) -> String {

@@ -1,0 +1,130 @@
+//! A scheduler and its executors: what is said to a platform that does not accept, and by the next leader?
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aiflow_core::client::AiFlow;
+use aiflow_core::execution::{JobExecution, JobStatus, KIND_JOB_EXECUTION};
+use aiflow_core::executor::{
+    Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, Observation, Report, ReportKind,
+    StopMode, Submission, TimeLimit,
+};
+use aiflow_core::id::{AttemptId, ExecutorName, JobName, WorkflowName};
+use aiflow_core::records::body_of;
+use aiflow_core::store::{MetaStoreExt as _, Query};
+use aiflow_core::workflow::{Admission, Job, OverlapPolicy, Workflow};
+use aiflow_core::{Error, ErrorKind, Result};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::client::aiflow;
+
+/// A platform that outlives schedulers, never ends an attempt, and notes what it is told.
+#[derive(Debug, Clone, Default)]
+struct Platform(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_full: bool,
+    host: Mutex<Option<ExecutorHost>>,
+    stops: watch::Sender<Vec<StopMode>>,
+}
+
+impl Platform {
+    fn full() -> Self {
+        Self(Arc::new(Shared { is_full: true, ..Shared::default() }))
+    }
+
+    async fn is_told(&self, stops: &[StopMode]) {
+        self.0.stops.subscribe().wait_for(|told| told == stops).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Executor for Platform {
+    async fn attach(&self, host: ExecutorHost) -> Result<()> {
+        *self.0.host.lock().unwrap() = Some(host);
+        Ok(())
+    }
+
+    async fn submit(&self, launch: Launch) -> Result<Submission> {
+        if self.0.is_full {
+            return Err(Error::new(ErrorKind::Full, "submit", "no room"));
+        }
+        let host = self.0.host.lock().unwrap().clone().unwrap();
+        let report = Report { attempt: launch.attempt, at: host.clock.now(), kind: ReportKind::Started };
+        host.reporter.report(report).await?;
+        Ok(Submission::Submitted)
+    }
+
+    async fn observe(&self, attempts: &[AttemptId]) -> Result<Vec<Observation>> {
+        let standing = if self.0.is_full { Observation::NotFound } else { Observation::Running };
+        Ok(vec![standing; attempts.len()])
+    }
+
+    async fn stop(&self, _: AttemptId, mode: StopMode) -> Result<()> {
+        self.0.stops.send_modify(|stops| stops.push(mode));
+        Ok(())
+    }
+
+    async fn logs(&self, _: AttemptId, _: LogStream, _: u64, _: usize) -> Result<LogChunk> {
+        Err(Error::new(ErrorKind::Unsupported, "logs", "there are none"))
+    }
+
+    fn capabilities(&self) -> ExecutorCapabilities {
+        ExecutorCapabilities::default().survives_host()
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn workflow(flow: &AiFlow) -> Workflow {
+    let mut workflow = Workflow::new(flow.project_name().clone(), WorkflowName::parse("w").unwrap());
+    let executor = ExecutorName::parse("platform").unwrap();
+    workflow.jobs.push(Job::new(JobName::parse("train").unwrap(), executor, Value::Null));
+    workflow
+}
+
+async fn jobs(flow: &AiFlow) -> Vec<JobExecution> {
+    let rows = flow.store().query_all(Query::kind(KIND_JOB_EXECUTION), 100).await.unwrap();
+    rows.iter().map(|row| body_of(row).unwrap()).collect()
+}
+
+/// A launch that its platform does not accept is tried again for ever; the limit ends that, and other commands do not wait behind it.
+#[tokio::test]
+async fn an_attempt_that_no_platform_accepts_ends_at_its_queue_limit() {
+    let flow = aiflow();
+    let mut workflow = workflow(&flow);
+    workflow.jobs[0].queue_timeout = Some(Duration::from_millis(30));
+    flow.submit(&workflow).await.unwrap();
+    let platform = Platform::full();
+    let scheduler = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    let execution = flow.start("w", Value::Null).await.unwrap();
+    flow.wait(execution).await.unwrap();
+    let [job] = &jobs(&flow).await[..] else { panic!("one job ran") };
+    assert_eq!(job.status, JobStatus::Failed);
+    assert_eq!(job.ending, Some(Ending::TimedOut { limit: TimeLimit::Queue }));
+    assert_eq!(*platform.0.stops.borrow(), [StopMode::Graceful]);
+    scheduler.shutdown().await.unwrap();
+}
+
+/// A kill stays a kill when the leader changes; an attempt that ignores a graceful stop would go on for the rest of its grace time.
+#[tokio::test]
+async fn the_next_leader_kills_what_the_last_one_killed() {
+    let flow = aiflow();
+    let mut workflow = workflow(&flow);
+    workflow.admission = Admission::new().concurrency(1).overlap(OverlapPolicy::TerminateOther);
+    flow.submit(&workflow).await.unwrap();
+    let platform = Platform::default();
+    let first = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    flow.start("w", Value::Null).await.unwrap();
+    flow.start("w", Value::Null).await.unwrap();
+    platform.is_told(&[StopMode::Kill]).await;
+    first.shutdown().await.unwrap();
+    let second = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    platform.is_told(&[StopMode::Kill; 2]).await;
+    second.shutdown().await.unwrap();
+}
