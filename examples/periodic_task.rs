@@ -35,11 +35,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // With the execution, its schedules end.
     aiflow.stop(execution).await?;
     let ended = aiflow.wait(execution).await?;
-    println!(
-        "drift_check ran {} times; the execution is {}",
-        ended.jobs[&JobName::parse("drift_check")?].runs,
-        ended.status
-    );
+    let job = aiflow.job_state(execution, "drift_check").await?;
+    println!("drift_check ran {} times; the execution is {}", job.map_or(0, |job| job.runs), ended.status);
     Ok(scheduler.shutdown().await?)
 }
 

@@ -13,6 +13,7 @@ pub use crate::firing::{
     AdmissionStage, AdmissionStep, Firing, FiringOutcome, FiringRecord, KIND_METER, Meter, RuleAction, StartRequest,
     Waiting,
 };
+pub use crate::job_state::{JobCounts, JobState, KIND_JOB_STATE};
 pub use crate::rule_state::{
     AbsenceState, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
 };
@@ -66,21 +67,15 @@ pub struct WorkflowExecution {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// Its jobs that have run or wait to.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub jobs: BTreeMap<JobName, JobSlot>,
+    /// Its jobs in numbers; each has a [`JobState`] of its own.
+    #[serde(default, skip_serializing_if = "JobCounts::is_zero")]
+    pub counts: JobCounts,
     /// Its key of the workflow's concurrency limit, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
     /// Firings of its jobs that wait to be admitted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held: u32,
-    /// What the rules of its jobs have seen so far; empty states are left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<JobName, BTreeMap<RuleName, Arc<RuleState>>>,
-    /// How the schedules of its jobs stand.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedules: BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>>,
     /// Set while it is paused: its jobs go on, and nothing in it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
@@ -92,7 +87,7 @@ pub struct WorkflowExecution {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn is_zero(n: &u32) -> bool {
+pub(crate) fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
@@ -125,25 +120,6 @@ pub struct Pause {
     /// Why, for people; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-}
-
-/// A job within a workflow execution.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobSlot {
-    /// The live execution.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<JobExecutionId>,
-    /// The execution that starts when `current` has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<JobExecutionId>,
-    /// Executions so far.
-    pub runs: u32,
-    /// Its scheduling is stopped: its rules and schedules are paused as a whole.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unscheduled: bool,
-    /// How the last ended one ended; `Skipped` if none ever ran and the workflow execution has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<JobStatus>,
 }
 
 /// One execution of a job; its retries are attempts of the same execution.
@@ -210,31 +186,6 @@ impl WorkflowState {
 }
 
 impl WorkflowExecution {
-    /// What the rules and schedules of its jobs wait for: nothing, unless it runs.
-    pub fn timers(&self) -> impl Iterator<Item = Timer> {
-        let of = |job: &JobName| Subject::Job { execution: self.id, job: job.clone() };
-        let rules = self.rules.iter().flat_map(move |(job, rules)| rule_timers(rules, move || of(job)));
-        let schedules =
-            self.schedules.iter().flat_map(move |(job, schedules)| schedule_timers(schedules, move || of(job)));
-        let is_running = self.status == WorkflowStatus::Running;
-        // While it is paused, times of schedules pass: their misfire policies say what becomes of them when it is resumed.
-        let is_paused = self.paused.is_some();
-        rules.chain(schedules.filter(move |_| !is_paused)).filter(move |_| is_running)
-    }
-
-    /// Whether a rule or schedule of its jobs waits for a moment, or would if it were not paused.
-    pub(crate) fn waits_for_a_moment(&self) -> bool {
-        let is_unscheduled = |job: &JobName| self.jobs.get(job).is_some_and(|slot| slot.unscheduled);
-        let mut schedules =
-            self.schedules.iter().flat_map(|(job, schedules)| schedules.values().map(move |schedule| (job, schedule)));
-        let would_wait = |(job, schedule): (&JobName, &ScheduleState)| match schedule.status {
-            ScheduleStatus::Paused => true,
-            ScheduleStatus::Active => is_unscheduled(job),
-            ScheduleStatus::Deleted => false,
-        };
-        schedules.any(would_wait) || self.timers().next().is_some()
-    }
-
     /// The time for which a schedule started it.
     #[must_use]
     pub fn scheduled_time(&self) -> Option<Timestamp> {
@@ -242,7 +193,10 @@ impl WorkflowExecution {
     }
 }
 
-fn rule_timers(rules: &BTreeMap<RuleName, Arc<RuleState>>, of: impl Fn() -> Subject) -> impl Iterator<Item = Timer> {
+pub(crate) fn rule_timers(
+    rules: &BTreeMap<RuleName, Arc<RuleState>>,
+    of: impl Fn() -> Subject,
+) -> impl Iterator<Item = Timer> {
     rules.iter().filter_map(move |(rule, state)| {
         let Alarm { due, set_by } = state.alarm()?;
         Some(Timer { due, key: TimerKey::Rule { of: of(), rule: rule.clone(), set_by } })

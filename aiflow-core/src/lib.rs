@@ -17,6 +17,7 @@ mod firing;
 pub mod function;
 pub mod graph;
 pub mod id;
+mod job_state;
 pub mod json;
 pub mod memory;
 pub mod meta;

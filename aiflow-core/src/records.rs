@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::engine::NewFiring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{
-    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, WorkflowExecution, WorkflowState,
+    FiringRecord, JobExecution, JobState, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE,
+    KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, WorkflowExecution, WorkflowState,
 };
-use crate::id::{JobExecutionId, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::json::Json;
 use crate::store::{Record, RecordKey, RecordPut};
 use crate::time::Timestamp;
@@ -64,6 +64,12 @@ pub fn workflow_execution_key(id: WorkflowExecutionId) -> RecordKey {
     RecordKey::new(KIND_WORKFLOW_EXECUTION, id.to_string())
 }
 
+/// `execution/job`: key of a job within a workflow execution.
+#[must_use]
+pub fn job_state_key(execution: WorkflowExecutionId, job: &JobName) -> RecordKey {
+    RecordKey::new(KIND_JOB_STATE, format!("{execution}/{job}"))
+}
+
 /// Key of a job execution.
 #[must_use]
 pub fn job_execution_key(id: JobExecutionId) -> RecordKey {
@@ -108,6 +114,21 @@ pub fn workflow_execution_put(execution: &WorkflowExecution) -> RecordPut {
         name: execution.workflow.to_string(),
         state: execution.status.to_string(),
         ..put(workflow_execution_key(execution.id), execution)
+    }
+}
+
+/// The record of a job within a workflow execution. Parent = workflow execution, name = job, state = `LIVE`, or how its last execution ended.
+#[must_use]
+pub fn job_state_put(job: &JobState) -> RecordPut {
+    RecordPut {
+        project: job.project.to_string(),
+        parent: job.execution.to_string(),
+        name: job.job.to_string(),
+        state: match (job.current, job.last) {
+            (Some(_), _) => "LIVE".to_owned(),
+            (None, last) => last.map(|last| last.to_string()).unwrap_or_default(),
+        },
+        ..put(job_state_key(job.execution, &job.job), job)
     }
 }
 
@@ -203,11 +224,8 @@ pub(crate) fn put<T: Serialize>(key: RecordKey, content: &T) -> RecordPut {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::execution::{Firing, FiringOutcome, RuleAction, WorkflowStatus};
-    use crate::id::JobName;
+    use crate::execution::{Firing, FiringOutcome, JobCounts, RuleAction, WorkflowStatus};
     use crate::workflow::{Completion, JobAction};
 
     fn stored(put: RecordPut) -> Record {
@@ -241,9 +259,7 @@ mod tests {
             cause: cause(),
             created_at: Timestamp::EPOCH,
             finished_at: None,
-            jobs: BTreeMap::new(),
-            rules: BTreeMap::new(),
-            schedules: BTreeMap::new(),
+            counts: JobCounts::default(),
             concurrency_key: None,
             held: 0,
             paused: None,

@@ -15,6 +15,8 @@ use crate::time::Timestamp;
 
 /// The most rows a page may hold, and the most keys a `get` may name.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// The most parents that a query names.
+pub const QUERY_PARENTS_MAX: usize = 100;
 /// The most puts, deletes, expectations, relations and events a batch may hold together.
 pub const BATCH_ITEMS_MAX: usize = 20_000;
 /// The largest record body, in bytes of JSON.
@@ -359,8 +361,8 @@ pub struct Query {
     pub kind: String,
     /// Project.
     pub project: Option<String>,
-    /// Parent.
-    pub parent: Option<String>,
+    /// Any of these parents, at most [`QUERY_PARENTS_MAX`]; all parents if empty.
+    pub parents: Vec<String>,
     /// Name.
     pub name: Option<String>,
     /// Any of these states; all states if empty.
@@ -380,7 +382,7 @@ impl Query {
         Self {
             kind: kind.into(),
             project: None,
-            parent: None,
+            parents: Vec::new(),
             name: None,
             states: Vec::new(),
             descending: false,
@@ -399,7 +401,14 @@ impl Query {
     /// Restricts the parent.
     #[must_use]
     pub fn parent(mut self, parent: impl Into<String>) -> Self {
-        self.parent = Some(parent.into());
+        self.parents = vec![parent.into()];
+        self
+    }
+
+    /// Restricts the parent to any of these. No parents are no restriction.
+    #[must_use]
+    pub fn parents<S: Into<String>>(mut self, parents: impl IntoIterator<Item = S>) -> Self {
+        self.parents = parents.into_iter().map(Into::into).collect();
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aiflow_core::event::{EventFilter, Match};
 use aiflow_core::id::Offset;
-use aiflow_core::store::{PageToken, Query, Relation, RelationQuery};
+use aiflow_core::store::{PageToken, QUERY_PARENTS_MAX, Query, Relation, RelationQuery};
 use aiflow_core::{Error, Result};
 
 use crate::row::signed;
@@ -12,8 +12,8 @@ use crate::sql::{Args, EVENT_COLUMNS, RECORD_COLUMNS};
 
 /// Offsets that a read with a filter looks at, so that a rare match in a long log does not make a long read.
 pub(crate) const WINDOW: u64 = 100_000;
-/// The most states that a query may name.
-const STATES_MAX: usize = 32;
+/// The most pairs of a parent and a state that a query may name.
+const PAGES_MAX: usize = 400;
 
 /// A statement and its arguments.
 pub(crate) struct Statement {
@@ -101,7 +101,7 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
     let mut conditions = String::from("kind=?1");
     conditions.push_str(if query.descending { " AND seq<?3" } else { " AND seq>?3" });
     let mut next = 4;
-    let columns = [("project", &query.project), ("parent", &query.parent), ("name", &query.name)];
+    let columns = [("project", &query.project), ("name", &query.name)];
     for (column, value) in columns {
         if let Some(value) = value {
             conditions.push_str(&format!(" AND {column}=?{next}"));
@@ -109,27 +109,39 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
             next += 1;
         }
     }
-    let mut states = query.states.clone();
-    states.sort_unstable();
-    states.dedup();
-    if states.len() > STATES_MAX {
-        return Err(Error::invalid("query", format!("at most {STATES_MAX} states may be named")));
+    let (mut parents, mut states) = (query.parents.clone(), query.states.clone());
+    for values in [&mut parents, &mut states] {
+        values.sort_unstable();
+        values.dedup();
+    }
+    if parents.len() > QUERY_PARENTS_MAX {
+        return Err(Error::invalid("query", format!("at most {QUERY_PARENTS_MAX} parents may be named")));
+    }
+    if parents.len().max(1).saturating_mul(states.len()) > PAGES_MAX {
+        return Err(Error::invalid("query", format!("at most {PAGES_MAX} pairs of parent and state may be named")));
     }
     let order = if query.descending { "DESC" } else { "ASC" };
     let index = index_for(query);
     let select = |condition: &str| {
         format!("SELECT seq FROM record INDEXED BY {index} WHERE {conditions}{condition} ORDER BY seq {order} LIMIT ?2")
     };
-    // Each state is read in order by itself, and the pages are merged: the cost is that of the page, not of all that match.
-    let pages = if states.is_empty() {
-        select("")
-    } else {
-        let pages: Vec<String> = (next..next + states.len())
-            .map(|number| format!("SELECT seq FROM ({})", select(&format!(" AND state=?{number}"))))
-            .collect();
-        pages.join(" UNION ALL ")
+    // Each parent and state is read in order by itself, and the pages are merged: the cost is that of the page, not of all that match.
+    let mut one_of = |column: &str, values: &[String]| -> Vec<String> {
+        let first = next;
+        next += values.len();
+        values.iter().for_each(|value| args.str(value));
+        if values.is_empty() {
+            return vec![String::new()];
+        }
+        (first..next).map(|number| format!(" AND {column}=?{number}")).collect()
     };
-    states.iter().for_each(|state| args.str(state));
+    let (of_parents, of_states) = (one_of("parent", &parents), one_of("state", &states));
+    let pages: Vec<String> = of_parents
+        .iter()
+        .flat_map(|parent| of_states.iter().map(move |state| format!("{parent}{state}")))
+        .map(|condition| format!("SELECT seq FROM ({})", select(&condition)))
+        .collect();
+    let pages = pages.join(" UNION ALL ");
     let sql = format!(
         "SELECT {RECORD_COLUMNS} FROM (SELECT seq FROM ({pages}) ORDER BY seq {order} LIMIT ?2) p \
          CROSS JOIN record r ON r.seq=p.seq ORDER BY p.seq {order}"
@@ -141,7 +153,7 @@ pub(crate) fn records(query: &Query) -> Result<Statement> {
 fn index_for(query: &Query) -> &'static str {
     if query.name.is_some() {
         "record_name"
-    } else if query.parent.is_some() {
+    } else if !query.parents.is_empty() {
         "record_parent"
     } else if !query.states.is_empty() {
         "record_state"

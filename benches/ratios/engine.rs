@@ -161,7 +161,7 @@ pub(crate) fn memory(table: &mut Table) {
     let first = [log.input("first")];
     drive(&mut engine, &first);
     row(", each with one of two events");
-    assert!(engine.executions().all(|execution| execution.rules.len() == 1));
+    assert!(engine.snapshot().job_states.iter().all(|job| job.rules.len() == 1));
 }
 
 fn resident_bytes() -> usize {

@@ -1,15 +1,16 @@
 //! Executions: how do they stand, when do they end, and why did they run?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventFilter};
 use crate::execution::{
-    FiringRecord, JobExecution, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
+    FiringRecord, JobExecution, JobState, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
     WorkflowExecution,
 };
-use crate::id::{JobExecutionId, Offset, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobExecutionId, JobName, Offset, WorkflowExecutionId, WorkflowName};
 use crate::records::{DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id};
 use crate::store::{MetaStoreExt as _, Query};
 
@@ -74,7 +75,8 @@ impl AiFlow {
         }
     }
 
-    /// Waits until `predicate` holds for a workflow execution and returns it; it is looked at whenever the log has grown.
+    /// Waits until `predicate` holds for a workflow execution and its [`jobs`](Self::jobs), and returns them; they are looked at whenever the
+    /// log has grown.
     ///
     /// For the end of an execution [`wait`](Self::wait) is cheaper.
     ///
@@ -83,14 +85,15 @@ impl AiFlow {
     pub async fn wait_until(
         &self,
         execution: WorkflowExecutionId,
-        mut predicate: impl FnMut(&WorkflowExecution) -> bool + Send,
-    ) -> Result<WorkflowExecution> {
+        mut predicate: impl FnMut(&WorkflowExecution, &BTreeMap<JobName, JobState>) -> bool + Send,
+    ) -> Result<(WorkflowExecution, BTreeMap<JobName, JobState>)> {
         loop {
             // The head is taken before the records are read: whatever changes them afterwards also lies after the head.
             let head = self.head().await?;
             if let Some(now) = self.started(execution).await? {
-                if predicate(&now) {
-                    return Ok(now);
+                let jobs = self.jobs_of(&now).await?;
+                if predicate(&now, &jobs) {
+                    return Ok((now, jobs));
                 }
                 if now.status.is_terminal() {
                     return Err(Error::invalid("wait", "the execution ended before what was waited for")

@@ -6,6 +6,7 @@
 mod control;
 mod events;
 mod executions;
+mod jobs;
 mod listener;
 mod rules;
 mod schedules;

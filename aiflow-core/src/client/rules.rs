@@ -30,9 +30,8 @@ impl AiFlow {
         rule: impl AsRef<str>,
     ) -> Result<Option<RuleState>> {
         let (job, rule) = (JobName::parse(job)?, RuleName::parse(rule)?);
-        let found = self.execution(execution).await?;
-        let states = found.as_ref().and_then(|found| found.rules.get(&job));
-        Ok(states.and_then(|rules| rules.get(&rule)).map(|state| RuleState::clone(state)))
+        let found = self.job_state(execution, &job).await?;
+        Ok(found.and_then(|job| job.rules.get(&rule).map(|state| RuleState::clone(state))))
     }
 
     /// Pauses, resumes, clears or removes a rule of a workflow. It stays so until the workflow is submitted without the rule, or with another

@@ -82,9 +82,9 @@ impl AiFlow {
         let definition = self.definition(found.workflow.as_str(), found.version).await?;
         let mut all = Vec::new();
         for job in &definition.jobs {
-            if let Some(states) = found.schedules.get(&job.name) {
+            if let Some(states) = self.job_state(execution, &job.name).await?.filter(|_| !job.schedules.is_empty()) {
                 let of = Subject::Job { execution, job: job.name.clone() };
-                all.extend(infos(&of, &job.schedules, states));
+                all.extend(infos(&of, &job.schedules, &states.schedules));
             }
         }
         Ok(all)

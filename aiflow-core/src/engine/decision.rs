@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{Event, NewEvent};
-use crate::execution::{FiringRecord, JobExecution, Meter, WorkflowExecution, WorkflowState};
+use crate::execution::{FiringRecord, JobExecution, JobState, Meter, WorkflowExecution, WorkflowState};
 use crate::executor::StopMode;
-use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, Offset, ProjectName, WorkflowExecutionId};
+use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
 
 /// An event from the log, with what the engine cannot look up itself.
@@ -43,6 +43,8 @@ pub struct Decision {
     pub definitions: BTreeMap<WorkflowKey, Arc<Workflow>>,
     /// New contents of the workflow executions that changed; terminal ones leave the engine.
     pub executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
+    /// New contents of the jobs that changed, by workflow execution.
+    pub job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, Arc<JobState>>>,
     /// New contents of the job executions that changed; terminal ones leave the engine.
     pub jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     /// Firings that made no execution, and new contents of those that go through admission.

@@ -8,9 +8,7 @@ use serde_json::Value;
 use super::decision::Command;
 use super::state::{Draft, workflow_key};
 use crate::event::{JOB_STATUS_CHANGED, NewEvent};
-use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobExecution, JobSlot, JobStatus, RuleAction, WorkflowStatus,
-};
+use crate::execution::{Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, WorkflowStatus};
 use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
@@ -100,22 +98,15 @@ impl Draft<'_> {
     }
 
     pub(super) fn live_job(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {
-        self.execution(execution)?.jobs.get(job)?.current
+        self.job_state(execution, job)?.current
     }
 
     fn has_waiting(&self, execution: WorkflowExecutionId, job: &JobName) -> bool {
-        self.execution(execution)
-            .and_then(|execution| execution.jobs.get(job))
-            .is_some_and(|slot| slot.waiting.is_some())
+        self.job_state(execution, job).is_some_and(|job| job.waiting.is_some())
     }
 
     fn is_stopping(&self, job: JobExecutionId) -> bool {
         self.job(job).is_some_and(|job| job.status == JobStatus::Stopping)
-    }
-
-    fn slot_mut(&mut self, execution: WorkflowExecutionId, job: &JobName) -> Option<&mut JobSlot> {
-        let execution = self.execution_mut(execution)?;
-        Some(execution.jobs.entry(job.clone()).or_default())
     }
 
     /// Creates an execution of a job: launched at once if none is live, otherwise when the live one has ended.
@@ -157,14 +148,13 @@ impl Draft<'_> {
                 ending: None,
             }),
         );
-        let Some(slot) = self.slot_mut(execution, job) else {
-            return;
-        };
-        slot.runs = slot.runs.saturating_add(1);
-        if slot.current.is_some() {
-            slot.waiting = Some(id);
-        } else {
-            slot.current = Some(id);
+        let is_first = self.change_job_state(execution, job, |state| {
+            state.runs = state.runs.saturating_add(1);
+            let place = if state.current.is_some() { &mut state.waiting } else { &mut state.current };
+            *place = Some(id);
+            state.current == Some(id)
+        });
+        if is_first == Some(true) {
             self.launch(id);
         }
     }
@@ -224,7 +214,7 @@ impl Draft<'_> {
         if !self.has_waiting(execution, job) {
             return;
         }
-        if let Some(waiting) = self.slot_mut(execution, job).and_then(|slot| slot.waiting.take()) {
+        if let Some(waiting) = self.change_job_state(execution, job, |job| job.waiting.take()).flatten() {
             self.set_status(waiting, JobStatus::Stopped);
         }
     }
@@ -364,12 +354,12 @@ impl Draft<'_> {
             return;
         };
         let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
-        let Some(slot) = self.slot_mut(execution, &job) else {
-            return;
-        };
-        slot.last = Some(status);
-        slot.current = slot.waiting.take();
-        match slot.current {
+        let next = self.change_job_state(execution, &job, |state| {
+            state.last = Some(status);
+            state.current = state.waiting.take();
+            state.current
+        });
+        match next.flatten() {
             Some(next) if is_running => self.launch(next),
             Some(next) => self.end_job(next, JobStatus::Stopped),
             None => {

@@ -155,17 +155,12 @@ impl Draft<'_> {
         if hits.is_empty() {
             return;
         }
-        let would_count = match self.rule_state(owner, &rule.name).cloned() {
-            Some(mut state) => {
-                let before = Arc::clone(&state);
-                let would_count = rule.pass_over(Arc::make_mut(&mut state), hits, event);
-                if state != before {
-                    self.keep_rule_state(owner, &rule.name, state);
-                }
-                would_count
-            }
-            None => rule.pass_over(&mut RuleState::default(), hits, event),
-        };
+        let mut state = self.rule_state(owner, &rule.name).map(|state| RuleState::clone(state));
+        let before = state.clone();
+        let would_count = rule.pass_over(state.get_or_insert_default(), hits, event);
+        if before.is_some() && before != state {
+            self.change_rule_state(owner, &rule.name, |kept| *kept = state.unwrap_or_default());
+        }
         if would_count {
             let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
             self.record_rule(owner, &rule.target, firing, outcome);
@@ -201,9 +196,8 @@ impl Draft<'_> {
             }
             Prepared::Hit(hit) => {
                 let statuses = self.statuses_of(owner, rule);
-                let mut state = self.take_rule_state(owner, &rule.name);
-                let evaluation = rule.evaluate(Arc::make_mut(&mut state), &hit, event, &statuses);
-                self.keep_rule_state(owner, &rule.name, state);
+                let evaluate = |state: &mut RuleState| rule.evaluate(state, &hit, event, &statuses);
+                let Some(evaluation) = self.change_rule_state(owner, &rule.name, evaluate) else { return false };
                 if hit.is_missing() {
                     let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
                     self.record_rule(owner, &rule.target, firing, FiringOutcome::FieldMissing);
@@ -230,9 +224,9 @@ impl Draft<'_> {
         let is_paused = before.status == RuleStatus::Paused || self.is_owner_unscheduled(&owner);
         let hindrance = is_paused.then_some(FiringOutcome::Paused).or(is_disabled.then_some(FiringOutcome::Disabled));
         let statuses = self.statuses_of(&owner, &rule);
-        let mut state = self.take_rule_state(&owner, name);
-        let evaluation = rule.on_alarm(Arc::make_mut(&mut state), alarm, self.event, &statuses);
-        self.keep_rule_state(&owner, name, state);
+        let event = self.event;
+        let on_alarm = |state: &mut RuleState| rule.on_alarm(state, alarm, event, &statuses);
+        let Some(evaluation) = self.change_rule_state(&owner, name, on_alarm) else { return };
         self.act(&owner, &rule, evaluation, hindrance);
     }
 
@@ -249,30 +243,29 @@ impl Draft<'_> {
         let Some((owner, rule)) = self.rule_of(of, name) else {
             return self.refuse(format!("{of} has no rule {name} that is at work"));
         };
-        let mut state = self.take_rule_state(&owner, name);
-        let before = Arc::make_mut(&mut state);
-        let outcome = match change {
-            RuleChange::Pause | RuleChange::Resume => {
-                if before.status != RuleStatus::Removed {
+        let event = self.event;
+        let apply = |state: &mut RuleState| {
+            let (outcome, status) = match change {
+                _ if state.status == RuleStatus::Removed && change != RuleChange::Clear => return None,
+                RuleChange::Pause | RuleChange::Resume => {
                     let is_pause = change == RuleChange::Pause;
-                    before.status = if is_pause { RuleStatus::Paused } else { RuleStatus::Active };
+                    state.status = if is_pause { RuleStatus::Paused } else { RuleStatus::Active };
+                    return None;
                 }
-                None
-            }
-            RuleChange::Clear => Some((FiringOutcome::Cleared, before.status)),
-            RuleChange::Remove => Some((FiringOutcome::RuleChanged, RuleStatus::Removed)),
-        };
-        if let Some((outcome, status)) = outcome {
-            let pending = before.pending();
+                RuleChange::Clear => (FiringOutcome::Cleared, state.status),
+                RuleChange::Remove => (FiringOutcome::RuleChanged, RuleStatus::Removed),
+            };
+            let pending = state.pending();
             // A rule that waits for a moment begins anew.
-            let anew = if status == RuleStatus::Removed { RuleState::default() } else { rule.begin(self.event) };
-            *before = RuleState { status, missing_noted: before.missing_noted, ..anew };
-            if !pending.is_empty() {
-                let firing = self.firing(Some(name.clone()), pending);
-                self.record_rule(&owner, &rule.target, firing, outcome);
-            }
+            let anew = if status == RuleStatus::Removed { RuleState::default() } else { rule.begin(event) };
+            *state = RuleState { status, missing_noted: state.missing_noted, ..anew };
+            Some((pending, outcome))
+        };
+        let lost = self.change_rule_state(&owner, name, apply).flatten();
+        if let Some((pending, outcome)) = lost.filter(|(pending, _)| !pending.is_empty()) {
+            let firing = self.firing(Some(name.clone()), pending);
+            self.record_rule(&owner, &rule.target, firing, outcome);
         }
-        self.keep_rule_state(&owner, name, state);
         self.end_what_waits_no_more();
     }
 
@@ -376,8 +369,8 @@ impl Draft<'_> {
     pub(super) fn begin_job_rules(&mut self, id: WorkflowExecutionId, rules: &[Arc<CompiledRule>]) {
         for rule in rules.iter().filter(|rule| rule.waits_at_once()) {
             if let Target::Job(job, _) = &rule.target {
-                let state = Arc::new(rule.begin(self.event));
-                self.keep_rule_state(&Owner::Job(id, job.clone()), &rule.name, state);
+                let state = rule.begin(self.event);
+                self.change_rule_state(&Owner::Job(id, job.clone()), &rule.name, |new| *new = state);
             }
         }
     }
@@ -388,10 +381,10 @@ impl Draft<'_> {
             return BTreeMap::new();
         };
         let status_of = |job: &JobName| {
-            let slot = self.execution(*id)?.jobs.get(job)?;
-            match slot.current {
+            let state = self.job_state(*id, job)?;
+            match state.current {
                 Some(current) => self.job(current).map(|job| job.status),
-                None => slot.last,
+                None => state.last,
             }
         };
         rule.jobs.iter().filter_map(|job| Some((job.clone(), status_of(job)?))).collect()
@@ -399,52 +392,37 @@ impl Draft<'_> {
 
     fn rule_state(&self, owner: &Owner, rule: &RuleName) -> Option<&Arc<RuleState>> {
         match owner {
-            Owner::Job(id, job) => self.execution(*id)?.rules.get(job)?.get(rule),
+            Owner::Job(id, job) => self.job_state(*id, job)?.rules.get(rule),
             Owner::Workflow(key) => self.workflow(key)?.rules.get(rule),
         }
     }
 
-    /// Takes the state of a rule out of the draft, to be changed in place.
-    fn take_rule_state(&mut self, owner: &Owner, rule: &RuleName) -> Arc<RuleState> {
-        let taken = match owner {
-            Owner::Job(id, job) => self
-                .execution_mut(*id)
-                .and_then(|execution| execution.rules.get_mut(job).and_then(|rules| rules.remove(rule))),
-            Owner::Workflow(key) => self.workflow_mut(key).and_then(|workflow| workflow.rules.remove(rule)),
+    /// Changes the state of a rule in place; an empty one is left out.
+    fn change_rule_state<T>(
+        &mut self,
+        owner: &Owner,
+        rule: &RuleName,
+        change: impl FnOnce(&mut RuleState) -> T,
+    ) -> Option<T> {
+        let change = |rules: &mut BTreeMap<RuleName, Arc<RuleState>>| {
+            let mut state = rules.remove(rule).unwrap_or_default();
+            let result = change(Arc::make_mut(&mut state));
+            let has_alarm = state.alarm().is_some();
+            if !state.is_empty() {
+                rules.insert(rule.clone(), state);
+            }
+            (result, has_alarm)
         };
-        taken.unwrap_or_default()
-    }
-
-    /// Keeps the state of a rule; an empty one is left out.
-    fn keep_rule_state(&mut self, owner: &Owner, rule: &RuleName, state: Arc<RuleState>) {
-        match owner {
-            Owner::Job(id, job) => {
-                if state.alarm().is_none() {
-                    self.waits_no_more.insert(*id);
-                }
-                let Some(execution) = self.execution_mut(*id) else {
-                    return;
-                };
-                if !state.is_empty() {
-                    execution.rules.entry(job.clone()).or_default().insert(rule.clone(), state);
-                } else if let Some(rules) = execution.rules.get_mut(job) {
-                    rules.remove(rule);
-                    if rules.is_empty() {
-                        execution.rules.remove(job);
-                    }
-                }
-            }
-            Owner::Workflow(key) => {
-                let Some(workflow) = self.workflow_mut(key) else {
-                    return;
-                };
-                if state.is_empty() {
-                    workflow.rules.remove(rule);
-                } else {
-                    workflow.rules.insert(rule.clone(), state);
-                }
-            }
+        let (result, has_alarm) = match owner {
+            Owner::Job(id, job) => self.change_job_state(*id, job, |job| change(&mut job.rules))?,
+            Owner::Workflow(key) => change(&mut self.workflow_mut(key)?.rules),
+        };
+        if let Owner::Job(id, _) = owner
+            && !has_alarm
+        {
+            self.waits_no_more.insert(*id);
         }
+        Some(result)
     }
 
     fn dead_letter_of(&mut self, owner: &Owner, rule: &RuleName, reason: String) {

@@ -22,6 +22,7 @@ mod schedule;
 mod state;
 mod workflow;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -36,7 +37,7 @@ use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
 use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
-use crate::execution::{JobExecution, JobStatus, Meter, WorkflowExecution, WorkflowState};
+use crate::execution::{JobExecution, JobState, JobStatus, Meter, WorkflowExecution, WorkflowState};
 use crate::id::JobExecutionId;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub definitions: Vec<(u32, Arc<Workflow>)>,
     /// The workflow executions that are not terminal.
     pub executions: Vec<WorkflowExecution>,
+    /// The jobs of these executions that something has happened to.
+    pub job_states: Vec<JobState>,
     /// The job executions that are not terminal.
     pub jobs: Vec<JobExecution>,
     /// The firings that wait to be admitted.
@@ -97,6 +100,9 @@ impl Engine {
         for execution in snapshot.executions {
             state.set_execution(execution.id, Arc::new(execution));
         }
+        for job in snapshot.job_states {
+            state.set_job_state(Arc::new(job));
+        }
         for job in snapshot.jobs {
             state.set_job(job.id, Arc::new(job));
         }
@@ -125,6 +131,7 @@ impl Engine {
             workflows: state.workflows.values().map(|workflow| (**workflow).clone()).collect(),
             definitions: state.definitions(),
             executions: self.executions().cloned().collect(),
+            job_states: state.job_states.values().flat_map(BTreeMap::values).map(|job| (**job).clone()).collect(),
             jobs: self.job_executions().cloned().collect(),
             firings: state.queues.held().cloned().collect(),
             meters: state.queues.meters().cloned().collect(),
@@ -156,6 +163,9 @@ impl Engine {
         // Executions first: a version that a new execution is pinned to must not be forgotten when a newer one follows.
         for (id, execution) in &decision.executions {
             self.state.set_execution(*id, Arc::clone(execution));
+        }
+        for job in decision.job_states.values().flat_map(BTreeMap::values) {
+            self.state.set_job_state(Arc::clone(job));
         }
         for (id, job) in &decision.jobs {
             self.state.set_job(*id, Arc::clone(job));

@@ -7,9 +7,9 @@ use super::admission::{Verdict, queue_full, waiting};
 use super::decision::NewFiring;
 use super::state::Draft;
 use crate::execution::{
-    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobSlot, Pause, RuleAction, StartRequest, WorkflowStatus,
+    AdmissionStage, Firing, FiringOutcome, FiringRecord, Pause, RuleAction, StartRequest, WorkflowStatus,
 };
-use crate::id::{FiringId, JobExecutionId, JobName, WorkflowExecutionId};
+use crate::id::{FiringId, JobName, WorkflowExecutionId};
 use crate::timer::Subject;
 use crate::workflow::{JobAction, WAITING_PER_KEY_MAX};
 
@@ -20,7 +20,7 @@ impl Draft<'_> {
 
     /// Whether the scheduling of a job is stopped.
     pub(super) fn is_unscheduled(&self, id: WorkflowExecutionId, job: &JobName) -> bool {
-        self.execution(id).and_then(|execution| execution.jobs.get(job)).is_some_and(|slot| slot.unscheduled)
+        self.job_state(id, job).is_some_and(|job| job.unscheduled)
     }
 
     /// Pauses a running execution; one that is paused already stays so.
@@ -31,6 +31,7 @@ impl Draft<'_> {
                 if let Some(execution) = self.execution_mut(id) {
                     execution.paused.get_or_insert(pause);
                 }
+                self.pause_schedules(id, true);
             }
             _ => self.refuse(format!("workflow execution {id} is not running")),
         }
@@ -45,15 +46,16 @@ impl Draft<'_> {
             return;
         };
         execution.paused = None;
-        let slots: Vec<(JobName, Option<JobExecutionId>)> =
-            execution.jobs.iter().map(|(job, slot)| (job.clone(), slot.current)).collect();
-        for current in slots.iter().filter_map(|(_, current)| *current) {
-            if self.job(current).is_some_and(|job| job.held) {
-                self.launch(current);
+        self.pause_schedules(id, false);
+        let (live, idle): (Vec<JobName>, Vec<JobName>) =
+            self.jobs_of(id).into_iter().partition(|job| self.live_job(id, job).is_some());
+        for job in live {
+            if let Some(held) = self.live_job(id, &job).filter(|live| self.job(*live).is_some_and(|job| job.held)) {
+                self.launch(held);
             }
         }
-        for (job, _) in slots.iter().filter(|(_, current)| current.is_none()) {
-            self.release_job(id, job);
+        for job in idle {
+            self.release_job(id, &job);
         }
         for firing in self.held_by_pause(id) {
             let Some(firing) = self.held(firing).cloned() else { continue };
@@ -64,6 +66,14 @@ impl Draft<'_> {
             }
         }
         self.finish_if_done(id);
+    }
+
+    fn pause_schedules(&mut self, id: WorkflowExecutionId, paused: bool) {
+        for job in self.jobs_of(id) {
+            if self.job_state(id, &job).is_some_and(|job| job.paused != paused && !job.schedules.is_empty()) {
+                self.change_job_state(id, &job, |job| job.paused = paused);
+            }
+        }
     }
 
     /// The firings that wait for an execution to be resumed, oldest first.
@@ -129,10 +139,7 @@ impl Draft<'_> {
         if self.is_unscheduled(id, job) != scheduled {
             return;
         }
-        if let Some(execution) = self.execution_mut(id) {
-            let slot: &mut JobSlot = execution.jobs.entry(job.clone()).or_default();
-            slot.unscheduled = !scheduled;
-        }
+        self.change_job_state(id, job, |job| job.unscheduled = !scheduled);
         self.set_job_schedules(id, job, scheduled);
         // Its schedules may have been the last thing that the execution waited for, or will never come again.
         self.finish_if_done(id);

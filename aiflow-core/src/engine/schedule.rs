@@ -148,27 +148,24 @@ impl Draft<'_> {
         if matches!(of, Subject::Job { execution, .. } if self.is_paused(*execution)) {
             // It was under way when its execution was paused. Once that is resumed it has to come again, under another name.
             let set_by = self.event.offset;
-            if let Some(next) = self.schedule_mut(of, name).and_then(|state| state.next.as_mut()) {
-                next.alarm.set_by = set_by;
-            }
+            let again = |next| NextTime { alarm: Alarm { set_by, ..alarm }, ..next };
+            self.change_schedule(of, name, |state| state.next = state.next.map(again));
             return;
         }
         let schedule = compiled.workflow.schedule(place.as_ref(), name);
         let Some((schedule, times)) = schedule.zip(compiled.schedules.get(&(place.clone(), name.clone()))) else {
-            if let Some(state) = self.schedule_mut(of, name) {
-                state.next = None;
-            }
+            self.change_schedule(of, name, |state| state.next = None);
             return;
         };
         // The clock that said so may be ahead of the one that stamps the log.
         let now = self.now().max(alarm.due);
         let came = came(schedule, times, since, next.time, now);
         let set_by = self.event.offset;
-        if let Some(state) = self.schedule_mut(of, name) {
+        self.change_schedule(of, name, |state| {
             state.last = Some(came.newest);
             // Not the clock but the last time says which comes next, so that none is left out.
             wait_for_next(state, Some(times), (Timestamp::from_millis(i64::MIN), set_by));
-        }
+        });
         if let Some((first, last)) = came.passed {
             let passed = ScheduledTime { until: Some(last), ..ScheduledTime::new(name.clone(), first) };
             self.record_time(of, schedule.action, passed, FiringOutcome::Missed);
@@ -238,12 +235,12 @@ impl Draft<'_> {
         let Some((compiled, place)) = self.schedules_of(of) else { return };
         let times = compiled.schedules.get(&(place, name.clone())).filter(|_| self.may_wait(of));
         let at = (self.now(), self.event.offset);
-        let Some(state) = self.schedule_mut(of, name) else { return };
-        if status == ScheduleStatus::Active && state.status == status && state.next.is_some() {
-            return;
-        }
-        state.status = status;
-        wait_for_next(state, times, at);
+        self.change_schedule(of, name, |state| {
+            if status != ScheduleStatus::Active || state.status != status || state.next.is_none() {
+                state.status = status;
+                wait_for_next(state, times, at);
+            }
+        });
     }
 
     /// Lets the schedules of a workflow wait for their next times, or for none, when it is enabled or disabled.
@@ -262,17 +259,12 @@ impl Draft<'_> {
     }
 
     /// The schedules of the jobs of a new execution come into force.
-    pub(super) fn job_schedules(
-        &self,
-        compiled: &Compiled,
-    ) -> BTreeMap<JobName, BTreeMap<ScheduleName, ScheduleState>> {
+    pub(super) fn begin_job_schedules(&mut self, id: WorkflowExecutionId, compiled: &Compiled) {
         let at = (self.now(), self.event.offset);
-        let jobs = compiled.workflow.jobs.iter().filter(|job| !job.schedules.is_empty());
-        jobs.map(|job| {
-            let name = Some(&job.name);
-            (job.name.clone(), adopt(None, &job.schedules, &compiled.schedules, name, true, at))
-        })
-        .collect()
+        for job in compiled.workflow.jobs.iter().filter(|job| !job.schedules.is_empty()) {
+            let schedules = adopt(None, &job.schedules, &compiled.schedules, Some(&job.name), true, at);
+            self.change_job_state(id, &job.name, |state| state.schedules = schedules);
+        }
     }
 
     /// Starts an execution for each time of a schedule in a span of time.
@@ -347,11 +339,12 @@ impl Draft<'_> {
     pub(super) fn set_job_schedules(&mut self, execution: WorkflowExecutionId, job: &JobName, scheduled: bool) {
         let Some(compiled) = self.definition(execution) else { return };
         let at = (self.now(), self.event.offset);
-        let schedules = self.execution_mut(execution).and_then(|execution| execution.schedules.get_mut(job));
-        for (name, state) in schedules.into_iter().flatten() {
-            let times = compiled.schedules.get(&(Some(job.clone()), name.clone()));
-            wait_for_next(state, times.filter(|_| scheduled), at);
-        }
+        self.change_job_state(execution, job, |state| {
+            for (name, schedule) in &mut state.schedules {
+                let times = compiled.schedules.get(&(Some(job.clone()), name.clone()));
+                wait_for_next(schedule, times.filter(|_| scheduled), at);
+            }
+        });
     }
 
     fn schedule(&self, of: &Subject, name: &ScheduleName) -> Option<&ScheduleState> {
@@ -359,16 +352,19 @@ impl Draft<'_> {
             Subject::Workflow { project, workflow } => {
                 self.workflow(&workflow_key(project, workflow))?.schedules.get(name)
             }
-            Subject::Job { execution, job } => self.execution(*execution)?.schedules.get(job)?.get(name),
+            Subject::Job { execution, job } => self.job_state(*execution, job)?.schedules.get(name),
         }
     }
 
-    fn schedule_mut(&mut self, of: &Subject, name: &ScheduleName) -> Option<&mut ScheduleState> {
+    fn change_schedule(&mut self, of: &Subject, name: &ScheduleName, change: impl FnOnce(&mut ScheduleState)) {
         match of {
             Subject::Workflow { project, workflow } => {
-                self.workflow_mut(&workflow_key(project, workflow))?.schedules.get_mut(name)
+                let workflow = self.workflow_mut(&workflow_key(project, workflow));
+                workflow.and_then(|workflow| workflow.schedules.get_mut(name)).map(change);
             }
-            Subject::Job { execution, job } => self.execution_mut(*execution)?.schedules.get_mut(job)?.get_mut(name),
+            Subject::Job { execution, job } => {
+                self.change_job_state(*execution, job, |state| state.schedules.get_mut(name).map(change));
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use super::queues::{QueueDraft, Queues};
 use super::rules::{CompiledRule, CustomConditions};
 use super::schedule::CompiledSchedules;
 use crate::event::{Cause, Event, NewEvent};
-use crate::execution::{FiringRecord, JobExecution, Meter, WorkflowExecution, WorkflowState};
-use crate::id::{FiringId, JobExecutionId, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::execution::{FiringRecord, JobExecution, JobState, Meter, WorkflowExecution, WorkflowState};
+use crate::id::{FiringId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::timer::Timer;
 use crate::workflow::Workflow;
@@ -26,6 +26,7 @@ pub(super) const OWN_EVENT_ID: &str = "aiflow:";
 pub(super) struct State {
     pub(super) workflows: ByWorkflow<Arc<WorkflowState>>,
     pub(super) executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
+    pub(super) job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, Arc<JobState>>>,
     pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     pub(super) queues: Queues,
     // Derived from the above.
@@ -130,10 +131,10 @@ impl State {
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: Arc<WorkflowExecution>) {
         let (key, version) = (workflow_key(&execution.project, &execution.workflow), execution.version);
         self.queues.set_execution(&execution);
-        let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
-        set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
             self.executions.remove(&id);
+            let jobs = self.job_states.remove(&id).into_iter().flatten();
+            jobs.for_each(|(_, job)| set_timers(&mut self.timers, job.timers(), std::iter::empty()));
             let end = |versions: &mut BTreeMap<u32, BTreeSet<_>>| {
                 if let Some(running) = versions.get_mut(&version) {
                     running.remove(&id);
@@ -155,6 +156,17 @@ impl State {
 
     pub(super) fn set_meter(&mut self, id: String, meter: Option<Meter>) {
         self.queues.set_meter(id, meter, &mut self.timers);
+    }
+
+    /// Keeps a job of a live execution; the others are not the engine's any more.
+    pub(super) fn set_job_state(&mut self, job: Arc<JobState>) {
+        if !self.executions.contains_key(&job.execution) {
+            return;
+        }
+        let jobs = self.job_states.entry(job.execution).or_default();
+        let before = jobs.get(&job.job).into_iter().flat_map(|job| job.timers());
+        set_timers(&mut self.timers, before, job.timers());
+        jobs.insert(job.job.clone(), job);
     }
 
     pub(super) fn set_job(&mut self, id: JobExecutionId, job: Arc<JobExecution>) {
@@ -282,6 +294,47 @@ impl<'a> Draft<'a> {
     pub(super) fn execution_mut(&mut self, id: WorkflowExecutionId) -> Option<&mut WorkflowExecution> {
         let base = self.state.executions.get(&id);
         edit(&mut self.out.executions, &id, base).map(Arc::make_mut)
+    }
+
+    pub(super) fn job_state(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<&JobState> {
+        let changed = self.out.job_states.get(&execution).and_then(|jobs| jobs.get(job));
+        changed.or_else(|| self.state.job_states.get(&execution)?.get(job)).map(|job| &**job)
+    }
+
+    /// The jobs of an execution that something has happened to.
+    pub(super) fn jobs_of(&self, execution: WorkflowExecutionId) -> Vec<JobName> {
+        let changed = self.out.job_states.get(&execution).into_iter().flatten();
+        let known = self.state.job_states.get(&execution).into_iter().flatten();
+        let jobs: BTreeSet<&JobName> = known.chain(changed).map(|(job, _)| job).collect();
+        jobs.into_iter().cloned().collect()
+    }
+
+    /// Changes a job of an execution, and what the execution counts.
+    pub(super) fn change_job_state<T>(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        change: impl FnOnce(&mut JobState) -> T,
+    ) -> Option<T> {
+        let project = &self.execution(execution)?.project;
+        let base = self.state.job_states.get(&execution).and_then(|jobs| jobs.get(job));
+        let new = || Arc::new(JobState::new(execution, project.clone(), job.clone()));
+        let known = self.out.job_states.get(&execution).is_some_and(|jobs| jobs.contains_key(job));
+        let base = (!known).then(|| base.map_or_else(new, Arc::clone));
+        let jobs = self.out.job_states.entry(execution).or_default();
+        if let Some(base) = base {
+            jobs.insert(job.clone(), base);
+        }
+        let state = Arc::make_mut(jobs.get_mut(job)?);
+        let before = state.counts();
+        let result = change(state);
+        let now = state.counts();
+        if now != before
+            && let Some(execution) = self.execution_mut(execution)
+        {
+            execution.counts = execution.counts.changed(before, now);
+        }
+        Some(result)
     }
 
     pub(super) fn job_mut(&mut self, id: JobExecutionId) -> Option<&mut JobExecution> {

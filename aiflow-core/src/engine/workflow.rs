@@ -13,11 +13,11 @@ use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, StartRequest, WorkflowExecution,
-    WorkflowState, WorkflowStatus,
+    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobCounts, JobState, RuleAction, StartRequest,
+    WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::StopMode;
-use crate::id::{JobExecutionId, JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
 use crate::timer::Subject;
 use crate::workflow::{Completion, Workflow, WorkflowAction};
 
@@ -197,13 +197,12 @@ impl Draft<'_> {
             cause,
             created_at: self.now(),
             finished_at: None,
-            jobs: Default::default(),
-            rules: Default::default(),
-            schedules: self.job_schedules(&compiled),
             paused: None,
+            counts: JobCounts::default(),
             last_word: None,
         };
         self.add_execution(key, execution);
+        self.begin_job_schedules(id, &compiled);
         self.note_live(id);
         self.announce_status(id, WorkflowStatus::Running);
         self.begin_job_rules(id, &compiled.job_rules);
@@ -224,11 +223,10 @@ impl Draft<'_> {
         execution.status = WorkflowStatus::Stopping;
         execution.paused = None;
         let is_waited_for = execution.held > 0;
-        let live: Vec<(JobName, Option<JobExecutionId>)> =
-            execution.jobs.iter().map(|(name, slot)| (name.clone(), slot.current)).collect();
-        for (name, current) in live {
+        self.forget_waits(id);
+        for name in self.jobs_of(id) {
             self.cancel_waiting(id, &name);
-            if let Some(current) = current {
+            if let Some(current) = self.live_job(id, &name) {
                 self.stop_job(current, mode);
             }
         }
@@ -305,17 +303,14 @@ impl Draft<'_> {
         let Some(execution) = self.execution(id) else {
             return;
         };
-        let is_busy = execution.jobs.values().any(|slot| slot.current.is_some());
+        let counts = execution.counts;
         let is_waited_for = execution.held > 0;
         let is_heard_out = execution.last_word.as_deref().is_none_or(|word| word == self.event.id);
-        let last = |status| execution.jobs.values().any(|slot| slot.last == Some(status));
         let status = match execution.status {
-            _ if is_busy => return,
+            _ if counts.live > 0 => return,
             WorkflowStatus::Stopping => WorkflowStatus::Stopped,
             WorkflowStatus::Running if execution.completion != Completion::Idle || !is_heard_out => return,
-            WorkflowStatus::Running
-                if is_waited_for || execution.paused.is_some() || execution.waits_for_a_moment() =>
-            {
+            WorkflowStatus::Running if is_waited_for || execution.paused.is_some() || counts.moments > 0 => {
                 // Its events were applied; now it waits for a moment only, for a firing to be admitted, or to be resumed.
                 if execution.last_word.is_some()
                     && let Some(execution) = self.execution_mut(id)
@@ -324,27 +319,34 @@ impl Draft<'_> {
                 }
                 return;
             }
-            WorkflowStatus::Running if last(JobStatus::Failed) => WorkflowStatus::Failed,
-            WorkflowStatus::Running if last(JobStatus::Stopped) => WorkflowStatus::Stopped,
+            WorkflowStatus::Running if counts.failed > 0 => WorkflowStatus::Failed,
+            WorkflowStatus::Running if counts.stopped > 0 => WorkflowStatus::Stopped,
             WorkflowStatus::Running => WorkflowStatus::Succeeded,
             WorkflowStatus::Succeeded | WorkflowStatus::Failed | WorkflowStatus::Stopped => return,
         };
         let now = self.now();
-        let compiled = self.definition(id);
+        self.forget_waits(id);
         let Some(execution) = self.execution_mut(id) else {
             return;
         };
-        for job in compiled.iter().flat_map(|compiled| &compiled.workflow.jobs) {
-            let slot = execution.jobs.entry(job.name.clone()).or_default();
-            slot.last.get_or_insert(JobStatus::Skipped);
-        }
         execution.status = status;
         execution.finished_at = Some(now);
-        execution.rules.clear();
-        execution.schedules.clear();
         execution.last_word = None;
         self.announce_status(id, status);
         self.on_execution_ended(id);
+    }
+
+    /// The rules and schedules of an execution's jobs wait for nothing any more.
+    fn forget_waits(&mut self, id: WorkflowExecutionId) {
+        for job in self.jobs_of(id) {
+            let waits = |job: &JobState| !job.rules.is_empty() || !job.schedules.is_empty();
+            if self.job_state(id, &job).is_some_and(waits) {
+                self.change_job_state(id, &job, |job| {
+                    job.rules.clear();
+                    job.schedules.clear();
+                });
+            }
+        }
     }
 
     fn announce_status(&mut self, id: WorkflowExecutionId, status: WorkflowStatus) {

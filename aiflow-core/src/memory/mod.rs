@@ -21,8 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, NewEvent};
 use crate::id::Offset;
 use crate::store::{
-    Batch, Capabilities, Durability, Expect, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record,
-    RecordKey, Relation, RelationQuery,
+    Batch, Capabilities, Durability, Expect, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, QUERY_PARENTS_MAX,
+    Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
 use crate::time::Clock;
 
@@ -158,6 +158,9 @@ impl MetaStore for MemoryStore {
     }
 
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
+        if query.parents.len() > QUERY_PARENTS_MAX {
+            return Err(Error::invalid("query", format!("at most {QUERY_PARENTS_MAX} parents may be named")));
+        }
         let after = position("query", query.after.as_ref())?;
         let rows = query.page_rows();
         let found = self.open("query")?.records.find(query, after, rows.saturating_add(1));

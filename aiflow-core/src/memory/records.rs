@@ -139,16 +139,16 @@ impl Records {
             values.into_iter().filter_map(|value| self.postings.get(&Posting::new(&query.kind, field, value))).collect()
         };
         let mut candidates = vec![lists(Field::Kind, &[""])];
-        for (field, value) in
-            [(Field::Project, &query.project), (Field::Parent, &query.parent), (Field::Name, &query.name)]
-        {
+        for (field, value) in [(Field::Project, &query.project), (Field::Name, &query.name)] {
             if let Some(value) = value {
                 candidates.push(lists(field, &[value]));
             }
         }
-        if !query.states.is_empty() {
-            let states: Vec<&str> = query.states.iter().map(String::as_str).collect();
-            candidates.push(lists(Field::State, &states));
+        for (field, values) in [(Field::Parent, &query.parents), (Field::State, &query.states)] {
+            if !values.is_empty() {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                candidates.push(lists(field, &values));
+            }
         }
         candidates
             .into_iter()
@@ -160,7 +160,7 @@ impl Records {
 fn matches(query: &Query, record: &Record) -> bool {
     let is = |wanted: &Option<String>, value: &String| wanted.as_ref().is_none_or(|w| w == value);
     is(&query.project, &record.project)
-        && is(&query.parent, &record.parent)
+        && (query.parents.is_empty() || query.parents.contains(&record.parent))
         && is(&query.name, &record.name)
         && (query.states.is_empty() || query.states.contains(&record.state))
 }

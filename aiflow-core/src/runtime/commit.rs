@@ -9,7 +9,7 @@ use crate::engine::Decision;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
-    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, meter_key, meter_put, put,
+    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, meter_key, meter_put, put,
     workflow_execution_put, workflow_put,
 };
 use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
@@ -53,6 +53,7 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
     batch.fence = Some(lease.fence());
     batch.puts.extend(decision.workflows.values().map(|workflow| workflow_put(workflow)));
     batch.puts.extend(decision.executions.values().map(|execution| workflow_execution_put(execution)));
+    batch.puts.extend(decision.job_states.values().flatten().map(|(_, job)| job_state_put(job)));
     batch.puts.extend(decision.jobs.values().map(|job| job_execution_put(job)));
     let firings = decision.firings.values();
     batch.puts.extend(firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record)));

@@ -10,13 +10,13 @@ use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::execution::{
-    JobExecution, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION,
-    Meter, WorkflowExecution, WorkflowState, WorkflowStatus,
+    JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_WORKFLOW,
+    KIND_WORKFLOW_EXECUTION, Meter, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
 use crate::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_version_key};
-use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, Query, RecordKey};
+use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Query, RecordKey};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
@@ -30,6 +30,11 @@ pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
     let workflows: Vec<WorkflowState> = read(store, Query::kind(KIND_WORKFLOW)).await?;
     let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
     let executions: Vec<WorkflowExecution> = read(store, Query::kind(KIND_WORKFLOW_EXECUTION).states(live)).await?;
+    let mut job_states: Vec<JobState> = Vec::new();
+    for executions in executions.chunks(QUERY_PARENTS_MAX) {
+        let parents = executions.iter().map(|execution| execution.id.to_string());
+        job_states.extend(read(store, Query::kind(KIND_JOB_STATE).parents(parents)).await?);
+    }
     let live = JobStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
     let jobs: Vec<JobExecution> = read(store, Query::kind(KIND_JOB_EXECUTION).states(live)).await?;
     let mut versions: BTreeSet<(&ProjectName, &WorkflowName, u32)> = BTreeSet::new();
@@ -50,7 +55,7 @@ pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
     let waiting = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
     let firings: Result<_> = store.query_all(waiting, LIVE_ROWS_MAX).await?.iter().map(firing_of).collect();
     let meters: Vec<Meter> = read(store, Query::kind(KIND_METER)).await?;
-    let snapshot = Snapshot { workflows, definitions, executions, jobs, firings: firings?, meters };
+    let snapshot = Snapshot { workflows, definitions, executions, job_states, jobs, firings: firings?, meters };
     Ok((Engine::restore(snapshot).with_conditions(parts.customs.clone()), cursor))
 }
 

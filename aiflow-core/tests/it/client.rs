@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aiflow_core::client::AiFlow;
 use aiflow_core::control::{CONTROL_REFUSED, Control};
 use aiflow_core::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
-use aiflow_core::execution::{Firing, WorkflowExecution, WorkflowStatus};
+use aiflow_core::execution::{Firing, JobCounts, WorkflowExecution, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
 use aiflow_core::memory::MemoryStore;
@@ -232,9 +232,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         cause: Firing { rule: None, schedule: None, events: vec![id.cause], key: None, hops: 0 },
         created_at: Timestamp::EPOCH,
         finished_at: None,
-        jobs: std::collections::BTreeMap::new(),
-        rules: std::collections::BTreeMap::new(),
-        schedules: std::collections::BTreeMap::new(),
+        counts: JobCounts::default(),
         concurrency_key: None,
         held: 0,
         paused: None,
@@ -260,12 +258,12 @@ async fn a_wait_ends_with_the_execution() {
         tokio::spawn(async move { flow.wait(id).await.unwrap() })
     };
     set_status(&flow, id, WorkflowStatus::Running).await;
-    let running = flow.wait_until(id, |execution| execution.status == WorkflowStatus::Running);
-    assert_eq!(running.await.unwrap().status, WorkflowStatus::Running);
+    let running = flow.wait_until(id, |execution, _| execution.status == WorkflowStatus::Running);
+    assert_eq!(running.await.unwrap().0.status, WorkflowStatus::Running);
     assert!(!waiting.is_finished());
     set_status(&flow, id, WorkflowStatus::Failed).await;
     assert_eq!(waiting.await.unwrap().status, WorkflowStatus::Failed);
-    let never = flow.wait_until(id, |execution| execution.status == WorkflowStatus::Running);
+    let never = flow.wait_until(id, |execution, _| execution.status == WorkflowStatus::Running);
     assert_eq!(never.await.unwrap_err().kind(), ErrorKind::Invalid);
     let listed = flow.executions("quality", 10).await.unwrap();
     assert_eq!(listed.len(), 1);

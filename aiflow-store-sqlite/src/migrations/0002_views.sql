@@ -18,6 +18,12 @@ CREATE VIEW workflow_execution AS SELECT
     strftime('%Y-%m-%dT%H:%M:%fZ', json_extract(body, '$.finished_at') / 1000.0, 'unixepoch') AS finished_at
 FROM record WHERE kind = 'workflow_execution' ORDER BY seq;
 
+CREATE VIEW job AS SELECT
+    parent AS workflow_execution, project, name AS job, state AS status, json_extract(body, '$.runs') AS runs,
+    json_extract(body, '$.current') AS current, json_extract(body, '$.waiting') AS waiting,
+    strftime('%Y-%m-%dT%H:%M:%fZ', updated / 1000.0, 'unixepoch') AS updated_at
+FROM record WHERE kind = 'job_state' ORDER BY seq;
+
 CREATE VIEW job_execution AS SELECT
     id, project, parent AS workflow_execution, json_extract(body, '$.workflow') AS workflow, name AS job, state AS status,
     json_extract(body, '$.attempt') AS attempt, json_extract(body, '$.executor') AS executor,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::execution::{Firing, JobExecution, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus};
+use aiflow_core::execution::{
+    Firing, JobCounts, JobExecution, JobState, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus,
+};
 use aiflow_core::id::{ExecutorName, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::meta::{Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject};
-use aiflow_core::records::{job_execution_put, workflow_execution_put, workflow_put};
+use aiflow_core::records::{job_execution_put, job_state_put, workflow_execution_put, workflow_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::Completion;
@@ -35,9 +37,8 @@ fn executions() -> Batch {
         cause: cause.clone(),
         created_at: AT,
         finished_at: Some(AT),
-        jobs: BTreeMap::new(),
-        rules: BTreeMap::new(),
-        schedules: BTreeMap::new(),
+        counts: JobCounts::default(),
+        paused: None,
         concurrency_key: None,
         held: 0,
         last_word: None,
@@ -61,8 +62,11 @@ fn executions() -> Batch {
         exceeded: None,
         params: Value::Null,
         killed: false,
+        held: false,
         ending: None,
     };
+    let job_state =
+        JobState { current: Some(job.id), runs: 2, ..JobState::new(execution.id, project.clone(), job.job.clone()) };
     let state = WorkflowState {
         project,
         name: workflow,
@@ -71,7 +75,11 @@ fn executions() -> Batch {
         rules: BTreeMap::new(),
         schedules: BTreeMap::new(),
     };
-    Batch::at(AT).put(workflow_put(&state)).put(workflow_execution_put(&execution)).put(job_execution_put(&job))
+    Batch::at(AT)
+        .put(workflow_put(&state))
+        .put(workflow_execution_put(&execution))
+        .put(job_state_put(&job_state))
+        .put(job_execution_put(&job))
 }
 
 async fn metadata(flow: &AiFlow) {
@@ -115,6 +123,11 @@ async fn every_view_shows_what_was_stored() {
             r#"["7.0","wine","train",3,"SUCCEEDED","[7]","AT","AT"]"#,
         ),
         (
+            "job",
+            "workflow_execution,project,job,status,runs,current,waiting",
+            r#"["7.0","wine","fit","LIVE",2,"8.1",null]"#,
+        ),
+        (
             "job_execution",
             "id,workflow_execution,workflow,job,status,attempt,executor,started_at,finished_at",
             r#"["8.1","7.0","train","fit","RUNNING",2,"process","AT",null]"#,
@@ -152,7 +165,7 @@ async fn no_view_fails_on_an_empty_store() {
     let mut conn = shell(&path).await;
     let views = text(&mut conn, "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'");
     let views: Vec<String> = serde_json::from_str(&views.await).unwrap();
-    assert_eq!(views.len(), 9);
+    assert_eq!(views.len(), 10);
     for view in views {
         let sql = format!("SELECT count(*) || '' FROM {view}");
         let count = text(&mut conn, &sql);

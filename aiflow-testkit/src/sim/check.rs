@@ -8,15 +8,16 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{Decision, Engine, Input};
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::execution::{
-    AdmissionStage, FiringOutcome, FiringRecord, JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING,
-    KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, RuleAction, WorkflowExecution,
-    WorkflowState,
+    AdmissionStage, FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_DEAD_LETTER, KIND_FIRING,
+    KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, RuleAction,
+    WorkflowExecution, WorkflowState,
 };
 use aiflow_core::executor::{Ending, ReportKind};
-use aiflow_core::id::{AttemptId, JobExecutionId, Offset};
+use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
     DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
-    meter_key, meter_put, workflow_execution_key, workflow_execution_put, workflow_put, workflow_version_key,
+    job_state_put, meter_key, meter_put, workflow_execution_key, workflow_execution_put, workflow_put,
+    workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -55,6 +56,17 @@ impl State {
         self.all(KIND_JOB_EXECUTION)
     }
 
+    /// Whether a workflow execution is paused.
+    pub(super) fn is_paused(&self, id: WorkflowExecutionId) -> bool {
+        let record = self.records.get(&workflow_execution_key(id));
+        let execution = record.and_then(|record| body_of::<WorkflowExecution>(record).ok());
+        execution.is_some_and(|execution| execution.paused.is_some())
+    }
+
+    pub(super) fn job_states(&self) -> Vec<JobState> {
+        self.all(KIND_JOB_STATE)
+    }
+
     pub(super) fn executions(&self) -> Vec<WorkflowExecution> {
         self.all(KIND_WORKFLOW_EXECUTION)
     }
@@ -66,12 +78,19 @@ impl State {
 
 /// The kinds of bodies that checks read in numbers.
 mod serde_like {
-    use super::{FiringRecord, JobExecution, Record, WorkflowExecution, WorkflowState, WorkflowVersion, body_of};
+    use super::{
+        FiringRecord, JobExecution, JobState, Record, WorkflowExecution, WorkflowState, WorkflowVersion, body_of,
+    };
 
     pub(in crate::sim) trait Body: Sized {
         fn read(record: &Record) -> Option<Self>;
     }
     impl Body for JobExecution {
+        fn read(record: &Record) -> Option<Self> {
+            body_of(record).ok()
+        }
+    }
+    impl Body for JobState {
         fn read(record: &Record) -> Option<Self> {
             body_of(record).ok()
         }
@@ -149,14 +168,23 @@ impl Checker<'_> {
             });
             let puts = decision.workflows.values().map(|workflow| workflow_put(workflow));
             let puts = puts.chain(decision.executions.values().map(|execution| workflow_execution_put(execution)));
+            let job_states = decision.job_states.values().flatten().map(|(_, job)| job_state_put(job));
+            let puts = puts.chain(job_states);
             let puts =
                 puts.chain(decision.jobs.values().map(|job| job_execution_put(job))).chain(firings).chain(letters);
             expected.extend(puts.map(|put| (put.key.clone(), put)));
             emitted.extend(decision.events.iter().map(|event| event.id.clone()));
             engine.apply(&decision);
         }
-        let replayed =
-            [KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_FIRING, KIND_METER, KIND_DEAD_LETTER];
+        let replayed = [
+            KIND_WORKFLOW,
+            KIND_WORKFLOW_EXECUTION,
+            KIND_JOB_STATE,
+            KIND_JOB_EXECUTION,
+            KIND_FIRING,
+            KIND_METER,
+            KIND_DEAD_LETTER,
+        ];
         for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {
             match expected.remove(key) {
                 None => self.violate("I4", format!("{key} does not follow from the log")),
@@ -260,11 +288,11 @@ impl Checker<'_> {
         let jobs = state.jobs();
         let open: Vec<&JobExecution> = jobs.iter().filter(|job| !job.status.is_terminal()).collect();
         let ids: BTreeSet<JobExecutionId> = open.iter().map(|job| job.id).collect();
-        let slots: BTreeMap<_, _> = state.executions().into_iter().map(|execution| (execution.id, execution)).collect();
+        let states: BTreeMap<_, _> =
+            state.job_states().into_iter().map(|job| ((job.execution, job.job.clone()), job)).collect();
         for job in open {
-            let parent = slots.get(&job.workflow_execution);
-            let is_paused = parent.is_some_and(|execution| execution.paused.is_some());
-            let slot = parent.and_then(|execution| execution.jobs.get(&job.job));
+            let is_paused = state.is_paused(job.workflow_execution);
+            let slot = states.get(&(job.workflow_execution, job.job.clone()));
             let has_reason = match job.status {
                 _ if job.held => is_paused,
                 JobStatus::Init => slot.is_some_and(|slot| {
@@ -328,13 +356,11 @@ impl Checker<'_> {
                     let is_held_up = executions.iter().filter(is_of).any(|execution| live.contains(&execution.id));
                     is_held_up || workflows.iter().any(|state| state.name == record.workflow && !state.enabled)
                 }
-                AdmissionStage::Pause => executions
-                    .iter()
-                    .any(|execution| record.workflow_execution == Some(execution.id) && execution.paused.is_some()),
-                AdmissionStage::Concurrency => executions.iter().any(|execution| {
-                    let slot = record.job.as_ref().and_then(|job| execution.jobs.get(job));
-                    let is_held_up = execution.paused.is_some() || slot.is_some_and(|slot| slot.current.is_some());
-                    record.workflow_execution == Some(execution.id) && is_held_up
+                AdmissionStage::Pause => record.workflow_execution.is_some_and(|id| state.is_paused(id)),
+                AdmissionStage::Concurrency => state.job_states().iter().any(|job| {
+                    record.workflow_execution == Some(job.execution)
+                        && record.job.as_ref() == Some(&job.job)
+                        && (job.current.is_some() || state.is_paused(job.execution))
                 }),
                 stage => meters.iter().any(|meter| {
                     meter.of == of && meter.stage == stage && meter.key == waits.key && meter.alarm.due > now

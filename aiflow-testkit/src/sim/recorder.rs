@@ -10,8 +10,8 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::control::Control;
 use aiflow_core::event::{EventFilter, NewEvent, SYSTEM_NAMESPACE};
 use aiflow_core::execution::{
-    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_METER, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
+    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER,
+    KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
 };
 use aiflow_core::id::Offset;
 use aiflow_core::memory::MemoryStore;
@@ -30,12 +30,13 @@ use super::faults::Mutation;
 use super::ledger::Ledger;
 
 /// Every kind of record that a scheduler and its clients write.
-pub(super) const KINDS: [&str; 8] = [
+pub(super) const KINDS: [&str; 9] = [
     KIND_CURSOR,
     KIND_WORKFLOW,
     KIND_WORKFLOW_VERSION,
     KIND_WORKFLOW_EXECUTION,
     KIND_JOB_EXECUTION,
+    KIND_JOB_STATE,
     KIND_FIRING,
     KIND_METER,
     KIND_DEAD_LETTER,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aiflow_core::execution::{AdmissionStage, JobStatus, KIND_FIRING, WorkflowExecution, WorkflowState};
+use aiflow_core::execution::{AdmissionStage, JobState, JobStatus, KIND_FIRING, WorkflowState};
 use aiflow_core::id::Offset;
 use aiflow_core::records::firing_of;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
@@ -264,7 +264,7 @@ impl World {
         state.cursor == state.head()
             && state.jobs().iter().all(rests)
             && !state.workflows().iter().flat_map(WorkflowState::timers).any(waits)
-            && !state.executions().iter().flat_map(WorkflowExecution::timers).any(waits)
+            && !state.job_states().iter().flat_map(JobState::timers).any(waits)
             // A clock that was set forward lets a timer be late by the time after which it is looked at again.
             && !held.any(|firing| {
                 let is_throttled = firing.record.waits.as_ref().is_some_and(|waits| waits.stage == AdmissionStage::Throttle);

@@ -73,6 +73,8 @@ pub async fn every_filter_restricts(fixture: &dyn StoreFixture) {
         (thing().project("p1"), 12),
         (thing().project("p3"), 0),
         (thing().parent(""), 12),
+        (thing().parents(["x", "", "x"]), 24),
+        (thing().parents(["x", "y"]).states(["S1", "S2"]).project("p1"), 4),
         (thing().name("n2"), 12),
         (thing().states(["S1"]), 8),
         (thing().states(["S3", "S1", "S3"]), 16),
@@ -87,7 +89,7 @@ pub async fn every_filter_restricts(fixture: &dyn StoreFixture) {
             .iter()
             .filter(|put| {
                 is(&query.project, &put.project)
-                    && is(&query.parent, &put.parent)
+                    && (query.parents.is_empty() || query.parents.contains(&put.parent))
                     && is(&query.name, &put.name)
                     && (query.states.is_empty() || query.states.contains(&put.state))
             })

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aiflow_core::engine::{Command, Decision};
 use aiflow_core::event::Event;
-use aiflow_core::execution::{FiringOutcome, JobExecution, JobStatus, WorkflowExecution};
-use aiflow_core::id::{JobExecutionId, WorkflowExecutionId};
+use aiflow_core::execution::{FiringOutcome, JobExecution, JobState, JobStatus, WorkflowExecution};
+use aiflow_core::id::{JobExecutionId, JobName, WorkflowExecutionId};
 
 /// Checks `decision`, which was made on `event`, against what was known before.
 pub(crate) fn check(
     executions: &BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    job_states: &BTreeMap<WorkflowExecutionId, BTreeMap<JobName, JobState>>,
     jobs: &BTreeMap<JobExecutionId, JobExecution>,
     decision: &Decision,
     event: &Event,
@@ -21,20 +22,23 @@ pub(crate) fn check(
         assert!(!job.status.is_terminal() || job.due.is_empty(), "{id}");
     }
     for (id, execution) in &decision.executions {
+        let of_execution = decision.job_states.get(id);
+        let changed = |job: &JobName| of_execution.is_some_and(|jobs| jobs.contains_key(job));
+        let unchanged = job_states.get(id).into_iter().flatten().filter(|(job, _)| !changed(job));
+        let all: Vec<&JobState> =
+            unchanged.map(|(_, job)| job).chain(of_execution.into_iter().flatten().map(|(_, job)| &**job)).collect();
+        let count = |is: &dyn Fn(&JobState) -> bool| u32::try_from(all.iter().filter(|job| is(job)).count()).unwrap();
+        assert_eq!(execution.counts.live, count(&|job| job.current.is_some()), "{id}");
+        assert_eq!(execution.counts.failed, count(&|job| job.last == Some(JobStatus::Failed)), "{id}");
+        assert_eq!(execution.counts.stopped, count(&|job| job.last == Some(JobStatus::Stopped)), "{id}");
         let before = executions.get(id).map(|before| before.status);
         assert!(before.is_none_or(|before| !before.is_terminal()), "{id} changed after its end");
         if execution.status.is_terminal() {
             assert!(
-                execution.rules.is_empty() && execution.last_word.is_none(),
+                all.iter().all(|job| job.rules.is_empty() && job.schedules.is_empty()) && execution.last_word.is_none(),
                 "{id} ended and still waits for events"
             );
-            assert!(
-                execution
-                    .jobs
-                    .values()
-                    .all(|slot| slot.current.is_none() && slot.waiting.is_none() && slot.last.is_some()),
-                "{id} ended with live jobs"
-            );
+            assert!(all.iter().all(|job| job.current.is_none() && job.waiting.is_none()), "{id} ended with live jobs");
         }
     }
     one_live_attempt_per_job(jobs, decision);

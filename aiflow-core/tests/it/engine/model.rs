@@ -213,7 +213,7 @@ proptest! {
                         prop_assert!(used.insert(*offset), "{offset} was used twice by {}", edge.rule.name);
                     }
                 }
-                let states = execution.rules.get(&edge.job).and_then(|rules| rules.get(&edge.rule.name));
+                let states = world.job_state(execution.id, &edge.job).and_then(|job| job.rules.get(&edge.rule.name));
                 for (operand, pattern) in patterns(&edge.rule.condition).into_iter().enumerate() {
                     let pending: Offsets = states
                         .and_then(|state| match state.whole.operands.get(operand) {

@@ -29,7 +29,7 @@
 //! A line per event of the log that had an effect, with its offset, and below it what the engine made of it. Events of the engine itself are
 //! shown by what they say: `train#1 RUNNING`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use aiflow_core::engine::{
 };
 use aiflow_core::event::{Cause, Event, NewEvent};
 use aiflow_core::execution::{
-    Firing, FiringOutcome, JobExecution, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
+    Firing, FiringOutcome, JobExecution, JobState, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
 };
 use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use aiflow_core::id::{
@@ -60,6 +60,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) log: Vec<Input>,
     pub(crate) executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
+    job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, JobState>>,
     pub(crate) jobs: BTreeMap<JobExecutionId, JobExecution>,
     pub(crate) decisions: Vec<Decision>,
     applied: usize,
@@ -86,6 +87,7 @@ impl World {
             engine: Engine::new().with_conditions(conditions()),
             log: Vec::new(),
             executions: BTreeMap::new(),
+            job_states: BTreeMap::new(),
             jobs: BTreeMap::new(),
             decisions: Vec::new(),
             applied: 0,
@@ -352,7 +354,11 @@ impl World {
             assert_eq!(decision.consumed, 1);
             assert_eq!(decision.cursor, input.event.offset);
             self.applied += 1;
-            super::invariants::check(&self.executions, &self.jobs, &decision, &input.event);
+            super::invariants::check(&self.executions, &self.job_states, &self.jobs, &decision, &input.event);
+            for (id, jobs) in &decision.job_states {
+                let known = self.job_states.entry(*id).or_default();
+                known.extend(jobs.iter().map(|(job, state)| (job.clone(), (**state).clone())));
+            }
             self.write(&input.event, &decision);
             for (id, execution) in &decision.executions {
                 self.executions.insert(*id, (**execution).clone());
@@ -467,15 +473,22 @@ impl World {
         if !execution.status.is_terminal() {
             return String::new();
         }
-        let jobs: Vec<String> = execution
-            .jobs
-            .iter()
-            .map(|(job, slot)| {
-                let last = slot.last.map_or("none", JobStatus::as_str);
-                format!("{job} {last}")
-            })
+        let version = usize::try_from(execution.version).expect("a small number");
+        let versions = self.log.iter().filter_map(|input| input.workflow.as_ref());
+        let definition =
+            versions.filter(|workflow| workflow.name == execution.workflow).nth(version - 1).expect("was submitted");
+        let names: BTreeSet<&JobName> = definition.jobs.iter().map(|job| &job.name).collect();
+        let last = |job: &JobName| self.job_state(execution.id, job).and_then(|job| job.last);
+        let jobs: Vec<String> = names
+            .into_iter()
+            .map(|job| format!("{job} {}", last(job).map_or(JobStatus::Skipped.as_str(), JobStatus::as_str)))
             .collect();
         format!(": {}", jobs.join(", "))
+    }
+
+    /// A job of an execution, if something has happened to it.
+    pub(crate) fn job_state(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<&JobState> {
+        self.job_states.get(&execution)?.get(job)
     }
 }
 
@@ -627,9 +640,9 @@ fn outcome(outcome: FiringOutcome) -> String {
 
 /// A snapshot as JSON: each struct as the store keeps it.
 pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
-    let Snapshot { workflows, definitions, executions, jobs, firings, meters } = snapshot;
+    let Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters } = snapshot;
     let firings: Vec<_> = firings.iter().map(|firing| (firing.id, &firing.project, &firing.record)).collect();
-    let all = (workflows, definitions, executions, jobs, firings, meters);
+    let all = (workflows, definitions, executions, job_states, jobs, firings, meters);
     serde_json::to_string_pretty(&all).expect("a snapshot is plain data")
 }
 
@@ -637,9 +650,9 @@ pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
     let read = serde_json::from_str(&text).expect("a snapshot reads back");
-    let (workflows, definitions, executions, jobs, firings, meters): (_, _, _, _, Vec<_>, _) = read;
+    let (workflows, definitions, executions, job_states, jobs, firings, meters): (_, _, _, _, _, Vec<_>, _) = read;
     let firings = firings.into_iter().map(|(id, project, record)| NewFiring { id, project, record }).collect();
-    let restored = Engine::restore(Snapshot { workflows, definitions, executions, jobs, firings, meters })
+    let restored = Engine::restore(Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters })
         .with_conditions(conditions());
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
