@@ -2,12 +2,14 @@
 //!
 //! Each is an event in the reserved namespace [`SYSTEM_NAMESPACE`], on the same log and in the same order as everything else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
-use crate::executor::ReportKind;
+use crate::executor::{ReportKind, StopMode};
 use crate::id::{AttemptId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
 use crate::rule_state::RuleChange;
 use crate::schedule_state::ScheduleAction;
@@ -40,11 +42,23 @@ pub enum Control {
         workflow: WorkflowName,
         /// Parameters that override those of the workflow, a JSON object or null.
         params: Value,
+        /// The named context that the execution is to carry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        context: Option<String>,
+        /// The labels of the execution.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
     },
-    /// Stop a workflow execution and all its jobs.
+    /// Stop a workflow execution and all its jobs. One that is stopping already can still be killed.
     StopExecution {
         /// Which.
         execution: WorkflowExecutionId,
+        /// How.
+        #[serde(default, skip_serializing_if = "StopMode::is_graceful")]
+        mode: StopMode,
+        /// Why, for people; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Pause a running workflow execution: its jobs go on, and nothing in it starts.
     PauseExecution {
@@ -76,6 +90,12 @@ pub enum Control {
         job: JobName,
         /// What to do.
         action: JobAction,
+        /// STOP only: how.
+        #[serde(default, skip_serializing_if = "StopMode::is_graceful")]
+        mode: StopMode,
+        /// STOP only: why, for people; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Let a workflow start executions, or not. Running ones go on.
     EnableWorkflow {
@@ -153,7 +173,7 @@ impl Control {
             Self::StartWorkflow { project, workflow, .. } => ("START_WORKFLOW", format!("{project}/{workflow}")),
             Self::LookAgain { project, workflow } => ("LOOK_AGAIN", format!("{project}/{workflow}")),
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
-            Self::StopExecution { execution } => ("STOP_EXECUTION", execution.to_string()),
+            Self::StopExecution { execution, .. } => ("STOP_EXECUTION", execution.to_string()),
             Self::PauseExecution { execution, .. } => ("PAUSE_EXECUTION", execution.to_string()),
             Self::ResumeExecution { execution } => ("RESUME_EXECUTION", execution.to_string()),
             Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),

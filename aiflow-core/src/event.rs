@@ -29,6 +29,8 @@ pub const EVENT_HOPS_MAX: u32 = 1_000;
 pub const UNDEFINED_EVENT_TYPE: &str = "UNDEFINED";
 /// Type of the event that a job's status changed. Namespace = project, key = `workflow/job`, value = the status in capitals.
 pub const JOB_STATUS_CHANGED: &str = "JOB_STATUS_CHANGED";
+/// Label of the status event of what was stopped: the reason that was given.
+pub const STOP_REASON: &str = "stop_reason";
 /// Type of the event that a workflow execution's status changed. Namespace = project, key = workflow, value = the status in capitals.
 pub const WORKFLOW_STATUS_CHANGED: &str = "WORKFLOW_STATUS_CHANGED";
 /// Namespace of the scheduler's own commands, reports and timer ticks. No rule matches it and no user may publish to it.
@@ -101,8 +103,9 @@ pub struct Cause {
 
 /// Which executions an event concerns.
 ///
-/// An event with a workflow execution concerns the jobs of that execution only; one without concerns all running executions of its
-/// namespace. Workflow rules see both.
+/// An event with a workflow execution concerns the jobs of that execution only; one with a named context, those of the running executions
+/// that carry it; one without either, those of all running executions of its namespace. Workflow rules see all; an execution that they start
+/// carries the context of the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventContext {
     /// The workflow execution concerned; all of the namespace if `None`.
@@ -114,6 +117,10 @@ pub struct EventContext {
     /// Only the rules of the workflow execution itself see it: it comes from a backfill that spares the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// The named context: of the executions of the namespace, only those that carry it are concerned; all if `None`. At most
+    /// [`EVENT_FIELD_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Free labels, at most [`EVENT_LABELS_BYTES_MAX`] bytes in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -190,6 +197,13 @@ impl NewEvent {
         self
     }
 
+    /// Narrows the event to the workflow executions that carry this context.
+    #[must_use]
+    pub fn in_context(mut self, context: impl Into<String>) -> Self {
+        self.context.context = Some(context.into());
+        self
+    }
+
     /// Adds a label to the context.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -233,6 +247,9 @@ impl NewEvent {
         field("key", &self.key, 1, EVENT_KEY_BYTES_MAX);
         field("event_type", &self.event_type, 1, EVENT_FIELD_BYTES_MAX);
         field("sender", &self.sender, 0, EVENT_FIELD_BYTES_MAX);
+        if let Some(context) = &self.context.context {
+            field("context", context, 1, EVENT_FIELD_BYTES_MAX);
+        }
         let value_bytes = json_bytes_if_many(&self.value);
         if value_bytes > EVENT_VALUE_BYTES_MAX {
             problems.push(format!("value has {value_bytes} bytes, at most {EVENT_VALUE_BYTES_MAX} are allowed; publish a reference instead"));

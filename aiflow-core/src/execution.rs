@@ -20,7 +20,7 @@ pub use crate::rule_state::{
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
-use crate::executor::{Ending, TimeLimit};
+use crate::executor::{Ending, StopMode, TimeLimit};
 use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
@@ -60,10 +60,19 @@ pub struct WorkflowExecution {
     pub completion: Completion,
     /// Parameters: those of the workflow, overridden by those of the start.
     pub params: Value,
+    /// The named context that it carries: events of another one do not concern it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Labels by which it is found.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Why it was started.
     pub cause: Firing,
     /// When it was started.
     pub created_at: Timestamp,
+    /// Why it was asked to stop, and how: at most once gracefully, and once more to be killed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<StopNote>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
@@ -108,6 +117,34 @@ pub struct WorkflowState {
     /// How its own schedules stand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<ScheduleName, ScheduleState>,
+}
+
+/// Why, and how, something was asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopNote {
+    /// When.
+    pub at: Timestamp,
+    /// The event that led to it: the request, or the one that made a rule fire.
+    pub by: Offset,
+    /// How.
+    pub mode: StopMode,
+    /// Why, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl StopNote {
+    /// Adds a note to those of the same thing, if it asks for more than they do.
+    pub(crate) fn add(self, to: &mut Vec<Self>) {
+        if to.is_empty() || (self.mode == StopMode::Kill && to.iter().all(|note| note.mode != StopMode::Kill)) {
+            to.push(self);
+        }
+    }
+
+    /// The first reason, if one was given.
+    pub(crate) fn reason_of(notes: &[Self]) -> Option<&str> {
+        notes.iter().map(|note| note.reason.as_str()).find(|reason| !reason.is_empty())
+    }
 }
 
 /// Since when, and why, nothing starts in a workflow execution.
@@ -169,6 +206,9 @@ pub struct JobExecution {
     /// It was told to stop without grace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
+    /// Why it was asked to stop, and how: at most once gracefully, and once more to be killed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<StopNote>,
     /// Its next attempt waits for its workflow execution to be resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,

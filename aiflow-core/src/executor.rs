@@ -146,12 +146,20 @@ pub enum Submission {
 }
 
 /// How an attempt is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopMode {
     /// Ask, then kill after the grace time of the launch.
+    #[default]
     Graceful,
     /// Kill now.
     Kill,
+}
+
+impl StopMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    pub(crate) fn is_graceful(&self) -> bool {
+        *self == Self::Graceful
+    }
 }
 
 /// How an attempt stands.

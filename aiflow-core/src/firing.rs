@@ -1,6 +1,6 @@
 //! Firings: which events satisfied which rule, and what became of it?
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +31,18 @@ pub struct Firing {
     /// Length of the chain of causes behind it.
     #[serde(default)]
     pub hops: u32,
+}
+
+impl Firing {
+    /// What fired, in a few words.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match (&self.rule, &self.schedule) {
+            (Some(rule), _) => format!("rule {rule}"),
+            (None, Some(time)) => format!("schedule {}", time.schedule),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// A firing and what became of it: one that made no execution, and one that admission had a say in.
@@ -113,6 +125,12 @@ pub struct StartRequest {
     /// Parameters that override those of the definition, a JSON object or null.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The named context that the execution is to carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// The labels of the execution.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The overlap policy of the schedule that asks; that of the definition if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<OverlapPolicy>,

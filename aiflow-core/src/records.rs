@@ -14,7 +14,7 @@ use crate::execution::{
 };
 use crate::id::{JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::json::Json;
-use crate::store::{Record, RecordKey, RecordPut};
+use crate::store::{Record, RecordKey, RecordPut, Relation};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
@@ -130,6 +130,24 @@ pub fn job_state_put(job: &JobState) -> RecordPut {
         },
         ..put(job_state_key(job.execution, &job.job), job)
     }
+}
+
+/// Kind of the relation from a workflow execution to each of its [labels](label_key).
+pub const LABELLED: &str = "labelled";
+
+/// What the executions of a project with this label are related to. There is no record of it.
+#[must_use]
+pub fn label_key(project: &ProjectName, name: &str, value: &str) -> RecordKey {
+    RecordKey::new("label", format!("{project}/{name}={value}"))
+}
+
+/// The relations of a workflow execution to its labels.
+pub(crate) fn label_relations(execution: &WorkflowExecution) -> impl Iterator<Item = Relation> {
+    execution.labels.iter().map(|(name, value)| Relation {
+        kind: LABELLED.to_owned(),
+        from: workflow_execution_key(execution.id),
+        to: label_key(&execution.project, name, value),
+    })
 }
 
 /// The record of a job execution. Parent = workflow execution, name = job, state = status.
@@ -263,6 +281,9 @@ mod tests {
             concurrency_key: None,
             held: 0,
             paused: None,
+            context: None,
+            labels: BTreeMap::new(),
+            stops: Vec::new(),
             last_word: None,
         };
         let record = stored(workflow_execution_put(&execution));

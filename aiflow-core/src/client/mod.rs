@@ -10,6 +10,7 @@ mod jobs;
 mod listener;
 mod rules;
 mod schedules;
+mod start;
 mod waits;
 mod workflows;
 
@@ -19,6 +20,7 @@ pub use control::REASON_BYTES_MAX;
 pub use events::check_user_event;
 pub use listener::Listener;
 pub use schedules::{Backfill, NEXT_TIMES_MAX, ScheduleInfo};
+pub use start::{LABELLED_LISTED_MAX, LABELS_MAX, Start, Stop};
 pub use workflows::SubmittedVersion;
 pub(crate) use workflows::too_many_conflicts;
 

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::{AiFlow, CONFLICT_TRIES_MAX};
+use super::{AiFlow, CONFLICT_TRIES_MAX, Start, Stop};
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
 use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_VERSION, WorkflowState};
+use crate::executor::StopMode;
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
 use crate::records::{WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put};
 use crate::store::{Batch, MetaStoreExt as _, Query};
@@ -138,8 +139,7 @@ impl AiFlow {
     /// # Errors
     /// `Invalid`: the name or the parameters are not well formed. Others are those of the log.
     pub async fn start(&self, workflow: impl AsRef<str>, params: Value) -> Result<WorkflowExecutionId> {
-        let id = format!("start:{}", random_id());
-        self.request_start(workflow.as_ref(), params, id).await
+        self.start_with(workflow, Start::new().params(params)).await
     }
 
     /// As [`start`](Self::start); asking again with the same `key` returns the first execution instead of starting another.
@@ -152,29 +152,7 @@ impl AiFlow {
         params: Value,
         key: impl AsRef<str>,
     ) -> Result<WorkflowExecutionId> {
-        let key = key.as_ref();
-        let id = format!("start:{}/{key}", self.project_name());
-        if key.is_empty() || id.len() > EVENT_FIELD_BYTES_MAX {
-            return Err(Error::invalid(
-                "start",
-                format!("the key must not be empty, and with the project at most {EVENT_FIELD_BYTES_MAX} bytes"),
-            ));
-        }
-        self.request_start(workflow.as_ref(), params, id).await
-    }
-
-    async fn request_start(&self, workflow: &str, params: Value, id: String) -> Result<WorkflowExecutionId> {
-        if !(params.is_null() || params.is_object()) {
-            return Err(Error::invalid("start", "params must be a JSON object or null")
-                .with("workflow", workflow.escape_default()));
-        }
-        let request = Control::StartWorkflow {
-            project: self.project_name().clone(),
-            workflow: WorkflowName::parse(workflow)?,
-            params,
-        };
-        let offset = self.request(request.into_event(id)).await?;
-        Ok(WorkflowExecutionId::new(offset, 0))
+        self.start_with(workflow, Start::new().params(params).key(key.as_ref())).await
     }
 
     /// Asks to stop an execution and all its jobs. Returns the offset of the request.
@@ -182,7 +160,7 @@ impl AiFlow {
     /// # Errors
     /// Those of the log. A request that the scheduler refuses becomes a [dead letter](Self::dead_letter) under its offset.
     pub async fn stop(&self, execution: WorkflowExecutionId) -> Result<Offset> {
-        self.control(Control::StopExecution { execution }).await
+        self.stop_with(execution, Stop::default()).await
     }
 
     /// Asks to start a job of a running execution, as a rule would. Returns the offset of the request.
@@ -211,7 +189,8 @@ impl AiFlow {
 
     async fn act_on_job(&self, execution: WorkflowExecutionId, job: &str, action: JobAction) -> Result<Offset> {
         let job = JobName::parse(job)?;
-        self.control(Control::ActOnJob { execution, job, action }).await
+        self.control(Control::ActOnJob { execution, job, action, mode: StopMode::Graceful, reason: String::new() })
+            .await
     }
 
     /// Lets a workflow start executions again. Returns the offset of the request.
@@ -244,7 +223,7 @@ impl AiFlow {
     }
 
     /// Publishes a control event; while the outcome is unknown, again under the same id.
-    async fn request(&self, event: NewEvent) -> Result<Offset> {
+    pub(super) async fn request(&self, event: NewEvent) -> Result<Offset> {
         let event = self.stamp(event);
         event.check()?;
         let mut tries = 1;

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::decision::Command;
 use super::state::{Draft, workflow_key};
-use crate::event::{JOB_STATUS_CHANGED, NewEvent};
-use crate::execution::{Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, WorkflowStatus};
+use crate::event::{JOB_STATUS_CHANGED, NewEvent, STOP_REASON};
+use crate::execution::{
+    Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, StopNote, WorkflowStatus,
+};
 use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
@@ -44,16 +46,7 @@ impl Draft<'_> {
     ) -> Option<FiringOutcome> {
         let outcome = match (action, self.live_job(execution, job)) {
             (JobAction::None, _) => FiringOutcome::None,
-            (JobAction::Stop, current) => {
-                let is_start_cancelled = self.cancel_starts(execution, job);
-                self.cancel_waiting(execution, job);
-                match current {
-                    Some(current) => self.stop_job(current, StopMode::Graceful),
-                    None if is_start_cancelled => self.finish_if_done(execution),
-                    None => return Some(FiringOutcome::NotLive),
-                }
-                FiringOutcome::Stopped
-            }
+            (JobAction::Stop, _) => self.stop_job_of(execution, job, StopMode::Graceful, &firing.why()),
             (JobAction::Start | JobAction::Restart, None) => {
                 self.create_job(execution, job, firing, params);
                 return None;
@@ -64,12 +57,31 @@ impl Draft<'_> {
             }
             (JobAction::Start | JobAction::Restart, Some(current)) => {
                 // The new execution waits; it is created first, so that the end of the old one starts it.
+                let why = firing.why();
                 self.create_job(execution, job, firing, params);
-                self.stop_job(current, StopMode::Graceful);
+                self.stop_job(current, StopMode::Graceful, &why);
                 return None;
             }
         };
         Some(outcome)
+    }
+
+    /// Stops a job, and cancels what waits to start it.
+    pub(super) fn stop_job_of(
+        &mut self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        mode: StopMode,
+        reason: &str,
+    ) -> FiringOutcome {
+        let is_start_cancelled = self.cancel_starts(execution, job);
+        self.cancel_waiting(execution, job);
+        match self.live_job(execution, job) {
+            Some(current) => self.stop_job(current, mode, reason),
+            None if is_start_cancelled => self.finish_if_done(execution),
+            None => return FiringOutcome::NotLive,
+        }
+        FiringOutcome::Stopped
     }
 
     /// STOP cancels starts that wait to be admitted.
@@ -144,6 +156,7 @@ impl Draft<'_> {
                 due: BTreeMap::new(),
                 exceeded: None,
                 killed: false,
+                stops: Vec::new(),
                 held: false,
                 ending: None,
             }),
@@ -180,10 +193,13 @@ impl Draft<'_> {
     }
 
     /// Asks a live job to end; one that waits for its next attempt ends at once.
-    pub(super) fn stop_job(&mut self, id: JobExecutionId, mode: StopMode) {
-        let Some(status) = self.job(id).map(|job| job.status) else {
+    pub(super) fn stop_job(&mut self, id: JobExecutionId, mode: StopMode, reason: &str) {
+        let note = StopNote { at: self.now(), by: self.event.offset, mode, reason: reason.to_owned() };
+        let Some(job) = self.job_mut(id).filter(|job| !job.status.is_terminal()) else {
             return;
         };
+        note.add(&mut job.stops);
+        let status = job.status;
         match status {
             JobStatus::Queued | JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
                 let Some(job) = self.job_mut(id) else { return };
@@ -389,8 +405,10 @@ impl Draft<'_> {
                 .sender(job.job.as_str())
                 .for_execution(job.workflow_execution);
             event.context.attempt = Some(job.attempt_id());
+            let reason = StopNote::reason_of(&job.stops).filter(|_| status == JobStatus::Stopped).map(str::to_owned);
             let (execution, behind) = (job.workflow_execution, job.cause.hops);
             event.context.quiet = self.is_quiet(execution);
+            event.context.labels.extend(reason.map(|reason| (STOP_REASON.to_owned(), reason)));
             let event_id = self.emit(event, behind);
             if status.is_terminal()
                 && let Some(execution) = self.execution_mut(execution)

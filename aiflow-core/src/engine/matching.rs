@@ -113,7 +113,11 @@ impl Draft<'_> {
             return false;
         };
         let project = execution.project.as_str();
-        let is_own = event.context.workflow_execution.is_none_or(|own| own == id);
+        let is_own = match (event.context.workflow_execution, &event.context.context) {
+            (Some(own), _) => own == id,
+            (None, Some(context)) => execution.context.as_ref() == Some(context),
+            (None, None) => true,
+        };
         let sees = |operand: &&usize| {
             rule.operands.get(**operand).is_some_and(|pattern| {
                 pattern.fields_match(project, event) && (is_own || pattern.sees_other_executions(project))

@@ -32,7 +32,7 @@ impl Draft<'_> {
             return Verdict::Drop(FiringOutcome::Merged, format!("firing {other} waits for the same"));
         }
         for id in &targets {
-            self.stop_execution(*id, StopMode::Graceful);
+            self.stop_execution(*id, StopMode::Graceful, &format!("firing {} replaces it", firing.id));
         }
         targets.retain(|id| self.execution(*id).is_some_and(|execution| !execution.status.is_terminal()));
         if targets.is_empty() {
@@ -89,7 +89,11 @@ impl Draft<'_> {
                 self.replace_waiting(&row, firing);
                 let surplus = live.len().saturating_add(1).saturating_sub(limit);
                 for id in live.into_iter().take(surplus) {
-                    self.stop_execution(id, stop_mode(policy));
+                    self.stop_execution(
+                        id,
+                        stop_mode(policy),
+                        &format!("{policy}: firing {} takes its place", firing.id),
+                    );
                 }
                 if self.live_of(admission, &row).len() < limit {
                     Verdict::Pass
@@ -132,7 +136,7 @@ impl Draft<'_> {
             OverlapPolicy::CancelOther | OverlapPolicy::TerminateOther => {
                 self.replace_waiting(&row, firing);
                 self.cancel_waiting(execution, job);
-                self.stop_job(current, stop_mode(policy));
+                self.stop_job(current, stop_mode(policy), &format!("{policy}: firing {} takes its place", firing.id));
                 if self.live_job(execution, job).is_some() { wait(self) } else { Verdict::Pass }
             }
         }

@@ -11,15 +11,15 @@ use super::rules::CompiledRule;
 use super::schedule::{self, BackfillRequest};
 use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
-use crate::event::{NewEvent, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
+use crate::event::{NewEvent, STOP_REASON, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobCounts, JobState, RuleAction, StartRequest,
+    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobCounts, JobState, RuleAction, StartRequest, StopNote,
     WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::StopMode;
 use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
 use crate::timer::Subject;
-use crate::workflow::{Completion, Workflow, WorkflowAction};
+use crate::workflow::{Completion, JobAction, Workflow, WorkflowAction};
 
 impl Draft<'_> {
     /// Takes in a control event. What cannot be done becomes a dead letter and an event that says so.
@@ -30,23 +30,25 @@ impl Draft<'_> {
                 Some(definition) => self.on_submitted(&workflow_key(&project, &workflow), version, definition),
                 None => self.refuse(format!("version {version} of workflow {project}/{workflow} is not stored")),
             },
-            Control::StartWorkflow { project, workflow, params } => {
+            Control::StartWorkflow { project, workflow, params, context, labels } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow(&key).map(|state| state.enabled) {
                     None => self.refuse(format!("workflow {key} is not known")),
                     Some(false) => self.refuse(format!("workflow {key} is disabled")),
                     Some(true) => {
-                        let request = StartRequest { params, by_hand: true, ..StartRequest::default() };
+                        let request =
+                            StartRequest { params, context, labels, by_hand: true, ..StartRequest::default() };
                         self.request_start(&key, WorkflowAction::Start, by_hand, request);
                     }
                 }
             }
-            Control::StopExecution { execution } => {
+            Control::StopExecution { execution, mode, reason } => {
                 match self.execution(execution).map(|execution| execution.status) {
-                    Some(WorkflowStatus::Running) => self.stop_execution(execution, StopMode::Graceful),
-                    Some(WorkflowStatus::Stopping) => {}
+                    Some(WorkflowStatus::Running | WorkflowStatus::Stopping) => {
+                        self.stop_execution(execution, mode, &reason);
+                    }
                     // One that ended earlier in the same decision is as unknown as one that ended before.
-                    _ if self.cancel_start(execution) => {}
+                    _ if self.cancel_start(execution, &reason) => {}
                     _ => self.refuse(format!("workflow execution {execution} is not running")),
                 }
             }
@@ -57,7 +59,13 @@ impl Draft<'_> {
                     self.schedule_job(execution, &job, scheduled);
                 }
             }
-            Control::ActOnJob { execution, job, action } => {
+            Control::ActOnJob { execution, job, action: JobAction::Stop, mode, reason } => {
+                if self.has_job_to_stop(execution, &job) {
+                    let outcome = self.stop_job_of(execution, &job, mode, &reason);
+                    self.record_outcome(execution, &job, JobAction::Stop, by_hand, outcome);
+                }
+            }
+            Control::ActOnJob { execution, job, action, .. } => {
                 if self.has_running_job(execution, &job) {
                     self.act_by_hand(execution, &job, action, by_hand);
                 }
@@ -83,6 +91,14 @@ impl Draft<'_> {
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
         }
+    }
+
+    /// As [`has_running_job`](Self::has_running_job), also while the execution is stopping: a job that does not end can still be killed.
+    fn has_job_to_stop(&mut self, execution: WorkflowExecutionId, job: &JobName) -> bool {
+        let is_live = self.live_job(execution, job).is_some();
+        let is_stopping =
+            self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Stopping);
+        (is_live && is_stopping) || self.has_running_job(execution, job)
     }
 
     /// Whether an execution is running and has this job; otherwise what the current event asks is refused.
@@ -155,14 +171,14 @@ impl Draft<'_> {
     }
 
     /// Cancels the start that would make this execution, if it waits to be admitted.
-    fn cancel_start(&mut self, execution: WorkflowExecutionId) -> bool {
+    fn cancel_start(&mut self, execution: WorkflowExecutionId, reason: &str) -> bool {
         let waits_in = |firing: &&NewFiring| firing.record.request.execution == Some(execution);
         let Some(firing) = self.held_by(execution.cause).into_iter().filter_map(|id| self.held(id)).find(waits_in)
         else {
             return false;
         };
         let (firing, stage) = (firing.clone(), firing.record.waits.as_ref().map(|waits| waits.stage));
-        self.drop_firing(firing, FiringOutcome::Cancelled, stage, "it was asked to stop".to_owned());
+        self.drop_firing(firing, FiringOutcome::Cancelled, stage, because("it was asked to stop", reason));
         true
     }
 
@@ -191,6 +207,9 @@ impl Draft<'_> {
             version,
             status: WorkflowStatus::Running,
             completion: definition.completion(),
+            context: request.context,
+            labels: request.labels,
+            stops: Vec::new(),
             concurrency_key: limit.map(|_| key_of_params(&params, key_params.unwrap_or_default())),
             params,
             held: 0,
@@ -204,6 +223,9 @@ impl Draft<'_> {
         self.add_execution(key, execution);
         self.begin_job_schedules(id, &compiled);
         self.note_live(id);
+        if self.execution(id).is_some_and(|execution| !execution.labels.is_empty()) {
+            self.out.labelled.push(id);
+        }
         self.announce_status(id, WorkflowStatus::Running);
         self.begin_job_rules(id, &compiled.job_rules);
         let cause = self.firing(None, vec![self.event.offset]);
@@ -216,18 +238,20 @@ impl Draft<'_> {
 
     /// Asks every live job of an execution to end; the execution ends with the last of them. One that is stopping already can still be
     /// killed.
-    pub(super) fn stop_execution(&mut self, id: WorkflowExecutionId, mode: StopMode) {
+    pub(super) fn stop_execution(&mut self, id: WorkflowExecutionId, mode: StopMode, reason: &str) {
+        let note = StopNote { at: self.now(), by: self.event.offset, mode, reason: reason.to_owned() };
         let Some(execution) = self.execution_mut(id).filter(|execution| !execution.status.is_terminal()) else {
             return;
         };
         execution.status = WorkflowStatus::Stopping;
+        note.add(&mut execution.stops);
         execution.paused = None;
         let is_waited_for = execution.held > 0;
         self.forget_waits(id);
         for name in self.jobs_of(id) {
             self.cancel_waiting(id, &name);
             if let Some(current) = self.live_job(id, &name) {
-                self.stop_job(current, mode);
+                self.stop_job(current, mode, &because("its workflow execution was asked to stop", reason));
             }
         }
         if is_waited_for {
@@ -248,12 +272,14 @@ impl Draft<'_> {
         let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
             WorkflowAction::Start => {
-                return self.request_start(key, action, firing, StartRequest::default());
+                let context = self.event.context.context.clone();
+                return self.request_start(key, action, firing, StartRequest { context, ..StartRequest::default() });
             }
             WorkflowAction::Restart => {
                 let running = self.running_any_version(key);
                 let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
-                let request = StartRequest { replaces: named, ..StartRequest::default() };
+                let context = self.event.context.context.clone();
+                let request = StartRequest { replaces: named, context, ..StartRequest::default() };
                 return self.request_start(key, action, firing, request);
             }
             WorkflowAction::Stop => {
@@ -267,7 +293,7 @@ impl Draft<'_> {
                 let outcome = if acts { FiringOutcome::Stopped } else { FiringOutcome::NotLive };
                 for id in targets {
                     if self.execution(id).is_some_and(|execution| execution.status == WorkflowStatus::Running) {
-                        self.stop_execution(id, StopMode::Graceful);
+                        self.stop_execution(id, StopMode::Graceful, &firing.why());
                     }
                 }
                 outcome
@@ -358,6 +384,9 @@ impl Draft<'_> {
             .value(status.as_str())
             .sender(execution.workflow.as_str())
             .for_execution(id);
+        if let Some(reason) = StopNote::reason_of(&execution.stops).filter(|_| status == WorkflowStatus::Stopped) {
+            event = event.label(STOP_REASON, reason);
+        }
         event.context.quiet = self.is_quiet(id);
         let behind = execution.cause.hops;
         let event_id = self.emit(event, behind);
@@ -365,6 +394,11 @@ impl Draft<'_> {
             execution.last_word = Some(event_id);
         }
     }
+}
+
+/// What happened, and the reason that was given, if one was.
+fn because(what: &str, reason: &str) -> String {
+    if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }
 }
 
 /// The members of both objects; those of `over` win.

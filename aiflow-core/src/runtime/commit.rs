@@ -9,8 +9,8 @@ use crate::engine::Decision;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
-    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, meter_key, meter_put, put,
-    workflow_execution_put, workflow_put,
+    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, label_relations, meter_key,
+    meter_put, put, workflow_execution_put, workflow_put,
 };
 use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
 use crate::time::Timestamp;
@@ -54,6 +54,8 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
     batch.puts.extend(decision.workflows.values().map(|workflow| workflow_put(workflow)));
     batch.puts.extend(decision.executions.values().map(|execution| workflow_execution_put(execution)));
     batch.puts.extend(decision.job_states.values().flatten().map(|(_, job)| job_state_put(job)));
+    let labelled = decision.labelled.iter().filter_map(|id| decision.executions.get(id));
+    batch.relate.extend(labelled.flat_map(|execution| label_relations(execution)));
     batch.puts.extend(decision.jobs.values().map(|job| job_execution_put(job)));
     let firings = decision.firings.values();
     batch.puts.extend(firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record)));

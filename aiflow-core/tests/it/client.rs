@@ -236,6 +236,9 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         concurrency_key: None,
         held: 0,
         paused: None,
+        context: None,
+        labels: std::collections::BTreeMap::new(),
+        stops: Vec::new(),
         last_word: None,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Conditions only look at user events and at jobs and workflows defined earlier, so that every world comes to rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{
     JobStatus, KIND_FIRING, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
+use aiflow_core::executor::StopMode;
 use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_key, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
@@ -426,7 +428,13 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
         let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(30)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
-            0..9 => Control::StartWorkflow { project, workflow, params: json!({ "order": order }) },
+            0..9 => Control::StartWorkflow {
+                project,
+                workflow,
+                params: json!({ "order": order }),
+                context: None,
+                labels: BTreeMap::from([("order".to_owned(), order.to_string())]),
+            },
             9..11 => Control::EnableWorkflow { project, workflow, enabled: shared.ledger.draw(|rng| rng.chance(60)) },
             11..14 => {
                 let Some(version) = usize::try_from(index).ok().and_then(|index| versions.get_mut(index)) else {
@@ -450,7 +458,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                     continue;
                 };
                 if what < 16 {
-                    Control::StopExecution { execution }
+                    stop(execution, shared.ledger.draw(|rng| rng.chance(30)))
                 } else if what >= 24 {
                     shared.ledger.draw(|rng| pause_or_resume(rng, execution))
                 } else {
@@ -459,13 +467,19 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                             one_of(rng, &[JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::Restart]);
                         (job_name(number(rng, 0, 4)), action.unwrap_or(JobAction::Start))
                     });
-                    Control::ActOnJob { execution, job, action }
+                    let mode = if what == 19 { StopMode::Kill } else { StopMode::Graceful };
+                    Control::ActOnJob { execution, job, action, mode, reason: String::new() }
                 }
             }
         };
         shared.ledger.count("order");
         publish(connection, shared, vec![control.into_event(format!("order-{order}"))]).await;
     }
+}
+
+fn stop(execution: WorkflowExecutionId, kills: bool) -> Control {
+    let mode = if kills { StopMode::Kill } else { StopMode::Graceful };
+    Control::StopExecution { execution, mode, reason: "enough".to_owned() }
 }
 
 /// Pauses or resumes an execution, or the scheduling of one of its jobs.
@@ -511,7 +525,7 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
     };
     let orders = live.iter().map(|execution| {
         let id = format!("end-{round}-{}", execution.id);
-        Control::StopExecution { execution: execution.id }.into_event(id)
+        stop(execution.id, false).into_event(id)
     });
     let orders: Vec<NewEvent> = orders.collect();
     let mut orders = orders;
@@ -519,11 +533,8 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
     match connection.query_all(waiting, 100_000).await {
         Ok(rows) => {
             let starts = rows.iter().filter_map(|row| firing_of(row).ok()?.record.request.execution);
-            orders.extend(
-                starts.map(|execution| {
-                    Control::StopExecution { execution }.into_event(format!("end-{round}-{execution}"))
-                }),
-            );
+            orders
+                .extend(starts.map(|execution| stop(execution, false).into_event(format!("end-{round}-{execution}"))));
         }
         Err(error) => shared.ledger.violate("I22", format!("the store fails in calm: {error}")),
     }

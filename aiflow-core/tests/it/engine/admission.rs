@@ -621,7 +621,12 @@ fn a_start_that_waits_can_be_cancelled_by_its_id() {
     world.play("start | start | start");
     let waiting = world.log.iter().filter(|input| input.event.event_type == "START_WORKFLOW").nth(1);
     let id = aiflow_core::id::WorkflowExecutionId::new(waiting.expect("it was asked for").event.offset, 0);
-    world.control("stop the second", aiflow_core::control::Control::StopExecution { execution: id });
+    let control = aiflow_core::control::Control::StopExecution {
+        execution: id,
+        mode: aiflow_core::executor::StopMode::Graceful,
+        reason: String::new(),
+    };
+    world.control("stop the second", control);
     world.play("train ok");
     expect![[r#"
         2 start

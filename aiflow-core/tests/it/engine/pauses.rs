@@ -360,3 +360,117 @@ fn what_cannot_be_paused_is_refused() {
         "#]],
     );
 }
+
+/// The reason is kept, and the first one stays when it takes a kill to end what was asked to stop.
+#[test]
+fn a_stop_keeps_its_reason_and_can_become_a_kill() {
+    let mut world = World::new("a: function; b: function; b: STOP [quit] when bad");
+    world.play(
+        "start | a started & b started | bad | stop because the budget is used up | stop because again | kill | kill | a stopped | b stopped",
+    );
+    let execution = world.executions.values().next().expect("an execution");
+    let notes: Vec<String> =
+        execution.stops.iter().map(|note| format!("{:?} by {}: {}", note.mode, note.by, note.reason)).collect();
+    assert_eq!(notes, ["Graceful by 9: the budget is used up", "Kill by 11: "]);
+    let of_jobs: Vec<String> = world
+        .jobs
+        .values()
+        .map(|job| {
+            let notes = job.stops.iter().map(|note| format!("{:?} by {}: {}", note.mode, note.by, note.reason));
+            format!("{}: {}", job.job, notes.collect::<Vec<_>>().join("; "))
+        })
+        .collect();
+    assert_eq!(
+        of_jobs,
+        [
+            "a: Graceful by 9: its workflow execution was asked to stop: the budget is used up; \
+             Kill by 11: its workflow execution was asked to stop",
+            "b: Graceful by 8: rule quit; Kill by 11: its workflow execution was asked to stop",
+        ]
+    );
+    let said: Vec<&str> = world
+        .log
+        .iter()
+        .filter_map(|input| input.event.context.labels.get("stop_reason"))
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        said,
+        ["its workflow execution was asked to stop: the budget is used up", "rule quit", "the budget is used up"]
+    );
+}
+
+#[test]
+fn one_job_is_killed_although_its_execution_is_stopping() {
+    check(
+        "a: function; b: function",
+        "start | a started & b started | act STOP a | act KILL a because it hangs | act KILL a | stop | act KILL b | act START b",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              a#1 QUEUED by start [2]
+              b#1 QUEUED by start [2]
+              launch a#1-1
+              launch b#1-1
+            4 a started
+              a#1 RUNNING
+            5 b started
+              b#1 RUNNING
+            8 act STOP a
+              a#1 STOPPING
+              start [8] STOP: stopped
+              stop a#1-1
+            9 act KILL a because it hangs
+              start [9] STOP: stopped
+              kill a#1-1
+            10 act KILL a
+              start [10] STOP: stopped
+            11 stop
+              wf#1 STOPPING
+              b#1 STOPPING
+              stop b#1-1
+            12 act KILL b
+              start [12] STOP: stopped
+              kill b#1-1
+            13 act START b
+              dead letter: workflow execution wf#1 is not running
+        "#]],
+    );
+}
+
+/// Contexts are the original's way to keep executions for different tenants apart.
+#[test]
+fn an_event_in_a_context_concerns_the_executions_that_carry_it() {
+    check(
+        "
+        a: START when x
+        wf: START when new
+        completion standing
+        ",
+        "start wf in:red | start wf in:blue | start | x in:red | new in:blue | x in:blue | x",
+        expect![[r#"
+            2 start wf in:red
+              wf#1 RUNNING v1 by start [2]
+            4 start wf in:blue
+              wf#2 RUNNING v1 by start [4]
+            6 start
+              wf#3 RUNNING v1 by start [6]
+            8 x in:red
+              a#1 QUEUED by a.1 [8]
+              launch a#1-1
+            9 new in:blue
+              wf#4 RUNNING v1 by wf.1 [9]
+            11 x in:blue
+              a#2 QUEUED by a.1 [11]
+              a#3 QUEUED by a.1 [11]
+              launch a#2-1
+              launch a#3-1
+            12 x
+              a#4 QUEUED by a.1 [12]
+              a.1 [12] START: already_live
+              a.1 [12] START: already_live
+              a.1 [12] START: already_live
+              launch a#4-1
+        "#]],
+    );
+}

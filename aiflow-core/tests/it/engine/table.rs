@@ -86,10 +86,13 @@ fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
     }
     for action in [JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::None] {
         let job = job_name("train");
-        let control = Control::ActOnJob { execution, job, action };
+        let control = Control::ActOnJob { execution, job, action, mode: StopMode::Graceful, reason: String::new() };
         stimuli.push((action.as_str().to_owned(), control));
     }
-    stimuli.push(("stop execution".to_owned(), Control::StopExecution { execution }));
+    stimuli.push((
+        "stop execution".to_owned(),
+        Control::StopExecution { execution, mode: StopMode::Graceful, reason: String::new() },
+    ));
     stimuli
 }
 

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! start [workflow] [k=v …]         start an execution by hand; executions are called @1, @2, … in order of creation
-//! stop [@n]                        stop an execution (the newest)
+//! start wf in:blue label:k=v       in a named context, with a label
+//! stop [@n], kill [@n]             stop an execution (the newest); the words after `because` are the reason
 //! enable wf, disable wf
-//! act RESTART train [@n]           act on a job by hand
+//! act RESTART train [@n]           act on a job by hand; also KILL, and `because` as above
 //! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout,
 //!                                  silent, exit:75 and error:io
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
@@ -47,7 +48,7 @@ use aiflow_core::id::{
 };
 use aiflow_core::time::Timestamp;
 use aiflow_core::timer::{Subject, Timer, TimerKey};
-use aiflow_core::workflow::{OverlapPolicy, Workflow};
+use aiflow_core::workflow::{JobAction, OverlapPolicy, Workflow};
 use serde_json::Value;
 
 use super::text::{PROJECT, duration, job_action, job_name, overlap, parse_rules, shown, time, value};
@@ -177,7 +178,11 @@ impl World {
                     Some(word) if !word.contains('=') => (*word, &words[2..]),
                     _ => ("wf", &words[1..]),
                 };
-                let params = params.iter().map(|param| {
+                let labels = params.iter().filter_map(|word| word.strip_prefix("label:")?.split_once('='));
+                let labels = labels.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+                let context = params.iter().find_map(|word| word.strip_prefix("in:")).map(str::to_owned);
+                let params = params.iter().filter(|word| !word.starts_with("in:") && !word.starts_with("label:"));
+                let params = params.map(|param| {
                     let (name, text) = param.split_once('=').expect("name=value");
                     (name.to_owned(), value(text))
                 });
@@ -188,12 +193,15 @@ impl World {
                         project: project(),
                         workflow: WorkflowName::parse(workflow).expect("a workflow name"),
                         params: if params.is_empty() { Value::Null } else { params.into() },
+                        context,
+                        labels,
                     },
                 );
             }
-            ["stop", ..] => {
-                let execution = self.execution_named(words.get(1).copied());
-                self.control(step, Control::StopExecution { execution });
+            [word @ ("stop" | "kill"), ..] => {
+                let execution = self.execution_named(words.get(1).copied().filter(|word| word.starts_with('@')));
+                let (mode, reason) = (stop_mode(word), reason(step));
+                self.control(step, Control::StopExecution { execution, mode, reason });
             }
             ["enable" | "disable", workflow] => self.control(
                 step,
@@ -204,9 +212,10 @@ impl World {
                 },
             ),
             ["act", action, job, ..] => {
-                let execution = self.execution_named(words.get(3).copied());
-                let (job, action) = (job_name(job), job_action(action));
-                let control = Control::ActOnJob { execution, job, action };
+                let execution = self.execution_named(words.get(3).copied().filter(|word| word.starts_with('@')));
+                let mode = stop_mode(action);
+                let action = if action == "KILL" { JobAction::Stop } else { job_action(action) };
+                let control = Control::ActOnJob { execution, job: job_name(job), action, mode, reason: reason(step) };
                 self.control(step, control);
             }
             [target, report] if let Some(report) = report_kind(report) => {
@@ -237,6 +246,7 @@ impl World {
                 "ns" => text.clone_into(&mut event.namespace),
                 "type" => text.clone_into(&mut event.event_type),
                 "from" => text.clone_into(&mut event.sender),
+                "in" => event.context.context = Some(text.to_owned()),
                 "label" => {
                     let (name, text) = text.split_once('=').expect("label:name=text");
                     event.context.labels.insert(name.to_owned(), text.to_owned());
@@ -600,6 +610,15 @@ impl Names {
         }
         text
     }
+}
+
+fn stop_mode(word: &str) -> StopMode {
+    if word.eq_ignore_ascii_case("kill") { StopMode::Kill } else { StopMode::Graceful }
+}
+
+/// The words after `because`.
+fn reason(step: &str) -> String {
+    step.split_once(" because ").map(|(_, reason)| reason.to_owned()).unwrap_or_default()
 }
 
 fn project() -> ProjectName {
