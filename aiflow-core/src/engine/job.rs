@@ -195,11 +195,16 @@ impl Draft<'_> {
     /// Asks a live job to end; one that waits for its next attempt ends at once.
     pub(super) fn stop_job(&mut self, id: JobExecutionId, mode: StopMode, reason: &str) {
         let note = StopNote { at: self.now(), by: self.event.offset, mode, reason: reason.to_owned() };
-        let Some(job) = self.job_mut(id).filter(|job| !job.status.is_terminal()) else {
+        let is_asked = |job: &&JobExecution| {
+            let is_stopping = job.status == JobStatus::Stopping;
+            !job.status.is_terminal() && !(is_stopping && (mode == StopMode::Graceful || job.killed))
+        };
+        let Some(status) = self.job(id).filter(is_asked).map(|job| job.status) else {
             return;
         };
-        note.add(&mut job.stops);
-        let status = job.status;
+        if let Some(job) = self.job_mut(id) {
+            note.add(&mut job.stops);
+        }
         match status {
             JobStatus::Queued | JobStatus::Running | JobStatus::Ready | JobStatus::Unknown => {
                 let Some(job) = self.job_mut(id) else { return };

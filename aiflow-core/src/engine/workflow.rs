@@ -239,6 +239,10 @@ impl Draft<'_> {
     /// Asks every live job of an execution to end; the execution ends with the last of them. One that is stopping already can still be
     /// killed.
     pub(super) fn stop_execution(&mut self, id: WorkflowExecutionId, mode: StopMode, reason: &str) {
+        let status = self.execution(id).map(|execution| execution.status);
+        if status == Some(WorkflowStatus::Stopping) && mode == StopMode::Graceful {
+            return;
+        }
         let note = StopNote { at: self.now(), by: self.event.offset, mode, reason: reason.to_owned() };
         let Some(execution) = self.execution_mut(id).filter(|execution| !execution.status.is_terminal()) else {
             return;

@@ -366,7 +366,7 @@ fn what_cannot_be_paused_is_refused() {
 fn a_stop_keeps_its_reason_and_can_become_a_kill() {
     let mut world = World::new("a: function; b: function; b: STOP [quit] when bad");
     world.play(
-        "start | a started & b started | bad | stop because the budget is used up | stop because again | kill | kill | a stopped | b stopped",
+        "start | a started & b started | bad | stop because the budget is used up | stop because again | stop! | stop! | a stopped | b stopped",
     );
     let execution = world.executions.values().next().expect("an execution");
     let notes: Vec<String> =

@@ -6,7 +6,7 @@
 //! ```text
 //! start [workflow] [k=v …]         start an execution by hand; executions are called @1, @2, … in order of creation
 //! start wf in:blue label:k=v       in a named context, with a label
-//! stop [@n], kill [@n]             stop an execution (the newest); the words after `because` are the reason
+//! stop [@n], stop! [@n]            stop or kill an execution (the newest); the words after `because` are the reason
 //! enable wf, disable wf
 //! act RESTART train [@n]           act on a job by hand; also KILL, and `because` as above
 //! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout,
@@ -198,7 +198,7 @@ impl World {
                     },
                 );
             }
-            [word @ ("stop" | "kill"), ..] => {
+            [word @ ("stop" | "stop!"), ..] => {
                 let execution = self.execution_named(words.get(1).copied().filter(|word| word.starts_with('@')));
                 let (mode, reason) = (stop_mode(word), reason(step));
                 self.control(step, Control::StopExecution { execution, mode, reason });
@@ -613,7 +613,7 @@ impl Names {
 }
 
 fn stop_mode(word: &str) -> StopMode {
-    if word.eq_ignore_ascii_case("kill") { StopMode::Kill } else { StopMode::Graceful }
+    if matches!(word, "stop!" | "KILL") { StopMode::Kill } else { StopMode::Graceful }
 }
 
 /// The words after `because`.
