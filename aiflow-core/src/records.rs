@@ -282,7 +282,7 @@ mod tests {
             held: 0,
             paused: None,
             context: None,
-            labels: BTreeMap::new(),
+            labels: std::collections::BTreeMap::new(),
             stops: Vec::new(),
             last_word: None,
         };
