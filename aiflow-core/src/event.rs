@@ -33,6 +33,9 @@ pub const JOB_STATUS_CHANGED: &str = "JOB_STATUS_CHANGED";
 pub const STOP_REASON: &str = "stop_reason";
 /// Type of the event that a workflow execution's status changed. Namespace = project, key = workflow, value = the status in capitals.
 pub const WORKFLOW_STATUS_CHANGED: &str = "WORKFLOW_STATUS_CHANGED";
+/// Type of the event that a job, or an execution of a workflow, was not done at its deadline. Namespace = project, key = `workflow/job` or
+/// workflow, value = an object with `status`, `deadline` (RFC 3339) and, if the deadline is that of one execution of a job, `job_execution`.
+pub const DEADLINE_MISSED: &str = "DEADLINE_MISSED";
 /// Namespace of the scheduler's own commands, reports and timer ticks. No rule matches it and no user may publish to it.
 pub const SYSTEM_NAMESPACE: &str = "aiflow.system";
 

@@ -88,6 +88,9 @@ pub struct WorkflowExecution {
     /// Set while it is paused: its jobs go on, and nothing in it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// When it should have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// Id of the event that announced its start, or the end of the job that ended last. When it is applied and nothing has started
     /// since, every event of the execution's jobs was applied: they lie before it. `None` once that was so and something kept the
     /// execution open all the same.
@@ -226,6 +229,12 @@ impl WorkflowState {
 }
 
 impl WorkflowExecution {
+    /// What it waits for: its deadline. What its jobs wait for is theirs.
+    pub fn timers(&self) -> impl Iterator<Item = Timer> {
+        let key = TimerKey::Deadline { execution: self.id, job: None };
+        self.deadline.map(|due| Timer { due, key }).into_iter()
+    }
+
     /// The time for which a schedule started it.
     #[must_use]
     pub fn scheduled_time(&self) -> Option<Timestamp> {
@@ -256,6 +265,11 @@ impl JobExecution {
         self.due
             .iter()
             .map(move |(purpose, due)| Timer { due: *due, key: TimerKey::Job { attempt, purpose: *purpose } })
+    }
+
+    /// Forgets what the current attempt waits for; the deadline is that of all attempts.
+    pub(crate) fn forget_attempt_timers(&mut self) {
+        self.due.retain(|purpose, _| *purpose == JobTimer::Deadline);
     }
 
     /// What it returned, if it succeeded.

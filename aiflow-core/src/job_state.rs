@@ -9,7 +9,8 @@ use crate::execution::{RuleState, is_zero, rule_timers};
 use crate::id::{JobExecutionId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId};
 use crate::schedule_state::{ScheduleState, ScheduleStatus, schedule_timers};
 use crate::status::JobStatus;
-use crate::timer::{Subject, Timer};
+use crate::time::Timestamp;
+use crate::timer::{Subject, Timer, TimerKey};
 
 /// Record kind of a job within a workflow execution.
 pub const KIND_JOB_STATE: &str = "job_state";
@@ -39,6 +40,12 @@ pub struct JobState {
     /// Its workflow execution is paused: times of its schedules pass, and their misfire policies say what becomes of them afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// An execution of it has succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub succeeded: bool,
+    /// When it should be done, counted from the start of the workflow execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// How the last ended one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobStatus>,
@@ -63,14 +70,23 @@ impl JobState {
             runs: 0,
             unscheduled: false,
             paused: false,
+            succeeded: false,
+            deadline: None,
             last: None,
             rules: BTreeMap::new(),
             schedules: BTreeMap::new(),
         }
     }
 
-    /// What its rules and schedules wait for.
+    /// What it waits for.
     pub fn timers(&self) -> impl Iterator<Item = Timer> {
+        let key = TimerKey::Deadline { execution: self.execution, job: Some(self.job.clone()) };
+        let deadline = self.deadline.map(|due| Timer { due, key });
+        deadline.into_iter().chain(self.work_timers())
+    }
+
+    /// What its rules and schedules wait for: a deadline keeps nothing open.
+    fn work_timers(&self) -> impl Iterator<Item = Timer> {
         let of = || Subject::Job { execution: self.execution, job: self.job.clone() };
         rule_timers(&self.rules, of).chain(schedule_timers(&self.schedules, of).filter(|_| !self.paused))
     }
@@ -82,7 +98,7 @@ impl JobState {
             ScheduleStatus::Active => self.unscheduled,
             ScheduleStatus::Deleted => false,
         };
-        self.schedules.values().any(would_wait) || self.timers().next().is_some()
+        self.schedules.values().any(would_wait) || self.work_timers().next().is_some()
     }
 
     pub(crate) fn counts(&self) -> JobCounts {

@@ -267,6 +267,7 @@ mod tests {
     #[test]
     fn a_workflow_execution_reads_back_and_is_found_by_its_columns() {
         let execution = WorkflowExecution {
+            deadline: None,
             id: WorkflowExecutionId::new(Offset(7), 0),
             project: ProjectName::parse("wine").unwrap(),
             workflow: WorkflowName::parse("quality").unwrap(),

@@ -57,6 +57,14 @@ pub enum TimerKey {
         /// The event that set the timer.
         set_by: Offset,
     },
+    /// A deadline that counts from the start of a workflow execution.
+    Deadline {
+        /// The execution.
+        execution: WorkflowExecutionId,
+        /// Its job that should be done; the execution itself if `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<JobName>,
+    },
     /// The longest wait of a firing at a stage of admission.
     Firing {
         /// The firing.
@@ -86,6 +94,8 @@ pub enum JobTimer {
     Start,
     /// The running attempt should have ended by now.
     Run,
+    /// The job should be done by now.
+    Deadline,
 }
 
 impl JobTimer {
@@ -95,6 +105,7 @@ impl JobTimer {
             Self::Queue => "queue",
             Self::Start => "start",
             Self::Run => "run",
+            Self::Deadline => "deadline",
         }
     }
 }
@@ -147,6 +158,8 @@ impl fmt::Display for TimerKey {
             Self::Job { attempt, purpose } => write!(f, "{attempt}:{}", purpose.as_str()),
             Self::Rule { of, rule, set_by } => write!(f, "rule:{of}/{rule}:{set_by}"),
             Self::Schedule { of, schedule, set_by } => write!(f, "schedule:{of}/{schedule}:{set_by}"),
+            Self::Deadline { execution, job: None } => write!(f, "{execution}:deadline"),
+            Self::Deadline { execution, job: Some(job) } => write!(f, "{execution}/{job}:deadline"),
             Self::Firing { firing, stage } => write!(f, "firing:{firing}:{stage}"),
             Self::Meter { meter, set_by } => write!(f, "meter:{meter}:{set_by}"),
         }

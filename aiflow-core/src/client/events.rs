@@ -3,7 +3,7 @@
 use super::{AiFlow, Listener};
 use crate::bus::EVENTS_PAGE_MAX;
 use crate::error::{Error, Result};
-use crate::event::{EventFilter, JOB_STATUS_CHANGED, NewEvent, WORKFLOW_STATUS_CHANGED};
+use crate::event::{DEADLINE_MISSED, EventFilter, JOB_STATUS_CHANGED, NewEvent, WORKFLOW_STATUS_CHANGED};
 use crate::id::Offset;
 use crate::meta::{ARTIFACT_REGISTERED, DATASET_CHANGED, METRIC_RECORDED, MODEL_REGISTERED, PROJECT_CHANGED};
 use crate::workflow::ModelStage;
@@ -41,6 +41,7 @@ fn is_reserved_type(event_type: &str) -> bool {
     [
         JOB_STATUS_CHANGED,
         WORKFLOW_STATUS_CHANGED,
+        DEADLINE_MISSED,
         PROJECT_CHANGED,
         DATASET_CHANGED,
         MODEL_REGISTERED,

@@ -1,6 +1,5 @@
 //! The life of a job execution: what do actions, reports and timers make of it?
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,7 +14,7 @@ use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{JobTimer, Subject, Timer, TimerKey};
-use crate::workflow::{Job, JobAction, job_key};
+use crate::workflow::{DeadlineOf, Job, JobAction, job_key};
 
 /// How often an attempt may be lost with its host before its job execution fails.
 pub const LOSSES_MAX: u32 = 1_000;
@@ -153,7 +152,12 @@ impl Draft<'_> {
                 created_at: now,
                 started_at: None,
                 finished_at: None,
-                due: BTreeMap::new(),
+                due: definition
+                    .deadline
+                    .filter(|d| d.of == DeadlineOf::Job)
+                    .map(|d| (JobTimer::Deadline, now + d.after))
+                    .into_iter()
+                    .collect(),
                 exceeded: None,
                 killed: false,
                 stops: Vec::new(),
@@ -179,13 +183,13 @@ impl Draft<'_> {
         let Some(job) = self.job_mut(id) else { return };
         job.held = is_paused;
         if is_paused {
-            job.due.clear();
+            job.forget_attempt_timers();
             return;
         }
         job.attempt = job.attempt.saturating_add(1);
         job.status = JobStatus::Queued;
         job.started_at = None;
-        job.due.clear();
+        job.forget_attempt_timers();
         job.due.extend(limit.map(|limit| (JobTimer::Queue, limit)));
         job.exceeded = None;
         let attempt = job.attempt_id();
@@ -267,7 +271,7 @@ impl Draft<'_> {
         }
     }
 
-    fn definition_of(&self, id: JobExecutionId) -> Option<&Job> {
+    pub(super) fn definition_of(&self, id: JobExecutionId) -> Option<&Job> {
         let job = self.job(id)?;
         let version = self.execution(job.workflow_execution)?.version;
         self.state.definition(&workflow_key(&job.project, &job.workflow), version)?.workflow.job(&job.job)
@@ -293,6 +297,8 @@ impl Draft<'_> {
     fn on_ready(&mut self, id: JobExecutionId) {
         if let Some(job) = self.job_mut(id) {
             job.due.remove(&JobTimer::Start);
+            // A stream is done with getting ready.
+            job.due.remove(&JobTimer::Deadline);
         }
         self.set_status(id, JobStatus::Ready);
     }
@@ -305,7 +311,7 @@ impl Draft<'_> {
             Some(limit) if !is_stopping => Ending::TimedOut { limit },
             _ => ending,
         };
-        job.due.clear();
+        job.forget_attempt_timers();
         job.ending = Some(ending.clone());
         match &ending {
             _ if is_stopping => self.end_job(id, JobStatus::Stopped),
@@ -349,6 +355,7 @@ impl Draft<'_> {
             return;
         };
         match (purpose, status) {
+            (JobTimer::Deadline, _) => self.on_job_deadline(id),
             (JobTimer::Retry, JobStatus::Retrying) => self.launch(id),
             (JobTimer::Queue, JobStatus::Queued | JobStatus::Unknown) => self.exceed(id, TimeLimit::Queue),
             (JobTimer::Start, JobStatus::Running | JobStatus::Unknown) => self.exceed(id, TimeLimit::Start),
@@ -362,7 +369,7 @@ impl Draft<'_> {
     /// Tells the current attempt to stop because it exceeded a limit. It has failed when it has ended.
     fn exceed(&mut self, id: JobExecutionId, limit: TimeLimit) {
         let Some(job) = self.job_mut(id) else { return };
-        job.due.clear();
+        job.forget_attempt_timers();
         job.exceeded = Some(limit);
         let (attempt, executor) = (job.attempt_id(), job.executor.clone());
         self.command(Command::Stop { attempt, executor, mode: StopMode::Graceful });
@@ -377,6 +384,7 @@ impl Draft<'_> {
         let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
         let next = self.change_job_state(execution, &job, |state| {
             state.last = Some(status);
+            state.succeeded |= status == JobStatus::Succeeded;
             state.current = state.waiting.take();
             state.current
         });
@@ -403,7 +411,11 @@ impl Draft<'_> {
             job.due.clear();
             job.held = false;
         }
+        if status.is_terminal() {
+            self.run_job_hooks(id, status);
+        }
         if status.is_announced() {
+            let Some(job) = self.job(id) else { return };
             let mut event = NewEvent::identified("", job.project.as_str(), job_key(&job.workflow, &job.job))
                 .event_type(JOB_STATUS_CHANGED)
                 .value(status.as_str())

@@ -9,6 +9,7 @@
 //! launching again what [`Engine::live_attempts`] lists.
 
 mod admission;
+mod alert;
 mod by_workflow;
 mod decision;
 mod index;
@@ -255,6 +256,7 @@ impl Draft<'_> {
         match &timer.key {
             TimerKey::Firing { firing, stage } => self.on_firing_timer(*firing, *stage, timer.due),
             TimerKey::Meter { meter, set_by } => self.on_meter_timer(meter, timer.due, *set_by),
+            TimerKey::Deadline { execution, job } => self.on_deadline(*execution, job.as_ref(), timer.due),
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
             TimerKey::Rule { of, rule, set_by } => {
                 self.on_rule_timer(of, rule, Alarm { due: timer.due, set_by: *set_by });

@@ -200,8 +200,10 @@ impl Draft<'_> {
         let params = merge(&definition.params, &request.params);
         let limit = definition.admission.executions_max();
         let key_params = definition.admission.concurrency.as_ref().map(|concurrency| concurrency.key.as_slice());
+        let deadline = definition.deadline.map(|after| self.now() + after);
         let execution = WorkflowExecution {
             id,
+            deadline,
             project: definition.project.clone(),
             workflow: definition.name.clone(),
             version,
@@ -222,6 +224,7 @@ impl Draft<'_> {
         };
         self.add_execution(key, execution);
         self.begin_job_schedules(id, &compiled);
+        self.begin_deadlines(id, &compiled);
         self.note_live(id);
         if self.execution(id).is_some_and(|execution| !execution.labels.is_empty()) {
             self.out.labelled.push(id);
@@ -361,19 +364,24 @@ impl Draft<'_> {
         };
         execution.status = status;
         execution.finished_at = Some(now);
+        execution.deadline = None;
         execution.last_word = None;
+        self.run_workflow_hooks(id, status);
         self.announce_status(id, status);
         self.on_execution_ended(id);
     }
 
-    /// The rules and schedules of an execution's jobs wait for nothing any more.
+    /// The jobs of an execution wait for nothing any more.
     fn forget_waits(&mut self, id: WorkflowExecutionId) {
         for job in self.jobs_of(id) {
-            let waits = |job: &JobState| !job.rules.is_empty() || !job.schedules.is_empty();
+            let waits = |job: &JobState| {
+                !job.rules.is_empty() || !job.schedules.is_empty() || job.deadline.is_some()
+            };
             if self.job_state(id, &job).is_some_and(waits) {
                 self.change_job_state(id, &job, |job| {
                     job.rules.clear();
                     job.schedules.clear();
+                    job.deadline = None;
                 });
             }
         }

@@ -34,7 +34,7 @@ pub struct ControlEdge {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Trigger {
-    /// Start when all of these jobs, or the jobs of these nodes, have succeeded. Must not be empty.
+    /// Start when all of these jobs, or the jobs of these nodes, have succeeded or, those that stream, are ready. Must not be empty.
     After(Vec<String>),
     /// As this rule says. Where it waits for the status of a job, a node stands for its job.
     Rule(SchedulingRule),
@@ -42,7 +42,7 @@ pub enum Trigger {
 
 impl ControlEdge {
     /// The rule with the names as they were written; `None` if a name is malformed or there is nothing to wait for.
-    pub(crate) fn rule(&self) -> Option<SchedulingRule> {
+    pub(crate) fn rule(&self, streams: &impl Fn(&str) -> bool) -> Option<SchedulingRule> {
         match &self.when {
             Trigger::Rule(rule) => Some(rule.clone()),
             Trigger::After(sources) => {
@@ -50,7 +50,9 @@ impl ControlEdge {
                     .iter()
                     .map(|name| {
                         let job = JobName::parse(name).ok()?;
-                        Some(job_status(&job, JobStatus::Succeeded))
+                        // A stream does not end; what depends on it needs it at work.
+                        let done = if streams(name) { JobStatus::Ready } else { JobStatus::Succeeded };
+                        Some(job_status(&job, done))
                     })
                     .collect::<Option<Vec<_>>>()?;
                 match sources.len() {

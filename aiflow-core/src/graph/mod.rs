@@ -9,6 +9,8 @@ mod edge;
 mod node;
 mod render;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +19,7 @@ pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
 pub use edge::{ControlEdge, DataEdge, Trigger};
 pub use node::{AiNode, NodeKind, function, operation};
 
-use crate::workflow::{Completion, Schedule, SchedulingRule, WorkflowRule};
+use crate::workflow::{Completion, Hook, Schedule, SchedulingRule, WorkflowRule, millis_option};
 
 /// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
 ///
@@ -62,6 +64,12 @@ pub struct AiGraph {
     /// Parameters that every execution starts with, a JSON object or null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// When an execution should have ended, counted from its start, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "deadline_ms")]
+    pub deadline: Option<Duration>,
+    /// Events to publish when an execution ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`](crate::workflow::Workflow::completion).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
@@ -80,6 +88,8 @@ impl AiGraph {
             rules: Vec::new(),
             schedules: Vec::new(),
             params: Value::Null,
+            deadline: None,
+            hooks: Vec::new(),
             completion: None,
         }
     }
@@ -109,12 +119,13 @@ impl AiGraph {
         self
     }
 
-    /// Adds a control edge: start `target` when `source` has succeeded. Each names a job, or a node and thereby its job.
+    /// Adds a control edge: start `target` when `source` has succeeded or, if it streams, is ready. Each names a job, or a node and thereby
+    /// its job.
     pub fn after(&mut self, target: impl Into<String>, source: impl Into<String>) -> &mut Self {
         self.after_all(target, [source])
     }
 
-    /// Adds a control edge: start `target` when all of `sources` have succeeded.
+    /// Adds a control edge: start `target` when all of `sources` have succeeded or, those that stream, are ready.
     pub fn after_all<S: Into<String>>(
         &mut self,
         target: impl Into<String>,
@@ -136,6 +147,19 @@ impl AiGraph {
     /// Adds times at which an execution of the workflow starts. For a job there is [`AiNode::schedule`].
     pub fn schedule(&mut self, schedule: Schedule) -> &mut Self {
         self.schedules.push(schedule);
+        self
+    }
+
+    /// Says when an execution should have ended, counted from its start: if it has not, an event says so. For a job there is
+    /// [`AiNode::deadline`].
+    pub fn deadline(&mut self, deadline: Duration) -> &mut Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds an event to publish when an execution ends. For a job there is [`AiNode::hook`].
+    pub fn hook(&mut self, hook: Hook) -> &mut Self {
+        self.hooks.push(hook);
         self
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::function::FUNCTION_EXECUTOR;
-use crate::workflow::{RetryPolicy, Schedule, millis_option};
+use crate::workflow::{Deadline, Hook, RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
 ///
@@ -57,6 +57,12 @@ pub struct AiNode {
     /// Time between asking an attempt of the job to stop and killing it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "stop_grace_ms")]
     pub stop_grace: Option<Duration>,
+    /// When the job should be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Events to publish when an execution of the job ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
 }
 
 /// What sort of step a node is. It changes the picture of the graph and nothing else.
@@ -137,6 +143,8 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         timeout: None,
         heartbeat_timeout: None,
         stop_grace: None,
+        deadline: None,
+        hooks: Vec::new(),
     }
 }
 
@@ -223,6 +231,20 @@ impl AiNode {
     #[must_use]
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = Some(grace);
+        self
+    }
+
+    /// Says when the job should be done: if it is not, an event says so.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds an event to publish when an execution of the job ends.
+    #[must_use]
+    pub fn hook(mut self, hook: Hook) -> Self {
+        self.hooks.push(hook);
         self
     }
 

@@ -57,8 +57,10 @@ impl AiGraph {
             let job = jobs.iter().position(|job| job == name).map(End::Group);
             job.or_else(|| node(name).map(End::Block))
         };
+        let is_of = |node: &AiNode, name: &str| node.name == name || node.job.as_deref() == Some(name);
+        let streams = |name: &str| self.nodes.iter().any(|node| node.streaming && is_of(node, name));
         for edge in &self.control_edges {
-            if let (Some(target), Some(rule)) = (end(&edge.target), edge.rule()) {
+            if let (Some(target), Some(rule)) = (end(&edge.target), edge.rule(&streams)) {
                 drawing.rule(&rule.condition, rule.action.as_str(), target, &end);
             }
         }

@@ -45,7 +45,10 @@ impl Draft<'_> {
             .iter()
             .map(|node| &self.nodes[*node])
             .filter(|node| self.nodes[node.origin].name == node.name);
-        job.schedules = originals.flat_map(|node| node.node.schedules.iter().cloned()).collect();
+        for node in originals {
+            job.schedules.extend(node.node.schedules.iter().cloned());
+            job.hooks.extend(node.node.hooks.iter().cloned());
+        }
         if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();
         }
@@ -53,6 +56,7 @@ impl Draft<'_> {
         job.start_timeout = self.agreed(cluster, &path, "start_timeout", |node| node.start_timeout, found);
         job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);
         job.heartbeat_timeout = self.agreed(cluster, &path, "heartbeat_timeout", |node| node.heartbeat_timeout, found);
+        job.deadline = self.agreed(cluster, &path, "deadline", |node| node.deadline, found);
         if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {
             job.stop_grace = grace;
         }

@@ -169,10 +169,16 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     );
     workflow.params = graph.params.clone();
     workflow.schedules = graph.schedules.clone();
+    workflow.deadline = graph.deadline;
+    workflow.hooks = graph.hooks.clone();
     workflow.completion = graph.completion;
     let names = build_jobs(draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();
-    workflow.control_edges = control_edges(draft, graph, &job);
+    let streams = |name: &str| {
+        let job = draft.resolve(name).and_then(job).and_then(|name| workflow.job(name));
+        job.is_some_and(|job| job.streaming)
+    };
+    workflow.control_edges = control_edges(draft, graph, &job, &streams);
     for rule in &graph.rules {
         if let Some(condition) = renamed(draft, &rule.condition, &job) {
             let is_derived = *rule == WorkflowRule::new(rule.condition.clone(), rule.action);
@@ -221,12 +227,13 @@ fn control_edges<'a>(
     draft: &Draft<'_>,
     graph: &AiGraph,
     job: &impl Fn(usize) -> Option<&'a JobName>,
+    streams: &impl Fn(&str) -> bool,
 ) -> Vec<ControlEdge> {
     let edges: Vec<(usize, ControlEdge)> = draft
         .controls
         .iter()
         .filter_map(|control| {
-            let rule = graph.control_edges[control.edge].rule()?;
+            let rule = graph.control_edges[control.edge].rule(streams)?;
             let edge = ControlEdge { job: job(control.target)?.clone(), rule: renamed_rule(draft, rule, job)? };
             Some((control.target, edge))
         })

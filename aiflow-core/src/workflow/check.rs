@@ -113,6 +113,7 @@ impl Workflow {
         }
         self.admission.check(&format!("workflow {}", self.name), false, &mut found);
         self.check_jobs(&mut found);
+        self.check_alerts(&mut found);
         self.check_rules(&mut found);
         self.check_schedules(&mut found);
         found

@@ -4,6 +4,7 @@
 //! Source: seed "Workflow", "Job", "Control Edge", "Job Scheduling Rule".
 
 mod admission;
+mod alert;
 mod check;
 mod check_condition;
 mod condition;
@@ -26,6 +27,10 @@ pub(crate) use condition::{CompiledTest, CompiledWindow, Tested, job_key};
 pub use admission::{
     Admission, BATCH_FIRINGS_MAX, BatchOf, Concurrency, Debounce, Idempotency, RATE_STARTS_MAX, Rate,
     WAITING_PER_KEY_MAX,
+};
+pub use alert::{
+    Deadline, DeadlineOf, HOOKS_MAX, Hook, HookOn, deadline_missed, on_end, on_failure, on_stop, on_success,
+    workflow_deadline_missed,
 };
 pub use check::{Diagnostic, JOBS_MAX, RULES_MAX, Severity};
 pub use check_condition::{CONDITION_COUNT_MAX, CONDITION_DEPTH_MAX, OPERANDS_PER_RULE_MAX};
@@ -75,6 +80,13 @@ pub struct Workflow {
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
+    /// When an execution should have ended, counted from its start, in milliseconds. Missing it publishes an event of the type
+    /// [`DEADLINE_MISSED`](crate::event::DEADLINE_MISSED) and does nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "deadline_ms")]
+    pub deadline: Option<Duration>,
+    /// Events to publish when an execution ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// How starts of executions are admitted.
     #[serde(default, skip_serializing_if = "Admission::is_none")]
     pub admission: Admission,
@@ -118,6 +130,12 @@ pub struct Job {
     /// Time between asking an attempt to stop and killing it, in milliseconds.
     #[serde(default = "stop_grace", with = "millis", rename = "stop_grace_ms")]
     pub stop_grace: Duration,
+    /// When it should be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Events to publish when an execution of it ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// How starts of the job, and its attempts, are admitted.
     #[serde(default, skip_serializing_if = "Admission::is_none")]
     pub admission: Admission,
@@ -143,6 +161,8 @@ impl Job {
             timeout: None,
             heartbeat_timeout: None,
             stop_grace: Self::STOP_GRACE,
+            deadline: None,
+            hooks: Vec::new(),
             admission: Admission::new(),
         }
     }
@@ -186,6 +206,8 @@ impl Workflow {
             schedules: Vec::new(),
             params: Value::Null,
             completion: None,
+            deadline: None,
+            hooks: Vec::new(),
             admission: Admission::new(),
         }
     }

@@ -222,6 +222,7 @@ async fn a_start_under_the_same_key_starts_once() {
 
 fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> WorkflowExecution {
     WorkflowExecution {
+        deadline: None,
         id,
         project: flow.project_name().clone(),
         workflow: WorkflowName::parse("quality").unwrap(),

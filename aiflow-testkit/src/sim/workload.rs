@@ -20,7 +20,7 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Admission, Completion, Condition, ControlEdge, Diagnostic, FailureTest, Job, JobAction, KeyOf, Misfire,
+    Admission, Completion, Condition, ControlEdge, Deadline, Hook, HookOn, Diagnostic, FailureTest, Job, JobAction, KeyOf, Misfire,
     OverlapPolicy, Rate, RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent,
     absent_after, at_least, count, cron, custom, every, job_status, not_within, on, optional, sequence,
     workflow_status,
@@ -70,6 +70,10 @@ fn job_name(index: u32) -> JobName {
 /// Workflow number `index`, drawn anew with each call: re-submission changes jobs and rules.
 pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
     let mut workflow = Workflow::new(project(), workflow_name(index));
+    if rng.chance(20) {
+        workflow.deadline = Some(Duration::from_millis(1 + rng.below(3_000)));
+        workflow.hooks.push(Hook::new(HookOn::End, "over"));
+    }
     let n_jobs = number(rng, 1, 5);
     for j in 0..n_jobs {
         let job = job(rng, index, j);
@@ -191,6 +195,16 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
             let test = one_of(rng, &[0, 1, 2]).and_then(|n: usize| tests.get(n).cloned());
             job.retry = if rng.chance(50) { job.retry.retry_on(test) } else { job.retry.no_retry_on(test) };
         }
+    }
+    if rng.chance(20) {
+        let after = Duration::from_millis(1 + rng.below(3_000));
+        let of_job = rng.chance(50);
+        job.deadline = Some(if of_job { Deadline::after_start(after) } else { Deadline::after_execution_start(after) });
+    }
+    if rng.chance(20) {
+        let hook = one_of(rng, &[HookOn::Success, HookOn::Failure, HookOn::Stop, HookOn::End]);
+        let hook = hook.map(|on| Hook::new(on, format!("out.w{workflow}.{index}")));
+        job.hooks.extend(hook.map(|hook| if rng.chance(30) { hook.broadcast() } else { hook }));
     }
     if rng.chance(20) {
         job.queue_timeout = Some(Duration::from_millis(1 + rng.below(1_500)));

@@ -258,7 +258,9 @@ impl World {
             status => status.is_terminal(),
         };
         let waits =
-            |timer: aiflow_core::timer::Timer| matches!(timer.key, TimerKey::Schedule { .. } | TimerKey::Rule { .. });
+            |timer: aiflow_core::timer::Timer| {
+            matches!(timer.key, TimerKey::Schedule { .. } | TimerKey::Rule { .. } | TimerKey::Deadline { .. })
+        };
         let records = state.records.values().filter(|record| record.key.kind == KIND_FIRING);
         let mut held = records.filter_map(|record| firing_of(record).ok());
         state.cursor == state.head()

@@ -1,6 +1,7 @@
 //! Tests of the engine: a few lines of rules and events in, what it decides out.
 
 mod admission;
+mod alerts;
 mod conditions;
 mod determinism;
 mod invariants;

@@ -13,6 +13,8 @@
 //! timeout train 5s                       also: timeout queue train 5s, timeout start infer 5s
 //! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
 //!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n), per(param) for those before it
+//! deadline train 5s                      counted from the start of the job; with of:execution from that of the execution; deadline wf 1h
+//! hook train failure key=value           also success, stop, end; of a job also broadcast; hook wf end key
 //! completion idle                        or standing
 //! schedule wf [nightly] cron 30 2 * * * tz:Europe/Berlin misfire:all3 overlap:allow_all
 //! schedule train every 10s restart       of a job; also start:… end:… (times), jitter:…, grace:…, misfire:skip
@@ -33,10 +35,10 @@ use aiflow_core::executor::TimeLimit;
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Admission, Comparison, Completion, Condition, ControlEdge, Diagnostic, EventPattern, FailureTest, Job, JobAction,
-    KeyOf, Life, Misfire, OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window, Workflow,
-    WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom, every, job_is,
-    not_within, on, optional, sequence, workflow_status,
+    Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Hook,
+    Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window,
+    Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom, every,
+    job_is, not_within, on, optional, sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -102,11 +104,28 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
         ["timeout", "queue", name, limit] => job_mut(workflow, name).queue_timeout = Some(duration(limit)),
         ["timeout", "start", name, limit] => job_mut(workflow, name).start_timeout = Some(duration(limit)),
+        ["deadline", "wf", after] => workflow.deadline = Some(duration(after)),
+        ["deadline", name, after] => job_mut(workflow, name).deadline = Some(Deadline::after_start(duration(after))),
+        ["deadline", name, after, "of:execution"] => {
+            job_mut(workflow, name).deadline = Some(Deadline::after_execution_start(duration(after)));
+        }
+        ["hook", "wf", on, key] => workflow.hooks.push(hook(on, key)),
+        ["hook", name, on, key] => job_mut(workflow, name).hooks.push(hook(on, key)),
+        ["hook", name, on, key, "broadcast"] => job_mut(workflow, name).hooks.push(hook(on, key).broadcast()),
         ["admit", "wf", ..] => workflow.admission = admission(&words[2..]),
         ["admit", name, ..] => job_mut(workflow, name).admission = admission(&words[2..]),
         ["completion", "idle"] => workflow.completion = Some(Completion::Idle),
         ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
         _ => panic!("cannot read the statement {statement:?}"),
+    }
+}
+
+/// `failure` and `key` or `key=value`.
+fn hook(on: &str, event: &str) -> Hook {
+    let on = serde_json::from_value(on.into()).expect("success, failure, stop or end");
+    match event.split_once('=') {
+        Some((key, text)) => Hook::new(on, key).value(value(text)),
+        None => Hook::new(on, event),
     }
 }
 

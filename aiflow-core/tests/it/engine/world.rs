@@ -566,6 +566,10 @@ impl Names {
         let due = timer.due;
         match &timer.key {
             TimerKey::Job { attempt, .. } => format!("timer of {} at {due}", self.jobs[&attempt.job_execution]),
+            TimerKey::Deadline { execution, job } => {
+                let job = job.as_ref().map(|job| format!("{job} in ")).unwrap_or_default();
+                format!("deadline of {job}{} at {due}", self.executions[execution])
+            }
             TimerKey::Rule { of, rule, .. } => {
                 let (of, name) = match of {
                     Subject::Workflow { workflow, .. } => (format!("{workflow}/"), workflow.to_string()),
@@ -593,7 +597,10 @@ impl Names {
     }
 
     fn own_event(&self, event: &Event) -> String {
-        let value = event.value.as_str().unwrap_or_default();
+        if event.event_type == "UNDEFINED" {
+            return format!("{} {}", event.key, self.shorten(&event.value.to_string()));
+        }
+        let value = event.value.as_str().unwrap_or(&event.event_type);
         let of_job = event.context.attempt.map(|attempt| attempt.job_execution);
         let job = of_job.and_then(|id| self.jobs.get(&id));
         let of_execution = event.context.workflow_execution;
