@@ -131,6 +131,8 @@ impl State {
     pub(super) fn set_execution(&mut self, id: WorkflowExecutionId, execution: Arc<WorkflowExecution>) {
         let (key, version) = (workflow_key(&execution.project, &execution.workflow), execution.version);
         self.queues.set_execution(&execution);
+        let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
+        set_timers(&mut self.timers, before, execution.timers());
         if execution.status.is_terminal() {
             self.executions.remove(&id);
             let jobs = self.job_states.remove(&id).into_iter().flatten();

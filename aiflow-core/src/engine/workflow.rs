@@ -374,9 +374,7 @@ impl Draft<'_> {
     /// The jobs of an execution wait for nothing any more.
     fn forget_waits(&mut self, id: WorkflowExecutionId) {
         for job in self.jobs_of(id) {
-            let waits = |job: &JobState| {
-                !job.rules.is_empty() || !job.schedules.is_empty() || job.deadline.is_some()
-            };
+            let waits = |job: &JobState| !job.rules.is_empty() || !job.schedules.is_empty() || job.deadline.is_some();
             if self.job_state(id, &job).is_some_and(waits) {
                 self.change_job_state(id, &job, |job| {
                     job.rules.clear();

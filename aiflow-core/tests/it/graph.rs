@@ -139,8 +139,8 @@ fn nodes_with_the_same_job_name_form_one_job() {
     expect![[r#"
         both: a c
         b: process {"argv":["true"]}
-        b START when both SUCCEEDED
-        both START when all of (b SUCCEEDED, both SUCCEEDED)
+        b START when both READY
+        both START when all of (b SUCCEEDED, both READY)
     "#]]
     .assert_eq(&outline(&workflow));
     let both = workflow.job(&job("both")).unwrap();

@@ -27,8 +27,7 @@ fn executions() -> Batch {
     let workflow = WorkflowName::parse("train").unwrap();
     let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], key: None, hops: 0 };
     let execution = WorkflowExecution {
-            deadline: None,
-            job_deadlines: Default::default(),
+        deadline: None,
         id: WorkflowExecutionId::new(Offset(7), 0),
         project: project.clone(),
         workflow: workflow.clone(),

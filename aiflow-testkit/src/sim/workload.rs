@@ -20,10 +20,10 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Admission, Completion, Condition, ControlEdge, Deadline, Hook, HookOn, Diagnostic, FailureTest, Job, JobAction, KeyOf, Misfire,
-    OverlapPolicy, Rate, RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction, WorkflowRule, absent,
-    absent_after, at_least, count, cron, custom, every, job_status, not_within, on, optional, sequence,
-    workflow_status,
+    Admission, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Hook, HookOn, Job, JobAction,
+    KeyOf, Misfire, OverlapPolicy, Rate, RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction,
+    WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, job_status, not_within, on, optional,
+    sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};

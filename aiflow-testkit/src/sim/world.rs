@@ -257,8 +257,7 @@ impl World {
             JobStatus::Running | JobStatus::Ready => job.due.is_empty() && job.exceeded.is_none(),
             status => status.is_terminal(),
         };
-        let waits =
-            |timer: aiflow_core::timer::Timer| {
+        let waits = |timer: aiflow_core::timer::Timer| {
             matches!(timer.key, TimerKey::Schedule { .. } | TimerKey::Rule { .. } | TimerKey::Deadline { .. })
         };
         let records = state.records.values().filter(|record| record.key.kind == KIND_FIRING);

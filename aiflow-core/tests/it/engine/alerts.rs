@@ -118,10 +118,21 @@ fn the_hooks_of_a_workflow_are_heard_when_nothing_of_it_runs_any_more() {
               wf#2 RUNNING v1 by start [12]
               train#2 QUEUED by start [12]
               launch train#2-1
-            14 stop @3
-              rescue#2 STOPPING
-              clean#2 STOPPING
-              stop clean#2-1
+            14 stop @4
+              wf#2 STOPPING
+              train#2 STOPPING
+              stop train#2-1
+            15 train stopped
+              wf#2 STOPPED: train STOPPED
+              train#2 STOPPED
+            17 halted 1
+              rescue#3 RUNNING v1 by wf.2 [17]
+              clean#3 QUEUED by start [17]
+              launch clean#3-1
+            18 over {"execution":"wf#2","status":"STOPPED","workflow":"wf"}
+              rescue#4 RUNNING v1 by wf.3 [18]
+              clean#4 QUEUED by start [18]
+              launch clean#4-1
         "#]],
     );
 }

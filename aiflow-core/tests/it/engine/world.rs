@@ -600,7 +600,10 @@ impl Names {
         if event.event_type == "UNDEFINED" {
             return format!("{} {}", event.key, self.shorten(&event.value.to_string()));
         }
-        let value = event.value.as_str().unwrap_or(&event.event_type);
+        let value = match event.event_type.as_str() {
+            "DEADLINE_MISSED" => "DEADLINE_MISSED",
+            _ => event.value.as_str().unwrap_or_default(),
+        };
         let of_job = event.context.attempt.map(|attempt| attempt.job_execution);
         let job = of_job.and_then(|id| self.jobs.get(&id));
         let of_execution = event.context.workflow_execution;
