@@ -27,6 +27,9 @@ fn executions() -> Batch {
     let workflow = WorkflowName::parse("train").unwrap();
     let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], key: None, hops: 0 };
     let execution = WorkflowExecution {
+        context: None,
+        labels: Default::default(),
+        stops: Default::default(),
         deadline: None,
         id: WorkflowExecutionId::new(Offset(7), 0),
         project: project.clone(),
@@ -45,6 +48,7 @@ fn executions() -> Batch {
         last_word: None,
     };
     let job = JobExecution {
+        stops: Default::default(),
         id: JobExecutionId::new(Offset(8), 1),
         workflow_execution: execution.id,
         project: project.clone(),
