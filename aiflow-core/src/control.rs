@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::{ReportKind, StopMode};
-use crate::id::{AttemptId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::id::{AttemptId, JobName, PoolName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
 use crate::rule_state::RuleChange;
 use crate::schedule_state::ScheduleAction;
 use crate::time::Timestamp;
@@ -143,6 +143,16 @@ pub enum Control {
         /// What becomes of a time while an execution is live.
         overlap: OverlapPolicy,
     },
+    /// Say how many slots a pool has, or remove it.
+    SetPool {
+        /// Project.
+        project: ProjectName,
+        /// The pool.
+        pool: PoolName,
+        /// How many; `None` removes the pool.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slots: Option<u32>,
+    },
     /// An executor's report.
     Reported {
         /// The attempt.
@@ -179,6 +189,7 @@ impl Control {
             Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
+            Self::SetPool { project, pool, .. } => ("SET_POOL", format!("{project}/{pool}")),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
             Self::Backfill { project, workflow, schedule, .. } => {
                 ("BACKFILL", format!("{project}/{workflow}/{schedule}"))

@@ -14,6 +14,7 @@ pub use crate::firing::{
     Waiting,
 };
 pub use crate::job_state::{JobCounts, JobState, KIND_JOB_STATE};
+pub use crate::pool::{KIND_POOL, POOL_SLOTS_MAX, Pool, PoolUse, Slots};
 pub use crate::rule_state::{
     AbsenceState, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
 };
@@ -215,6 +216,9 @@ pub struct JobExecution {
     /// Its next attempt waits for its workflow execution to be resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// What it has to do with the pool of its job, if the job names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Slots>,
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,

@@ -110,6 +110,10 @@ name!(
     ExecutorName, "executor name"
 );
 name!(
+    /// A pool of slots that jobs share, unique in its project.
+    PoolName, "pool name"
+);
+name!(
     /// A dataset, model, metric or artifact, unique among those of its kind in the project.
     EntityName, "name"
 );

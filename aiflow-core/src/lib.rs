@@ -21,6 +21,7 @@ mod job_state;
 pub mod json;
 pub mod memory;
 pub mod meta;
+mod pool;
 pub mod records;
 mod rule_state;
 pub mod runtime;

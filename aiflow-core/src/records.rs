@@ -10,9 +10,10 @@ use crate::engine::NewFiring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{
     FiringRecord, JobExecution, JobState, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE,
-    KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, WorkflowExecution, WorkflowState,
+    KIND_METER, KIND_POOL, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, Pool,
+    WorkflowExecution, WorkflowState,
 };
-use crate::id::{JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobExecutionId, JobName, Offset, PoolName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::json::Json;
 use crate::store::{Record, RecordKey, RecordPut, Relation};
 use crate::time::Timestamp;
@@ -198,6 +199,22 @@ pub fn meter_put(id: &str, meter: &Meter) -> RecordPut {
         parent: meter.of.to_string(),
         name: meter.stage.to_string(),
         ..put(meter_key(id), meter)
+    }
+}
+
+/// `project/pool`: key of a pool.
+#[must_use]
+pub fn pool_key(project: &ProjectName, pool: &PoolName) -> RecordKey {
+    RecordKey::new(KIND_POOL, format!("{project}/{pool}"))
+}
+
+/// The record of a pool. Name = pool.
+#[must_use]
+pub fn pool_put(pool: &Pool) -> RecordPut {
+    RecordPut {
+        project: pool.project.to_string(),
+        name: pool.name.to_string(),
+        ..put(pool_key(&pool.project, &pool.name), pool)
     }
 }
 

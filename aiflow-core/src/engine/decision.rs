@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::pools::PoolKey;
 use crate::event::{Event, NewEvent};
-use crate::execution::{FiringRecord, JobExecution, JobState, Meter, WorkflowExecution, WorkflowState};
+use crate::execution::{FiringRecord, JobExecution, JobState, Meter, Pool, WorkflowExecution, WorkflowState};
 use crate::executor::StopMode;
 use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
@@ -53,6 +54,8 @@ pub struct Decision {
     pub firings: BTreeMap<FiringId, NewFiring>,
     /// New contents of what the stages of admission count, by id; `None` if there is nothing to count any more.
     pub meters: BTreeMap<String, Option<Meter>>,
+    /// New contents of the pools that changed; `None` if one was removed.
+    pub pools: BTreeMap<PoolKey, Option<Arc<Pool>>>,
     /// Events that could not be applied, each with its id and reason.
     pub dead_letters: Vec<DeadLetter>,
     /// Events to append, in this order.

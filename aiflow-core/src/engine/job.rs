@@ -8,7 +8,7 @@ use super::decision::Command;
 use super::state::{Draft, workflow_key};
 use crate::event::{JOB_STATUS_CHANGED, NewEvent, STOP_REASON};
 use crate::execution::{
-    Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, StopNote, WorkflowStatus,
+    Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, Slots, StopNote, WorkflowStatus,
 };
 use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
@@ -162,6 +162,12 @@ impl Draft<'_> {
                 killed: false,
                 stops: Vec::new(),
                 held: false,
+                slots: definition.admission.pool.clone().map(|of| Slots {
+                    of,
+                    priority: definition.admission.priority,
+                    taken: 0,
+                    waiting: false,
+                }),
                 ending: None,
             }),
         );
@@ -176,20 +182,21 @@ impl Draft<'_> {
         }
     }
 
-    /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed.
+    /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed; while its pool has no room, when
+    /// there is some.
     pub(super) fn launch(&mut self, id: JobExecutionId) {
         let is_paused = self.job(id).is_some_and(|job| self.is_paused(job.workflow_execution));
         let limit = self.definition_of(id).and_then(|job| job.queue_timeout).map(|limit| self.now() + limit);
         let Some(job) = self.job_mut(id) else { return };
         job.held = is_paused;
-        if is_paused {
-            job.forget_attempt_timers();
+        job.forget_attempt_timers();
+        if is_paused || !self.take_slots(id) {
             return;
         }
+        let Some(job) = self.job_mut(id) else { return };
         job.attempt = job.attempt.saturating_add(1);
         job.status = JobStatus::Queued;
         job.started_at = None;
-        job.forget_attempt_timers();
         job.due.extend(limit.map(|limit| (JobTimer::Queue, limit)));
         job.exceeded = None;
         let attempt = job.attempt_id();
@@ -410,9 +417,10 @@ impl Draft<'_> {
             job.finished_at = Some(now);
             job.due.clear();
             job.held = false;
-        }
-        if status.is_terminal() {
             self.run_job_hooks(id, status);
+        }
+        if status.is_terminal() || status == JobStatus::Retrying {
+            self.free_slots(id);
         }
         if status.is_announced() {
             let Some(job) = self.job(id) else { return };

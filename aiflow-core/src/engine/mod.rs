@@ -17,6 +17,7 @@ mod job;
 mod matching;
 mod overlap;
 mod pause;
+mod pools;
 mod queues;
 mod rules;
 mod schedule;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
 pub use job::LOSSES_MAX;
+pub use pools::PoolKey;
 pub use rules::{
     CUSTOM_STATE_BYTES_MAX, CustomCondition, CustomConditions, OPERAND_PENDING_MAX, RULE_KEYS_MAX, Verdict,
 };
@@ -38,7 +40,7 @@ use state::{Draft, OWN_EVENT_ID, State, workflow_key};
 
 use crate::control::Control;
 use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
-use crate::execution::{JobExecution, JobState, JobStatus, Meter, WorkflowExecution, WorkflowState};
+use crate::execution::{JobExecution, JobState, JobStatus, Meter, Pool, WorkflowExecution, WorkflowState};
 use crate::id::JobExecutionId;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
@@ -68,6 +70,8 @@ pub struct Snapshot {
     pub firings: Vec<NewFiring>,
     /// What the stages of admission count.
     pub meters: Vec<Meter>,
+    /// Every pool.
+    pub pools: Vec<Pool>,
 }
 
 /// What an executor is to be given for an attempt.
@@ -113,6 +117,9 @@ impl Engine {
         for meter in snapshot.meters {
             state.set_meter(Meter::id(&meter.of, meter.stage, &meter.key), Some(meter));
         }
+        for pool in snapshot.pools {
+            state.pools.set_pool((pool.project.clone(), pool.name.clone()), Some(Arc::new(pool)));
+        }
         Self { state, customs: Arc::default() }
     }
 
@@ -136,6 +143,7 @@ impl Engine {
             jobs: self.job_executions().cloned().collect(),
             firings: state.queues.held().cloned().collect(),
             meters: state.queues.meters().cloned().collect(),
+            pools: state.pools.known().cloned().collect(),
         }
     }
 
@@ -176,6 +184,9 @@ impl Engine {
         }
         for (id, meter) in &decision.meters {
             self.state.set_meter(id.clone(), meter.clone());
+        }
+        for (key, pool) in &decision.pools {
+            self.state.pools.set_pool(key.clone(), pool.clone());
         }
         for (key, workflow) in &decision.workflows {
             self.state.set_workflow(Arc::clone(key), Arc::clone(workflow));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::by_workflow::ByWorkflow;
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
+use super::pools::{PoolDraft, Pools};
 use super::queues::{QueueDraft, Queues};
 use super::rules::{CompiledRule, CustomConditions};
 use super::schedule::CompiledSchedules;
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub(super) job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, Arc<JobState>>>,
     pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     pub(super) queues: Queues,
+    pub(super) pools: Pools,
     // Derived from the above.
     definitions: ByWorkflow<BTreeMap<u32, Arc<Compiled>>>,
     running: ByWorkflow<BTreeMap<u32, BTreeSet<WorkflowExecutionId>>>,
@@ -174,6 +176,7 @@ impl State {
     pub(super) fn set_job(&mut self, id: JobExecutionId, job: Arc<JobExecution>) {
         let before = self.jobs.get(&id).into_iter().flat_map(|job| job.timers());
         set_timers(&mut self.timers, before, job.timers());
+        self.pools.set_job(self.jobs.get(&id).map(|job| &**job), &job);
         if job.status.is_terminal() {
             self.jobs.remove(&id);
         } else {
@@ -220,6 +223,7 @@ pub(super) struct Draft<'a> {
     /// Executions of which a rule waits no more: they may have nothing left to do.
     pub(super) waits_no_more: BTreeSet<WorkflowExecutionId>,
     pub(super) queues: QueueDraft,
+    pub(super) pools: PoolDraft,
     /// Executions that the current event has started: they do not see it.
     begun: BTreeSet<WorkflowExecutionId>,
     /// The moment for which the timer that fires was set: it is not earlier now, whatever the clock says.
@@ -241,6 +245,7 @@ impl<'a> Draft<'a> {
             customs,
             waits_no_more: BTreeSet::new(),
             queues: QueueDraft::default(),
+            pools: PoolDraft::default(),
             begun: BTreeSet::new(),
             not_before: Timestamp::EPOCH,
             started: BTreeMap::new(),

@@ -19,7 +19,7 @@ pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
 pub use edge::{ControlEdge, DataEdge, Trigger};
 pub use node::{AiNode, NodeKind, function, operation};
 
-use crate::workflow::{Completion, Hook, Schedule, SchedulingRule, WorkflowRule, millis_option};
+use crate::workflow::{Admission, Completion, Hook, Schedule, SchedulingRule, WorkflowRule, millis_option};
 
 /// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
 ///
@@ -61,6 +61,9 @@ pub struct AiGraph {
     /// Times at which an execution of the workflow starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
+    /// How starts of executions are admitted.
+    #[serde(default, skip_serializing_if = "Admission::is_none")]
+    pub admission: Admission,
     /// Parameters that every execution starts with, a JSON object or null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
@@ -87,6 +90,7 @@ impl AiGraph {
             control_edges: Vec::new(),
             rules: Vec::new(),
             schedules: Vec::new(),
+            admission: Admission::new(),
             params: Value::Null,
             deadline: None,
             hooks: Vec::new(),
@@ -147,6 +151,12 @@ impl AiGraph {
     /// Adds times at which an execution of the workflow starts. For a job there is [`AiNode::schedule`].
     pub fn schedule(&mut self, schedule: Schedule) -> &mut Self {
         self.schedules.push(schedule);
+        self
+    }
+
+    /// Says how starts of executions are admitted. For a job there is [`AiNode::admission`].
+    pub fn admission(&mut self, admission: Admission) -> &mut Self {
+        self.admission = admission;
         self
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::function::FUNCTION_EXECUTOR;
-use crate::workflow::{Deadline, Hook, RetryPolicy, Schedule, millis_option};
+use crate::workflow::{Admission, Deadline, Hook, RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
 ///
@@ -39,6 +39,9 @@ pub struct AiNode {
     /// Times at which the job starts or restarts while an execution of the workflow runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
+    /// How starts of the job, and its attempts, are admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
     /// What to do when an attempt of the job fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -137,6 +140,7 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         job: None,
         streaming: false,
         schedules: Vec::new(),
+        admission: None,
         retry: None,
         queue_timeout: None,
         start_timeout: None,
@@ -189,6 +193,13 @@ impl AiNode {
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedules.push(schedule);
+        self
+    }
+
+    /// Says how starts of the job, and its attempts, are admitted.
+    #[must_use]
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
         self
     }
 

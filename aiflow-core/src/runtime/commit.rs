@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
     DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, label_relations, meter_key,
-    meter_put, put, workflow_execution_put, workflow_put,
+    meter_put, pool_key, pool_put, put, workflow_execution_put, workflow_put,
 };
 use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
 use crate::time::Timestamp;
@@ -63,6 +63,12 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
         match meter {
             Some(meter) => batch.puts.push(meter_put(id, meter)),
             None => batch.deletes.push(meter_key(id)),
+        }
+    }
+    for ((project, pool), now) in &decision.pools {
+        match now {
+            Some(pool) => batch.puts.push(pool_put(pool)),
+            None => batch.deletes.push(pool_key(project, pool)),
         }
     }
     batch.puts.extend(decision.dead_letters.iter().map(|letter| {

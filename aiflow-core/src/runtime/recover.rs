@@ -10,8 +10,8 @@ use super::commit::Cursor;
 use crate::engine::{Engine, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::execution::{
-    JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, Meter, WorkflowExecution, WorkflowState, WorkflowStatus,
+    JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_POOL,
+    KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, Pool, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
@@ -55,7 +55,8 @@ pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
     let waiting = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
     let firings: Result<_> = store.query_all(waiting, LIVE_ROWS_MAX).await?.iter().map(firing_of).collect();
     let meters: Vec<Meter> = read(store, Query::kind(KIND_METER)).await?;
-    let snapshot = Snapshot { workflows, definitions, executions, job_states, jobs, firings: firings?, meters };
+    let pools: Vec<Pool> = read(store, Query::kind(KIND_POOL)).await?;
+    let snapshot = Snapshot { workflows, definitions, executions, job_states, jobs, firings: firings?, meters, pools };
     Ok((Engine::restore(snapshot).with_conditions(parts.customs.clone()), cursor))
 }
 

@@ -52,6 +52,9 @@ impl Draft<'_> {
         if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();
         }
+        if let Some(admission) = self.agreed(cluster, &path, "admission", |node| node.admission.as_ref(), found) {
+            job.admission = admission.clone();
+        }
         job.queue_timeout = self.agreed(cluster, &path, "queue_timeout", |node| node.queue_timeout, found);
         job.start_timeout = self.agreed(cluster, &path, "start_timeout", |node| node.start_timeout, found);
         job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);

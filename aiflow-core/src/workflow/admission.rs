@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Diagnostic;
 use super::{OverlapPolicy, millis, millis_option};
+use crate::execution::{POOL_SLOTS_MAX, PoolUse};
+use crate::id::PoolName;
 
 /// The most starts that a rate counts.
 pub const RATE_STARTS_MAX: u32 = 1_000;
@@ -60,6 +62,10 @@ pub struct Admission {
     /// it, the START does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<OverlapPolicy>,
+    /// The slots that an attempt takes. Jobs only. It concerns every attempt, whatever started the job: while there are not enough slots, the
+    /// job execution waits as `INIT` (or `RETRYING`), and gives its slots back between attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolUse>,
     /// Of those that wait, a higher one goes first; those of the same priority go in the order of their firings.
     #[serde(skip_serializing_if = "is_zero")]
     pub priority: i32,
@@ -215,6 +221,13 @@ impl Admission {
         self
     }
 
+    /// Lets each attempt of the job take `weight` slots of a [`Pool`](crate::execution::Pool).
+    #[must_use]
+    pub fn pool(mut self, pool: PoolName, weight: u32) -> Self {
+        self.pool = Some(PoolUse { pool, weight });
+        self
+    }
+
     /// Of those that wait, a higher one goes first.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
@@ -292,6 +305,9 @@ impl Admission {
         if self.concurrency.as_ref().is_some_and(|concurrency| concurrency.executions == 0) {
             say("a concurrency of 0 would never start anything; disable the workflow instead".to_owned());
         }
+        if self.pool.as_ref().is_some_and(|pool| !(1..=POOL_SLOTS_MAX).contains(&pool.weight)) {
+            say(format!("a job takes 1 to {POOL_SLOTS_MAX} slots of a pool"));
+        }
         if self.keys().any(|key| key.len() > KEY_PARAMS_MAX) {
             say(format!("a key has at most {KEY_PARAMS_MAX} parameters"));
         }
@@ -301,6 +317,9 @@ impl Admission {
     fn check_place(&self, is_job: bool, say: &mut impl FnMut(String)) {
         if is_job && self.concurrency.is_some() {
             say("concurrency is for workflows: a job has one live execution at a time; use overlap".to_owned());
+        }
+        if !is_job && self.pool.is_some() {
+            say("slots of a pool are taken by jobs, not by workflows".to_owned());
         }
         if self.overlap == Some(OverlapPolicy::AllowAll) && self.concurrency.is_some() {
             say("overlap allow_all and a concurrency limit contradict one another".to_owned());

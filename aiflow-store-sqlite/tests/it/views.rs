@@ -1,19 +1,14 @@
 //! What people see with the sqlite3 shell.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::execution::{
-    Firing, JobCounts, JobExecution, JobState, JobStatus, WorkflowExecution, WorkflowState, WorkflowStatus,
-};
-use aiflow_core::id::{ExecutorName, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use aiflow_core::execution::{JobExecution, JobState, WorkflowExecution, WorkflowState};
 use aiflow_core::meta::{Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject};
 use aiflow_core::records::{job_execution_put, job_state_put, workflow_execution_put, workflow_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::Timestamp;
-use aiflow_core::workflow::Completion;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use tempfile::tempdir;
 
@@ -22,69 +17,33 @@ use super::{open, shell, text};
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
 
+/// What a scheduler would have stored, written as the files hold it, so that every field that may be missing is.
 fn executions() -> Batch {
-    let project = ProjectName::parse("wine").unwrap();
-    let workflow = WorkflowName::parse("train").unwrap();
-    let cause = Firing { rule: None, schedule: None, events: vec![Offset(7)], key: None, hops: 0 };
-    let execution = WorkflowExecution {
-        context: None,
-        labels: Default::default(),
-        stops: Default::default(),
-        deadline: None,
-        id: WorkflowExecutionId::new(Offset(7), 0),
-        project: project.clone(),
-        workflow: workflow.clone(),
-        version: 3,
-        status: WorkflowStatus::Succeeded,
-        completion: Completion::Idle,
-        params: Value::Null,
-        cause: cause.clone(),
-        created_at: AT,
-        finished_at: Some(AT),
-        counts: JobCounts::default(),
-        paused: None,
-        concurrency_key: None,
-        held: 0,
-        last_word: None,
+    let at = AT.as_millis();
+    let cause = json!({ "events": [7] });
+    let execution: WorkflowExecution = stored(json!({
+        "id": "7.0", "project": "wine", "workflow": "train", "version": 3, "status": "SUCCEEDED", "completion": "idle",
+        "params": null, "cause": cause, "created_at": at, "finished_at": at,
+    }));
+    let job: JobExecution = stored(json!({
+        "id": "8.1", "workflow_execution": "7.0", "project": "wine", "workflow": "train", "job": "fit",
+        "executor": "process", "status": "RUNNING", "attempt": 2, "cause": cause, "created_at": at, "started_at": at,
+    }));
+    let job_state = JobState {
+        current: Some(job.id),
+        runs: 2,
+        ..JobState::new(execution.id, execution.project.clone(), job.job.clone())
     };
-    let job = JobExecution {
-        stops: Default::default(),
-        id: JobExecutionId::new(Offset(8), 1),
-        workflow_execution: execution.id,
-        project: project.clone(),
-        workflow: workflow.clone(),
-        job: JobName::parse("fit").unwrap(),
-        executor: ExecutorName::parse("process").unwrap(),
-        status: JobStatus::Running,
-        attempt: 2,
-        failures: 1,
-        losses: 0,
-        cause,
-        created_at: AT,
-        started_at: Some(AT),
-        finished_at: None,
-        due: Default::default(),
-        exceeded: None,
-        params: Value::Null,
-        killed: false,
-        held: false,
-        ending: None,
-    };
-    let job_state =
-        JobState { current: Some(job.id), runs: 2, ..JobState::new(execution.id, project.clone(), job.job.clone()) };
-    let state = WorkflowState {
-        project,
-        name: workflow,
-        version: 3,
-        enabled: true,
-        rules: BTreeMap::new(),
-        schedules: BTreeMap::new(),
-    };
+    let state: WorkflowState = stored(json!({ "project": "wine", "name": "train", "version": 3, "enabled": true }));
     Batch::at(AT)
         .put(workflow_put(&state))
         .put(workflow_execution_put(&execution))
         .put(job_state_put(&job_state))
         .put(job_execution_put(&job))
+}
+
+fn stored<T: serde::de::DeserializeOwned>(body: Value) -> T {
+    serde_json::from_value(body).unwrap()
 }
 
 async fn metadata(flow: &AiFlow) {

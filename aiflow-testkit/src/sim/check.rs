@@ -9,15 +9,15 @@ use aiflow_core::engine::{Decision, Engine, Input};
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::execution::{
     AdmissionStage, FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_DEAD_LETTER, KIND_FIRING,
-    KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, RuleAction,
-    WorkflowExecution, WorkflowState,
+    KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_POOL, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter,
+    RuleAction, WorkflowExecution, WorkflowState,
 };
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
     DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
-    job_state_put, meter_key, meter_put, workflow_execution_key, workflow_execution_put, workflow_put,
-    workflow_version_key,
+    job_state_put, meter_key, meter_put, pool_key, pool_put, workflow_execution_key, workflow_execution_put,
+    workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -25,6 +25,7 @@ use aiflow_core::time::Timestamp;
 use aiflow_core::{ErrorKind, Result};
 use serde_json::json;
 
+use super::check_pools::SlotsOut;
 use super::executor::{Effect, Platform};
 use super::ledger::Ledger;
 use super::recorder::{Recorder, SEQUENCE_LABEL, timer_of};
@@ -144,6 +145,7 @@ impl Checker<'_> {
         let mut engine = Engine::new().with_conditions(super::workload::customs());
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
+        let mut slots_out = SlotsOut::default();
         for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {
             let mut input = Input::from(Arc::clone(event));
             if let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) = Control::from_event(event) {
@@ -154,6 +156,15 @@ impl Checker<'_> {
             }
             let decision = engine.decide(&[input]);
             self.asked_to_stop(event, &decision, &expected);
+            if let Err(message) = slots_out.follow(&decision) {
+                self.violate("I25", message);
+            }
+            for ((project, pool), now) in &decision.pools {
+                match now {
+                    Some(pool) => expected.insert(pool_key(project, &pool.name), pool_put(pool)),
+                    None => expected.remove(&pool_key(project, pool)),
+                };
+            }
             let firings = decision.firings.values();
             let firings = firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record));
             for (id, meter) in &decision.meters {
@@ -183,6 +194,7 @@ impl Checker<'_> {
             KIND_JOB_EXECUTION,
             KIND_FIRING,
             KIND_METER,
+            KIND_POOL,
             KIND_DEAD_LETTER,
         ];
         for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {
@@ -295,6 +307,8 @@ impl Checker<'_> {
             let slot = states.get(&(job.workflow_execution, job.job.clone()));
             let has_reason = match job.status {
                 _ if job.held => is_paused,
+                // I25 looks at why.
+                JobStatus::Init | JobStatus::Retrying if job.slots.as_ref().is_some_and(|slots| slots.waiting) => true,
                 JobStatus::Init => slot.is_some_and(|slot| {
                     slot.waiting == Some(job.id) && slot.current.is_some_and(|current| ids.contains(&current))
                 }),

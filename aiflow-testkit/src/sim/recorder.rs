@@ -10,7 +10,7 @@ use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::control::Control;
 use aiflow_core::event::{EventFilter, NewEvent, SYSTEM_NAMESPACE};
 use aiflow_core::execution::{
-    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER,
+    JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_POOL,
     KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
 };
 use aiflow_core::id::Offset;
@@ -30,7 +30,7 @@ use super::faults::Mutation;
 use super::ledger::Ledger;
 
 /// Every kind of record that a scheduler and its clients write.
-pub(super) const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 10] = [
     KIND_CURSOR,
     KIND_WORKFLOW,
     KIND_WORKFLOW_VERSION,
@@ -39,6 +39,7 @@ pub(super) const KINDS: [&str; 9] = [
     KIND_JOB_STATE,
     KIND_FIRING,
     KIND_METER,
+    KIND_POOL,
     KIND_DEAD_LETTER,
 ];
 

@@ -11,10 +11,11 @@ use aiflow_core::control::Control;
 use aiflow_core::engine::{CustomCondition, CustomConditions, Verdict};
 use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{
-    JobStatus, KIND_FIRING, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
+    JobStatus, KIND_FIRING, KIND_WORKFLOW_EXECUTION, PoolUse, ScheduleAction, WorkflowExecution, WorkflowState,
+    WorkflowStatus,
 };
 use aiflow_core::executor::StopMode;
-use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
+use aiflow_core::id::{ExecutorName, JobName, Offset, PoolName, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_key, workflow_version_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
@@ -176,6 +177,10 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     let executor = ExecutorName::parse(executor).expect("a constant name");
     let mut job = Job::new(job_name(index), executor, behaviour.to_spec());
     job.streaming = streams;
+    if !streams && rng.chance(25) {
+        job.admission.pool = Some(PoolUse { pool: pool(), weight: number(rng, 1, 3) });
+        job.admission.priority = i32::from(rng.chance(30));
+    }
     if rng.chance(15) {
         let schedule = schedule(rng);
         job.schedules.push(if rng.chance(40) { schedule.restart() } else { schedule });
@@ -405,6 +410,11 @@ pub(super) async fn publish(connection: &Connection, shared: &Shared, events: Ve
     }
 }
 
+/// The pool of every world.
+fn pool() -> PoolName {
+    PoolName::parse("gpu").expect("a constant name")
+}
+
 /// Stores a version and announces it, in one commit.
 pub(super) async fn submit(connection: &Connection, shared: &Shared, workflow: Workflow, version: u32) {
     let submitted =
@@ -435,11 +445,14 @@ async fn live_executions(connection: &Connection) -> Result<Vec<WorkflowExecutio
 
 /// Asks for this and that while the world is in chaos.
 pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, workflows: u32, orders: u32) {
+    let slots = |shared: &Shared| Some(shared.ledger.draw(|rng| number(rng, 0, 4)));
+    let first = Control::SetPool { project: project(), pool: pool(), slots: slots(shared) };
+    publish(connection, shared, vec![first.into_event("pool")]).await;
     let mut versions = vec![1_u32; usize::try_from(workflows).unwrap_or(0)];
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(30)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(33)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
             0..9 => Control::StartWorkflow {
@@ -459,6 +472,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                 submit(connection, shared, definition, *version).await;
                 continue;
             }
+            30.. => Control::SetPool { project, pool: pool(), slots: slots(shared).filter(|slots| *slots != 4) },
             20..24 => match on_a_schedule(connection, shared, &workflow).await {
                 Some(control) => control,
                 None => continue,

@@ -252,7 +252,7 @@ impl World {
     /// Whether nothing will happen any more unless somebody asks for it.
     fn is_at_rest(state: &State) -> bool {
         let rests = |job: &aiflow_core::execution::JobExecution| match job.status {
-            _ if job.held => true,
+            _ if job.held || job.slots.as_ref().is_some_and(|slots| slots.waiting) => true,
             // Streams go on until they are stopped.
             JobStatus::Running | JobStatus::Ready => job.due.is_empty() && job.exceeded.is_none(),
             status => status.is_terminal(),
@@ -379,6 +379,7 @@ impl World {
         checker.acknowledged(state, acknowledged);
         checker.timers(state);
         checker.schedules(state);
+        checker.pools(state);
         checker.effects(&self.effects.all());
         for _ in 0..state.log.len() {
             self.ledger().count("event");

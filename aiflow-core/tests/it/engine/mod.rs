@@ -11,6 +11,7 @@ mod model;
 mod naive;
 mod operators;
 mod pauses;
+mod pools;
 mod schedules;
 mod soak;
 mod table;

@@ -12,7 +12,8 @@
 //! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
 //! timeout train 5s                       also: timeout queue train 5s, timeout start infer 5s
 //! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
-//!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n), per(param) for those before it
+//!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n) pool(gpu,2), per(param) for those
+//!                                        before it
 //! deadline train 5s                      counted from the start of the job; with of:execution from that of the execution; deadline wf 1h
 //! hook train failure key=value           also success, stop, end; of a job also broadcast; hook wf end key
 //! completion idle                        or standing
@@ -212,6 +213,7 @@ fn admission(words: &[&str]) -> Admission {
             ("concurrency", [n]) => admission.concurrency(number(n)),
             ("overlap", [policy]) => admission.overlap(overlap(policy)),
             ("priority", [n]) => admission.priority(n.parse().expect("a priority")),
+            ("pool", [pool, weight]) => admission.pool(pool.parse().expect("a pool name"), number(weight)),
             ("per", params) => admission.per(params.iter().copied()),
             _ => panic!("cannot read the stage {word:?}"),
         }

@@ -17,6 +17,7 @@
 //! at 2026-03-29T02:30Z             sets the clock, and no timer fires
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
+//! pool gpu 2                             says how many slots a pool has; `none` removes it
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
 //! pause [@n], resume [@n]          an execution
@@ -171,6 +172,10 @@ impl World {
                 let rule = RuleName::parse(rule).expect("a rule name");
                 let change = serde_json::from_value(change.into()).expect("pause, resume, clear or remove");
                 self.control(step, Control::ActOnRule { of, rule, change });
+            }
+            ["pool", name, slots] => {
+                let (project, pool) = (project(), name.parse().expect("a pool name"));
+                self.control(step, Control::SetPool { project, pool, slots: slots.parse().ok() });
             }
             ["skip", by] => self.now = self.now + duration(by),
             ["start", ..] => {
@@ -669,9 +674,9 @@ fn outcome(outcome: FiringOutcome) -> String {
 
 /// A snapshot as JSON: each struct as the store keeps it.
 pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
-    let Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters } = snapshot;
+    let Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools } = snapshot;
     let firings: Vec<_> = firings.iter().map(|firing| (firing.id, &firing.project, &firing.record)).collect();
-    let all = (workflows, definitions, executions, job_states, jobs, firings, meters);
+    let all = (workflows, definitions, executions, job_states, jobs, firings, meters, pools);
     serde_json::to_string_pretty(&all).expect("a snapshot is plain data")
 }
 
@@ -679,10 +684,12 @@ pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
     let read = serde_json::from_str(&text).expect("a snapshot reads back");
-    let (workflows, definitions, executions, job_states, jobs, firings, meters): (_, _, _, _, _, Vec<_>, _) = read;
+    let (workflows, definitions, executions, job_states, jobs, firings, meters, pools): (_, _, _, _, _, Vec<_>, _, _) =
+        read;
     let firings = firings.into_iter().map(|(id, project, record)| NewFiring { id, project, record }).collect();
-    let restored = Engine::restore(Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters })
-        .with_conditions(conditions());
+    let restored =
+        Engine::restore(Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools })
+            .with_conditions(conditions());
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
 }
