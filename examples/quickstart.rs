@@ -44,6 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let last = (n.div_ceil(4) * 4).min(wine::BATCHES);
     let execution = aiflow.start_with_key("quality", Value::Null, format!("until batch {last}")).await?;
+    wine::print_why_not(&aiflow, execution, "inference").await?;
     for n in n..=last {
         aiflow.publish(aiflow.event("raw_batch").id(format!("raw-batch-{n}")).value(n)).await?;
         println!("batch {n}: {}", settled.next().await?.value);
@@ -53,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     aiflow.stop(execution).await?;
     aiflow.wait(execution).await?;
     progress.abort();
-    wine::print_reasons(&aiflow, execution).await?;
+    wine::print_why(&aiflow, execution, "inference").await?;
     wine::print_versions(&aiflow).await?;
     println!("\nlook inside: sqlite3 {} 'select * from model_version'", store.display());
     Ok(scheduler.shutdown().await?)

@@ -8,6 +8,7 @@
 //! | [`workflow`] | jobs, control edges, conditions and scheduling rules |
 //! | [`client`] | [`AiFlow`]: publish and listen, submit, start and stop, look things up |
 //! | [`meta`] | datasets, models and versions, metrics, artifacts |
+//! | [`why`] | why something ran, what a rule or job waits for, what other rules would have done |
 //! | [`runtime`] | [`Scheduler`]: runs inside your process |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
 //! | [`store`], [`bus`], [`executor`] | the ports: write your own backend |
@@ -30,7 +31,7 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph, id,
-    memory, meta, records, runtime, store, time, timer, translator, workflow,
+    memory, meta, records, runtime, store, time, timer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -31,6 +31,7 @@ pub mod store;
 pub mod time;
 pub mod timer;
 pub mod translator;
+pub mod why;
 pub mod workflow;
 
 pub use error::{Error, ErrorKind, Result, Retry};

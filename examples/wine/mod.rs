@@ -5,7 +5,7 @@ mod data;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aiflow::event::{JOB_STATUS_CHANGED, UNDEFINED_EVENT_TYPE};
+use aiflow::event::JOB_STATUS_CHANGED;
 use aiflow::meta::Subject;
 use aiflow::prelude::*;
 use linfa::Dataset;
@@ -89,26 +89,20 @@ pub(crate) async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Res
     }
 }
 
-/// Prints why each job of an execution ran: the events that fired it.
-pub(crate) async fn print_reasons(aiflow: &AiFlow, execution: WorkflowExecutionId) -> aiflow::Result<()> {
-    println!("\nwhy each job ran:");
-    for job in aiflow.job_executions(execution).await? {
-        let events = aiflow.explain(job.id).await?;
-        let reasons: Vec<String> =
-            events.iter().map(|event| format!("event {} {}", event.offset, short(event))).collect();
-        println!(
-            "  {:<20} {:<10} because of {}",
-            job.job,
-            job.status.to_string().to_lowercase(),
-            reasons.join(" and ")
-        );
-    }
+/// Prints why a job of an execution has not run so far.
+pub(crate) async fn print_why_not(aiflow: &AiFlow, execution: WorkflowExecutionId, job: &str) -> aiflow::Result<()> {
+    aiflow.wait_until(execution, |_, _| true).await?;
+    println!("why has it not run?\n{}\n", aiflow.explain_job(execution, job).await?);
     Ok(())
 }
 
-fn short(event: &Event) -> String {
-    let what = if event.event_type == UNDEFINED_EVENT_TYPE { &event.key } else { &event.event_type };
-    format!("{what} {}", event.value)
+/// Prints why the newest execution of a job ran, back to what came from outside.
+pub(crate) async fn print_why(aiflow: &AiFlow, execution: WorkflowExecutionId, job: &str) -> aiflow::Result<()> {
+    let ran = aiflow.job_executions(execution).await?.into_iter().rfind(|ran| ran.job.as_str() == job);
+    if let Some(ran) = ran {
+        println!("\nwhy did it run?\n{}", aiflow.explain_execution(ran.id).await?);
+    }
+    Ok(())
 }
 
 /// Prints every version of the model with its stage and accuracy.

@@ -34,7 +34,16 @@ async fn versions(folder: &Path) -> Vec<aiflow::meta::ModelVersion> {
 async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let folder = tempfile::tempdir().unwrap();
     let first = run("quickstart", folder.path());
-    for line in ["batch 1: \"version 1 is deployed and in use\"", "because of event", "DEPRECATED", "DEPLOYED"] {
+    for line in [
+        "job inference has not run in execution ",
+        "RESTART when MODEL_DEPLOYED wine: waits for MODEL_DEPLOYED wine",
+        "batch 1: \"version 1 is deployed and in use\"",
+        "because its rule \"RESTART when MODEL_DEPLOYED wine\" fired on event ",
+        "was published by evaluation (execution ",
+        ", raw_batch 4, came from outside",
+        "DEPRECATED",
+        "DEPLOYED",
+    ] {
         assert!(first.contains(line), "{line:?} is missing in\n{first}");
     }
     assert_eq!(versions(folder.path()).await.len(), 4);

@@ -1,11 +1,9 @@
-//! Executions: how do they stand, when do they end, and why did they run?
+//! Executions: how do they stand, and when do they end?
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::AiFlow;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventFilter};
 use crate::execution::{
     FiringRecord, JobExecution, JobState, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
     WorkflowExecution,
@@ -161,28 +159,7 @@ impl AiFlow {
         self.newest(query, limit).await
     }
 
-    /// The events that made a job run, oldest first: exactly those that its firing used.
-    ///
-    /// # Errors
-    /// `NotFound`: there is no such job execution, or one of the events was trimmed from the log. Others are those of the store and the log.
-    pub async fn explain(&self, id: JobExecutionId) -> Result<Vec<Arc<Event>>> {
-        let execution = self
-            .job_execution(id)
-            .await?
-            .ok_or_else(|| Error::not_found("explain", "there is no such job execution").with("id", id))?;
-        let mut events = Vec::with_capacity(execution.cause.events.len());
-        for offset in execution.cause.events {
-            let before = Offset(offset.0.saturating_sub(1));
-            let page = self.bus().read(before, &EventFilter::all(), 1).await?;
-            let event = page.events.into_iter().find(|event| event.offset == offset);
-            events.push(event.ok_or_else(|| {
-                Error::not_found("explain", "an event is not in the log any more").with("offset", offset)
-            })?);
-        }
-        Ok(events)
-    }
-
-    async fn newest<T: serde::de::DeserializeOwned>(&self, query: Query, limit: usize) -> Result<Vec<T>> {
+    pub(super) async fn newest<T: serde::de::DeserializeOwned>(&self, query: Query, limit: usize) -> Result<Vec<T>> {
         if limit == 0 {
             return Ok(Vec::new());
         }

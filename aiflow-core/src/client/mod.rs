@@ -13,6 +13,9 @@ mod rules;
 mod schedules;
 mod start;
 mod waits;
+mod what_if;
+mod why;
+mod why_ran;
 mod workflows;
 
 use std::sync::Arc;
@@ -23,6 +26,7 @@ pub use listener::Listener;
 pub use pools::PoolInfo;
 pub use schedules::{Backfill, NEXT_TIMES_MAX, ScheduleInfo};
 pub use start::{LABELLED_LISTED_MAX, LABELS_MAX, Start, Stop};
+pub use what_if::{DIFFERENCE_FIRINGS_MAX, REPLAY_EVENTS_MAX, REPLAY_FIRINGS_PAGE, WhatIf, WhatIfReplay};
 pub use workflows::SubmittedVersion;
 pub(crate) use workflows::too_many_conflicts;
 

@@ -176,7 +176,7 @@ impl AiFlow {
         self.control(Control::ActOnSchedule { of, schedule, action }).await
     }
 
-    async fn workflow_in_use(&self, name: &str) -> Result<(WorkflowState, Workflow)> {
+    pub(super) async fn workflow_in_use(&self, name: &str) -> Result<(WorkflowState, Workflow)> {
         let state = self.workflow(name).await?.ok_or_else(|| {
             Error::not_found("schedules", "no scheduler has seen this workflow").with("workflow", name.escape_default())
         })?;
@@ -184,7 +184,7 @@ impl AiFlow {
         Ok((state, definition))
     }
 
-    async fn definition(&self, name: &str, version: u32) -> Result<Workflow> {
+    pub(super) async fn definition(&self, name: &str, version: u32) -> Result<Workflow> {
         let found = self.workflow_version(name, version).await?.ok_or_else(|| {
             Error::not_found("schedules", "there is no such version of the workflow").with("version", version)
         })?;

@@ -53,7 +53,7 @@ impl Draft<'_> {
         let is_plain =
             action == WorkflowAction::Start && (!asks(request.overlap) || self.running_any_version(key).is_empty());
         let Some(compiled) = self.state.definition(key, state.version).cloned() else { return };
-        let execution = self.next_execution_id();
+        let execution = self.next_execution_id(key);
         let request = StartRequest { execution: Some(execution), ..request };
         if is_plain && compiled.workflow.admission.is_none() {
             return self.start_execution(key, execution, firing, request);

@@ -132,7 +132,7 @@ impl Draft<'_> {
         let Some(definition) = compiled.workflow.job(job) else {
             return;
         };
-        let id = self.next_job_id();
+        let id = self.next_job_id(execution, job);
         let now = self.now();
         self.out.jobs.insert(
             id,

@@ -15,6 +15,7 @@ mod decision;
 mod index;
 mod job;
 mod matching;
+mod names;
 mod overlap;
 mod pause;
 mod pools;
@@ -32,16 +33,18 @@ use serde_json::Value;
 pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
 pub use job::LOSSES_MAX;
 pub use pools::PoolKey;
+pub(crate) use names::{NEW_IDS_FROM, Names};
 pub use rules::{
     CUSTOM_STATE_BYTES_MAX, CustomCondition, CustomConditions, OPERAND_PENDING_MAX, RULE_KEYS_MAX, Verdict,
 };
 pub use schedule::BACKFILL_TIMES_MAX;
-use state::{Draft, OWN_EVENT_ID, State, workflow_key};
+pub(crate) use state::OWN_EVENT_ID;
+use state::{Draft, State, workflow_key};
 
 use crate::control::Control;
 use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{JobExecution, JobState, JobStatus, Meter, Pool, WorkflowExecution, WorkflowState};
-use crate::id::JobExecutionId;
+use crate::id::{FiringId, JobExecutionId, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
 use crate::workflow::{Job, Workflow};
@@ -166,6 +169,42 @@ impl Engine {
         draft.out
     }
 
+    /// As [`decide`](Self::decide) for one event, in a replay of history: what was made then gets the id that it got then.
+    pub(crate) fn decide_again(&self, input: &Input, names: Names) -> Decision {
+        let mut draft = Draft::new(&self.state, &self.customs, &input.event);
+        draft.turn_to(&input.event);
+        draft.number_firings_from(names.firings_from());
+        draft.names = Some(names);
+        draft.on_input(input);
+        draft.out
+    }
+
+    /// The earliest timer that is due at `now` and that `other` does not have.
+    pub(crate) fn due_and_unknown_to(&self, other: &Self, now: Timestamp) -> Option<Timer> {
+        let mut due = self.state.timers().iter().take_while(|timer| timer.due <= now);
+        due.find(|timer| !other.state.timers().contains(timer)).cloned()
+    }
+
+    /// A definition that is the latest, or that a live execution is pinned to.
+    pub(crate) fn definition(&self, key: &WorkflowKey, version: u32) -> Option<&Workflow> {
+        self.state.definition(key, version).map(|compiled| &*compiled.workflow)
+    }
+
+    /// A live workflow execution.
+    pub(crate) fn execution(&self, id: WorkflowExecutionId) -> Option<&WorkflowExecution> {
+        self.state.executions.get(&id).map(|execution| &**execution)
+    }
+
+    /// A live job execution.
+    pub(crate) fn job_execution(&self, id: JobExecutionId) -> Option<&JobExecution> {
+        self.state.jobs.get(&id).map(|job| &**job)
+    }
+
+    /// Whether a firing waits to be admitted.
+    pub(crate) fn holds(&self, firing: FiringId) -> bool {
+        self.state.queues.held_firing(firing).is_some()
+    }
+
     /// Adopts a decision. Takes the decisions in the order in which they were made; their commands are to be carried out once they are
     /// committed.
     pub fn apply(&mut self, decision: &Decision) {
@@ -239,6 +278,14 @@ impl Engine {
     pub fn job_executions(&self) -> impl Iterator<Item = &JobExecution> {
         self.state.jobs.values().map(|job| &**job)
     }
+}
+
+/// How many slots the state of a rule with this condition has.
+#[cfg(test)]
+pub(crate) fn n_slots_in_engine(condition: &crate::workflow::Condition) -> usize {
+    let workflow = crate::id::WorkflowName::parse("wf").expect("a name");
+    let rule = crate::workflow::start_workflow(condition.clone());
+    rules::CompiledRule::of_workflow(&workflow, &rule).n_slots()
 }
 
 impl Draft<'_> {

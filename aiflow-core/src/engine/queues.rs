@@ -97,6 +97,10 @@ impl Queues {
         }
     }
 
+    pub(super) fn held_firing(&self, id: FiringId) -> Option<&NewFiring> {
+        self.held.get(&id)
+    }
+
     pub(super) fn held(&self) -> impl Iterator<Item = &NewFiring> {
         self.held.values()
     }

@@ -10,6 +10,7 @@ use super::by_workflow::ByWorkflow;
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
 use super::index::{RuleIndex, RuleRef};
 use super::pools::{PoolDraft, Pools};
+use super::names::Names;
 use super::queues::{QueueDraft, Queues};
 use super::rules::{CompiledRule, CustomConditions};
 use super::schedule::CompiledSchedules;
@@ -21,7 +22,7 @@ use crate::timer::Timer;
 use crate::workflow::Workflow;
 
 /// With what the ids of the engine's own events begin.
-pub(super) const OWN_EVENT_ID: &str = "aiflow:";
+pub(crate) const OWN_EVENT_ID: &str = "aiflow:";
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
@@ -224,6 +225,8 @@ pub(super) struct Draft<'a> {
     pub(super) waits_no_more: BTreeSet<WorkflowExecutionId>,
     pub(super) queues: QueueDraft,
     pub(super) pools: PoolDraft,
+    /// In a replay of history: the ids that were given when it was made.
+    pub(super) names: Option<Names>,
     /// Executions that the current event has started: they do not see it.
     begun: BTreeSet<WorkflowExecutionId>,
     /// The moment for which the timer that fires was set: it is not earlier now, whatever the clock says.
@@ -246,6 +249,7 @@ impl<'a> Draft<'a> {
             waits_no_more: BTreeSet::new(),
             queues: QueueDraft::default(),
             pools: PoolDraft::default(),
+            names: None,
             begun: BTreeSet::new(),
             not_before: Timestamp::EPOCH,
             started: BTreeMap::new(),
@@ -377,18 +381,32 @@ impl<'a> Draft<'a> {
         self.out.executions.insert(execution.id, Arc::new(execution));
     }
 
-    pub(super) fn next_execution_id(&mut self) -> WorkflowExecutionId {
-        WorkflowExecutionId::new(self.event.offset, count(&mut self.n_executions))
+    pub(super) fn next_execution_id(&mut self, of: &WorkflowKey) -> WorkflowExecutionId {
+        match &mut self.names {
+            Some(names) => names.execution(of, self.event.offset),
+            None => WorkflowExecutionId::new(self.event.offset, count(&mut self.n_executions)),
+        }
     }
 
-    pub(super) fn next_job_id(&mut self) -> JobExecutionId {
-        JobExecutionId::new(self.event.offset, count(&mut self.n_jobs))
+    pub(super) fn next_job_id(&mut self, execution: WorkflowExecutionId, job: &JobName) -> JobExecutionId {
+        match &mut self.names {
+            Some(names) => names.job(execution, job, self.event.offset),
+            None => JobExecutionId::new(self.event.offset, count(&mut self.n_jobs)),
+        }
+    }
+
+    /// Numbers the records of firings from here on.
+    pub(super) fn number_firings_from(&mut self, n: u32) {
+        self.n_firings = n;
     }
 
     /// Appends an event of the scheduler's own, caused by the current one. At least `behind` causes lie behind it: a report comes from
     /// outside, but the job that it is about was started by a chain that goes on.
     pub(super) fn emit(&mut self, mut event: NewEvent, behind: u32) -> String {
-        event.id = format!("{OWN_EVENT_ID}{}.{}", self.event.offset, count(&mut self.n_events));
+        event.id = match &mut self.names {
+            Some(names) => names.event(&event, self.event.offset),
+            None => format!("{OWN_EVENT_ID}{}.{}", self.event.offset, count(&mut self.n_events)),
+        };
         event.cause = Some(Cause { offset: self.event.offset, hops: self.event.hops().saturating_add(1).max(behind) });
         event.time = Some(self.now());
         let id = event.id.clone();
@@ -421,7 +439,7 @@ fn edit<'d, K: Ord + Clone, V: Clone>(changed: &'d mut BTreeMap<K, V>, key: &K, 
     changed.get_mut(key)
 }
 
-fn count(n: &mut u32) -> u32 {
+pub(super) fn count(n: &mut u32) -> u32 {
     let number = *n;
     *n = n.saturating_add(1);
     number

@@ -116,6 +116,10 @@ impl Workflow {
         self.check_alerts(&mut found);
         self.check_rules(&mut found);
         self.check_schedules(&mut found);
+        // What a definition means can be said of one that is well formed.
+        if found.is_empty() {
+            self.check_meaning(&mut found);
+        }
         found
     }
 

@@ -89,7 +89,7 @@ impl fmt::Display for ValueTest {
 }
 
 /// The beginning of a text that may be long.
-fn cut(text: impl ToString) -> String {
+pub(crate) fn cut(text: impl ToString) -> String {
     let text = text.to_string();
     match text.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

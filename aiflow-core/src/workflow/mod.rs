@@ -7,6 +7,8 @@ mod admission;
 mod alert;
 mod check;
 mod check_condition;
+mod check_loops;
+mod check_rules;
 mod condition;
 mod display;
 mod drawing;
@@ -50,6 +52,7 @@ pub use schedule::{
     CRON_BYTES_MAX, JITTER_MAX, MISFIRE_TIMES_MAX, Misfire, SCHEDULED_TIME, SCHEDULES_MAX, Schedule, Times, cron, every,
 };
 
+pub(crate) use display::cut;
 pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
 pub(crate) use schedule::CompiledSchedule;
 

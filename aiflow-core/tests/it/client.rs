@@ -12,6 +12,7 @@ use aiflow_core::memory::MemoryStore;
 use aiflow_core::records::{DeadLetter, dead_letter_put, workflow_execution_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::{SystemClock, Timestamp};
+use aiflow_core::why::{Source, Step};
 use aiflow_core::workflow::{Completion, ControlEdge, Job, Workflow, on, start};
 use aiflow_core::{ErrorKind, bus::EventBus};
 use serde_json::{Value, json};
@@ -350,10 +351,23 @@ async fn a_job_is_explained_by_exactly_the_events_that_started_it() {
     let names: Vec<&str> = jobs.iter().map(|job| job.job.as_str()).collect();
     assert_eq!(names, ["produce", "consume"]);
     assert_eq!(jobs[1].output(), Some(&json!(2)));
-    let why = flow.explain(jobs[1].id).await.unwrap();
-    let keys: Vec<&str> = why.iter().map(|event| event.key.as_str()).collect();
-    assert_eq!(keys, ["a", "b"]);
-    assert!(why.iter().all(|event| event.context.attempt == Some(jobs[0].attempt_id())));
+    let why = flow.explain_execution(jobs[1].id).await.unwrap();
+    let (published, back): (Vec<&Step>, Vec<&Step>) =
+        why.steps.iter().skip(1).partition(|step| matches!(step, Step::Event(event) if event.text.len() == 1));
+    let by = Source::Job { attempt: jobs[0].attempt_id(), sender: "produce".to_owned() };
+    let came: Vec<(&str, &Source)> = published
+        .iter()
+        .filter_map(|step| match step {
+            Step::Event(event) => Some((event.text.as_str(), &event.source)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(came, [("a", &by), ("b", &by)]);
+    assert!(
+        matches!(back[..], [Step::Job(produced), Step::Workflow(_), Step::Event(request)]
+            if produced.execution == jobs[0].id && request.source == Source::Request),
+        "{why}"
+    );
     let version = flow.workflow("quality").await.unwrap().unwrap().version;
     assert_eq!(version, 1);
     assert_eq!(flow.workflows().await.unwrap().len(), 1);

@@ -46,6 +46,14 @@ impl CompiledRule {
     }
 }
 
+#[cfg(test)]
+impl CompiledRule {
+    /// How many slots its state has.
+    pub(in crate::engine) fn n_slots(&self) -> usize {
+        self.tree.slots.end
+    }
+}
+
 struct Compiler<'a> {
     workflow: &'a WorkflowName,
     next_slot: usize,

@@ -60,7 +60,7 @@ const NEWER: &str = "
 
 /// A step of a random history.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Play(&'static str),
     Event(&'static str, Option<Index>),
     Report(Index, bool, &'static str),
@@ -88,11 +88,11 @@ fn a_step() -> impl Strategy<Value = Step> {
 }
 
 /// Steps, each with whether the engine sees it at once or only together with the next.
-fn a_history() -> impl Strategy<Value = Vec<(Step, bool)>> {
+pub(super) fn a_history() -> impl Strategy<Value = Vec<(Step, bool)>> {
     prop::collection::vec((a_step(), prop::bool::weighted(0.7)), 1..50)
 }
 
-fn play(history: &[(Step, bool)], mut between: impl FnMut(usize, &mut World)) -> World {
+pub(super) fn play(history: &[(Step, bool)], mut between: impl FnMut(usize, &mut World)) -> World {
     let mut world = World::new(RULES);
     world.play("start");
     for (i, (step, at_once)) in history.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod checks;
 mod conditions;
 mod determinism;
 mod invariants;
@@ -17,4 +18,6 @@ mod soak;
 mod table;
 mod text;
 mod traps;
+mod what_if;
+mod why;
 mod world;

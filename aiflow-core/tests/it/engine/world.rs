@@ -68,7 +68,7 @@ pub(crate) struct World {
     applied: usize,
     now: Timestamp,
     labels: BTreeMap<Offset, String>,
-    definitions: BTreeMap<(WorkflowName, u32), Arc<Workflow>>,
+    pub(crate) definitions: BTreeMap<(WorkflowName, u32), Arc<Workflow>>,
     names: Names,
     trace: String,
 }
