@@ -44,7 +44,7 @@ fn check(rules: &str, events: &str, others: &str, expected: Expect) {
         let mut text = String::new();
         for ComparedFiring { side, firing } in replayed(&flow, with(parse_rules(others))).await {
             let sign = match side {
-                Side::Both => ' ',
+                Side::Both => '=',
                 Side::OnlyFirst => '-',
                 Side::OnlySecond => '+',
             };
