@@ -6,8 +6,8 @@ use super::AiFlow;
 use super::why_ran::known_job;
 use crate::error::{Error, Result};
 use crate::execution::{
-    FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, Pause, RuleState, RuleStatus,
-    ScheduleStatus, WorkflowExecution, WorkflowStatus,
+    FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, Pause, RuleState,
+    RuleStatus, ScheduleStatus, WorkflowExecution, WorkflowStatus,
 };
 use crate::id::{JobName, RuleName, WorkflowExecutionId};
 use crate::records::{FIRING_WAITING, body_of, firing_of, workflow_id};
@@ -270,7 +270,9 @@ fn hindrances_of(execution: &WorkflowExecution, job: Option<&JobState>) -> Vec<S
     }
     if let Some(Pause { by, reason, .. }) = paused {
         let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-        hindrances.push(format!("execution {id} is paused since event {by}{why}: what would start waits until it is resumed"));
+        hindrances.push(format!(
+            "execution {id} is paused since event {by}{why}: what would start waits until it is resumed"
+        ));
     }
     if job.is_some_and(|job| job.unscheduled) {
         hindrances.push("its scheduling is stopped: events and times do not count until it is resumed".to_owned());

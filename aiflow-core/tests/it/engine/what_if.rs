@@ -130,9 +130,9 @@ fn the_same_rules_in_place_of_themselves_change_nothing() {
         EVENTS,
         RULES,
         expect![[r#"
-              at event 4: START job b in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
-              at event 8: START job c in execution 2.0 by rule start-e73e2c81bca2: event 8 made it fire and start (execution 8.0)
-              at event 13: START job b in execution 2.0 by rule start-6fac818c1d71: event 13 made it fire and start (execution 13.0)
+            = at event 4: START job b in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
+            = at event 8: START job c in execution 2.0 by rule start-e73e2c81bca2: event 8 made it fire and start (execution 8.0)
+            = at event 13: START job b in execution 2.0 by rule start-6fac818c1d71: event 13 made it fire and start (execution 13.0)
         "#]],
     );
 }
@@ -145,11 +145,11 @@ fn what_is_reported_of_one_job_is_never_taken_for_anothers() {
         EVENTS,
         "a: START when go; d: START when status(a SUCCEEDED); b: START when go; c: START when status(b SUCCEEDED)",
         expect![[r#"
-              at event 4: START job b in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
+            = at event 4: START job b in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
             + at event 4: START job a in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start what was not started then: nothing is known of what would have followed
-              at event 8: START job c in execution 2.0 by rule start-e73e2c81bca2: event 8 made it fire and start (execution 8.0)
+            = at event 8: START job c in execution 2.0 by rule start-e73e2c81bca2: event 8 made it fire and start (execution 8.0)
             + at event 13: START job a in execution 2.0 by rule start-6fac818c1d71: event 13 made it fire in vain: the job was live already
-              at event 13: START job b in execution 2.0 by rule start-6fac818c1d71: event 13 made it fire and start (execution 13.0)
+            = at event 13: START job b in execution 2.0 by rule start-6fac818c1d71: event 13 made it fire and start (execution 13.0)
         "#]],
     );
     let (rules, events) = (
@@ -161,10 +161,10 @@ fn what_is_reported_of_one_job_is_never_taken_for_anothers() {
         events,
         "x: function; wf: START when raw; z: START when status(x SUCCEEDED)",
         expect![[r#"
-          at event 3: START workflow two by rule start-8060afb40401: event 3 made it fire and start (execution 3.0)
-        + at event 3: START workflow wf by rule start-8060afb40401: event 3 made it fire and start what was not started then: nothing is known of what would have followed
-          at event 8: START job z in execution 3.0 by rule start-ca9577bb9e33: event 8 made it fire and start (execution 8.0)
-    "#]],
+            = at event 3: START workflow two by rule start-8060afb40401: event 3 made it fire and start (execution 3.0)
+            + at event 3: START workflow wf by rule start-8060afb40401: event 3 made it fire and start what was not started then: nothing is known of what would have followed
+            = at event 8: START job z in execution 3.0 by rule start-ca9577bb9e33: event 8 made it fire and start (execution 8.0)
+        "#]],
     );
 }
 
@@ -175,9 +175,9 @@ fn a_stricter_rule_fires_less() {
         "start | drift=1 | drift=3 | drift=7",
         "train: NONE when drift>5",
         expect![[r#"
-        - at event 5: NONE job train in execution 2.0 by rule none-d7096d451003: event 5 made it fire, and its action is to do nothing
-          at event 6: NONE job train in execution 2.0 by rule none-402105a05b27: event 6 made it fire, and its action is to do nothing
-    "#]],
+            - at event 5: NONE job train in execution 2.0 by rule none-d7096d451003: event 5 made it fire, and its action is to do nothing
+            = at event 6: NONE job train in execution 2.0 by rule none-402105a05b27: event 6 made it fire, and its action is to do nothing
+        "#]],
     );
 }
 
@@ -188,7 +188,7 @@ fn what_was_not_started_then_has_no_future() {
         "start | go | a started | a ok",
         "a: START when go; b: START when status(a SUCCEEDED); c: START when status(b RUNNING)",
         expect![[r#"
-              at event 4: START job a in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
+            = at event 4: START job a in execution 2.0 by rule start-6fac818c1d71: event 4 made it fire and start (execution 4.0)
             + at event 8: START job b in execution 2.0 by rule start-82640028ec6c: event 8 made it fire and start what was not started then: nothing is known of what would have followed
         "#]],
     );

@@ -10,7 +10,8 @@ use aiflow_core::control::Control;
 use aiflow_core::id::{JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::records::{
-    WorkflowVersion, firing_put, job_execution_put, job_state_put, workflow_execution_put, workflow_put, workflow_version_put,
+    WorkflowVersion, firing_put, job_execution_put, job_state_put, workflow_execution_put, workflow_put,
+    workflow_version_put,
 };
 use aiflow_core::store::{Batch, MetaStore as _};
 use aiflow_core::time::{Clock, Timestamp};
