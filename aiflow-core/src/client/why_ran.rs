@@ -292,6 +292,7 @@ fn source_of(event: &Event) -> Source {
     match (event.event_type.as_str(), event.context.attempt, event.context.workflow_execution, event.cause) {
         (JOB_STATUS_CHANGED, Some(attempt), ..) if is_own => Source::StatusOfJob(attempt.job_execution),
         (WORKFLOW_STATUS_CHANGED, _, Some(execution), _) if is_own => Source::StatusOfWorkflow(execution),
+        (_, _, _, Some(cause)) if is_own => Source::Event(cause.offset),
         (_, Some(attempt), ..) => Source::Job { attempt, sender: event.sender.clone() },
         (_, None, _, Some(cause)) => Source::Event(cause.offset),
         (_, None, _, None) => Source::Outside { sender: event.sender.clone() },
@@ -303,6 +304,12 @@ fn moment(timer: Timer) -> Source {
         TimerKey::Rule { of, rule, set_by } => (format!("rule {rule} of {of}"), Some(set_by)),
         // What set the time of a schedule is the time before it, which says nothing.
         TimerKey::Schedule { of, schedule, .. } => (format!("schedule {schedule} of {of}"), None),
+        TimerKey::Deadline { execution, job: None } => {
+            (format!("the deadline of workflow execution {execution}"), Some(execution.cause))
+        }
+        TimerKey::Deadline { execution, job: Some(job) } => {
+            (format!("the deadline of job {job} in execution {execution}"), Some(execution.cause))
+        }
         TimerKey::Firing { firing, stage } => (format!("a start at {stage}"), Some(firing.cause)),
         TimerKey::Meter { meter, set_by } => (format!("a stage of admission ({meter})"), Some(set_by)),
         TimerKey::Job { attempt, .. } => {

@@ -32,8 +32,8 @@ use serde_json::Value;
 
 pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
 pub use job::LOSSES_MAX;
-pub use pools::PoolKey;
 pub(crate) use names::{NEW_IDS_FROM, Names};
+pub use pools::PoolKey;
 pub use rules::{
     CUSTOM_STATE_BYTES_MAX, CustomCondition, CustomConditions, OPERAND_PENDING_MAX, RULE_KEYS_MAX, Verdict,
 };
