@@ -6,13 +6,13 @@ use super::AiFlow;
 use super::why_ran::known_job;
 use crate::error::{Error, Result};
 use crate::execution::{
-    FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, Pause, RuleState,
-    RuleStatus, ScheduleStatus, WorkflowExecution, WorkflowStatus,
+    FiringOutcome, FiringRecord, JobExecution, JobState, JobStatus, KIND_FIRING, KIND_JOB_EXECUTION, Pause, PoolUse,
+    RuleState, RuleStatus, ScheduleStatus, Slots, WorkflowExecution, WorkflowStatus,
 };
 use crate::id::{JobName, RuleName, WorkflowExecutionId};
 use crate::records::{FIRING_WAITING, body_of, firing_of, workflow_id};
 use crate::store::{PAGE_ROWS_MAX, Query, Record};
-use crate::timer::Subject;
+use crate::timer::{JobTimer, Subject};
 use crate::why::{
     Circumstances, EXPLAIN_KEYS_MAX, JobExplanation, KeyExplanation, LATELY_MAX, Lately, RuleExplanation,
     SHOWN_EVENTS_MAX, ScheduleExplanation, explain_key,
@@ -91,10 +91,12 @@ impl AiFlow {
         let state = self.job_state(execution, &job).await?;
         let (runs, current, last) =
             state.as_ref().map_or((0, None, None), |state| (state.runs, state.current, state.last));
-        let status = match current {
-            Some(current) => self.job_execution(current).await?.map(|current| current.status),
+        let live = match current {
+            Some(current) => self.job_execution(current).await?,
             None => None,
         };
+        let mut hindrances = hindrances_of(&found, state.as_ref());
+        hindrances.extend(live.iter().flat_map(attempt_waits_for));
         let (mut start_rules, mut other_rules) = (Vec::new(), Vec::new());
         for rule in definition.rules_of(&job) {
             let statuses = self.statuses_of(&found, &rule.condition).await?;
@@ -124,9 +126,9 @@ impl AiFlow {
             runs,
             current,
             last,
-            status,
+            status: live.map(|live| live.status),
             starts_with_execution: definition.starts_with_execution(&job),
-            hindrances: hindrances_of(&found, state.as_ref()),
+            hindrances,
             start_rules,
             other_rules,
             schedules: schedules.collect(),
@@ -278,6 +280,21 @@ fn hindrances_of(execution: &WorkflowExecution, job: Option<&JobState>) -> Vec<S
         hindrances.push("its scheduling is stopped: events and times do not count until it is resumed".to_owned());
     }
     hindrances
+}
+
+/// What the next attempt of a live job execution waits for.
+fn attempt_waits_for(live: &JobExecution) -> Vec<String> {
+    let mut waits = Vec::new();
+    if live.held {
+        waits.push("its next attempt waits until the execution is resumed".to_owned());
+    }
+    if let Some(Slots { of: PoolUse { pool, weight }, waiting: true, .. }) = &live.slots {
+        waits.push(format!("its next attempt waits for free slots of pool {pool}: it takes {weight}"));
+    }
+    if let Some(retry) = live.due.get(&JobTimer::Retry) {
+        waits.push(format!("its next attempt waits until {}", retry.to_rfc3339()));
+    }
+    waits
 }
 
 fn is_of(record: &FiringRecord, rule: &RuleName, key: Option<&str>) -> bool {

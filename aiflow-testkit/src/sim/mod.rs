@@ -8,6 +8,7 @@
 mod check;
 mod check_pools;
 mod check_schedules;
+mod check_why;
 mod executor;
 mod faults;
 mod ledger;

@@ -381,6 +381,7 @@ impl World {
         checker.schedules(state);
         checker.pools(state);
         checker.effects(&self.effects.all());
+        checker.why(state, &self.shared.recorder).await?;
         for _ in 0..state.log.len() {
             self.ledger().count("event");
         }

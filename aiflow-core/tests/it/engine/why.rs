@@ -588,6 +588,37 @@ fn a_job_that_has_not_run_says_what_it_waits_for() {
 }
 
 #[test]
+fn a_job_that_is_kept_from_running_says_by_what() {
+    not_run("train: START [r] when go", "start | pause @1 | go", "train", expect![[r#"
+        job train has not run in execution 2.0 of wf, which is RUNNING
+          execution 2.0 is paused since event 4: what would start waits until it is resumed
+          event 5 made it fire, and the start waits to be admitted; pause: its workflow execution is paused
+          START when go: waits for go"#]]);
+    not_run("train: START [r] when go", "start | unschedule train | go", "train", expect![[r#"
+        job train has not run in execution 2.0 of wf, which is RUNNING
+          its scheduling is stopped: events and times do not count until it is resumed
+          START when go: waits for go; lately event 5 did not count: the rule was paused"#]]);
+    not_run(
+        "train: START [r] when go; retry train 2 x 5s",
+        "start | go | train started | train failed",
+        "train",
+        expect![[r#"
+            job train is RETRYING (execution 4.0) in execution 2.0 of wf, which is RUNNING
+              its next attempt waits until 1970-01-01T00:00:05.000Z
+              START when go: waits for go; lately event 4 made it fire and start (execution 4.0)"#]],
+    );
+    not_run(
+        "a: function; train: function; admit a pool(gpu,1); admit train pool(gpu,1)",
+        "pool gpu 1 | start",
+        "train",
+        expect![[r#"
+            job train is INIT (execution 3.1) in execution 3.0 of wf, which is RUNNING
+              its next attempt waits for free slots of pool gpu: it takes 1
+              it starts together with the execution, and no rule or schedule starts it again"#]],
+    );
+}
+
+#[test]
 fn what_is_not_there_cannot_be_explained() {
     let mut world = World::new("train: START [r] when go");
     world.play("start");

@@ -1,0 +1,69 @@
+//! The check of explanations: does a replay tell what was recorded, and can everything be explained?
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aiflow_core::Result;
+use aiflow_core::client::{AiFlow, WhatIf};
+use aiflow_core::execution::Firing;
+use aiflow_core::why::{Side, StartedThen, Step};
+
+use super::check::{Checker, State};
+use super::recorder::Recorder;
+use super::workload;
+
+/// So many of the newest job executions are explained.
+const EXPLAINED_MAX: usize = 10;
+
+impl Checker<'_> {
+    /// I26: with the definitions of then, a replay fires exactly as recorded. I27: what ran, and what has not run, can be explained.
+    pub(super) async fn why(&self, state: &State, recorder: &Arc<Recorder>) -> Result<()> {
+        let flow = AiFlow::new(Arc::<Recorder>::clone(recorder), Arc::<Recorder>::clone(recorder))?;
+        let is_of_rule = |cause: &Firing| cause.rule.is_some() || cause.schedule.is_some();
+        let jobs = state.jobs();
+        let recorded = jobs.iter().filter(|job| is_of_rule(&job.cause)).map(|job| format!("job {}", job.id));
+        let executions = state.executions();
+        let recorded: BTreeSet<String> = recorded
+            .chain(
+                executions
+                    .iter()
+                    .filter(|begun| is_of_rule(&begun.cause))
+                    .map(|begun| format!("workflow {}", begun.id)),
+            )
+            .collect();
+        let mut replay = flow.what_if(WhatIf::over_all().conditions(workload::customs())).await?;
+        let mut replayed = BTreeSet::new();
+        while let Some(page) = replay.next_page().await? {
+            for found in page.firings {
+                let is_job = found.firing.record.job.is_some();
+                match &found.firing.started {
+                    _ if found.side != Side::Both || found.firing.moment.is_some() => {
+                        self.violate("I26", format!("a replay without changes is not what was: {}", found.firing));
+                    }
+                    Some(StartedThen::AsRecorded(id)) => {
+                        replayed.insert(format!("{} {id}", if is_job { "job" } else { "workflow" }));
+                        self.ledger.count("replayed start");
+                    }
+                    Some(StartedThen::Not) => self.violate("I26", format!("{} was recorded", found.firing)),
+                    None => {}
+                }
+            }
+        }
+        for id in recorded.symmetric_difference(&replayed) {
+            self.violate("I26", format!("{id} is only in one of the records and the replay"));
+        }
+        for job in jobs.iter().rev().take(EXPLAINED_MAX) {
+            let told = flow.explain_execution(job.id).await?;
+            let ends = |step: &Step| matches!(step, Step::Trimmed { .. } | Step::Gone { .. });
+            if told.steps.len() < 2 || told.steps.iter().any(ends) {
+                self.violate("I27", format!("{} is explained by {told}", job.id));
+            }
+            let flow = flow.project(job.project.as_str())?;
+            let why_not = flow.explain_job(job.workflow_execution, job.job.as_str()).await?;
+            if why_not.runs == 0 || why_not.to_string().is_empty() {
+                self.violate("I27", format!("{} has run, and {why_not}", job.id));
+            }
+        }
+        Ok(())
+    }
+}
