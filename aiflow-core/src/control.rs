@@ -143,6 +143,11 @@ pub enum Control {
         /// What becomes of a time while an execution is live.
         overlap: OverlapPolicy,
     },
+    /// Let a running workflow execution go on under the latest version of its workflow.
+    UpgradeExecution {
+        /// Which.
+        execution: WorkflowExecutionId,
+    },
     /// Say how many slots a pool has, or remove it.
     SetPool {
         /// Project.
@@ -189,6 +194,7 @@ impl Control {
             Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
+            Self::UpgradeExecution { execution } => ("UPGRADE_EXECUTION", execution.to_string()),
             Self::SetPool { project, pool, .. } => ("SET_POOL", format!("{project}/{pool}")),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
             Self::Backfill { project, workflow, schedule, .. } => {

@@ -164,6 +164,28 @@ pub(crate) fn memory(table: &mut Table) {
     assert!(engine.snapshot().job_states.iter().all(|job| job.rules.len() == 1));
 }
 
+/// Rules that wait: each has one of two events, a thousand workflows with a hundred rules each.
+pub(crate) fn rule_memory(table: &mut Table) {
+    const WORKFLOWS: usize = 1_000;
+    const RULES: usize = 100;
+    let before = resident_bytes();
+    let mut engine = engine((0..WORKFLOWS).map(|n| {
+        let mut workflow = workflow(&format!("workflow-{n}"));
+        workflow.jobs.push(job("a", "function"));
+        let rule = |m: usize| start_workflow(all([on("first"), on(format!("second-{n}-{m}").as_str())]));
+        workflow.rules = (0..RULES).map(rule).collect();
+        workflow
+    }));
+    let idle = resident_bytes();
+    let first = [Log(0).input("first")];
+    drive(&mut engine, &first);
+    let waiting = resident_bytes();
+    assert!(engine.snapshot().workflows.iter().all(|workflow| workflow.rules.len() == RULES));
+    let each = |bytes: usize| bytes.saturating_sub(before) / (WORKFLOWS * RULES);
+    let title = format!("memory of a rule, {} of them: at rest / with one of two events", WORKFLOWS * RULES);
+    table.plain(&title, &format!("{} / {} bytes", each(idle), each(waiting)), "stated", None);
+}
+
 fn resident_bytes() -> usize {
     const PAGE_BYTES: usize = 4_096;
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();

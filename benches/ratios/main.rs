@@ -17,6 +17,7 @@ mod log;
 mod processes;
 mod raw;
 mod restart;
+mod shapes;
 mod table;
 mod world;
 
@@ -26,6 +27,7 @@ type Section = (&'static str, fn(&mut Table));
 
 /// Memory first, before other sections leave free memory behind that would hide growth.
 const SECTIONS: &[Section] = &[
+    ("memory", engine::rule_memory),
     ("memory", engine::memory),
     ("match", engine::matching),
     ("publish", log::publish),
@@ -34,6 +36,8 @@ const SECTIONS: &[Section] = &[
     ("jobs", jobs::one_job),
     ("steps", jobs::three_steps),
     ("restart", restart::restart),
+    ("shapes", shapes::large_workflows),
+    ("timers", shapes::timers),
     ("processes", processes::processes),
 ];
 

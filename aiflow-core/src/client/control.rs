@@ -32,6 +32,18 @@ impl AiFlow {
         self.control(Control::ResumeExecution { execution }).await
     }
 
+    /// Lets a running execution go on under the latest version of its workflow, so that rules, schedules and jobs can be added, replaced and
+    /// removed while it runs. Rules whose condition stays keep what they have seen; what the others had waiting is recorded as lost to the
+    /// change. Live jobs go on as they were launched; their next start follows the new definition. A job that is new starts if it starts with
+    /// an execution. Parameters stay. Returns the offset of the request, which is refused if a job is live or waits that the latest version
+    /// does not have.
+    ///
+    /// # Errors
+    /// Those of the log. A request that the scheduler refuses becomes a [dead letter](Self::dead_letter) under its offset.
+    pub async fn upgrade(&self, execution: WorkflowExecutionId) -> Result<Offset> {
+        self.control(Control::UpgradeExecution { execution }).await
+    }
+
     /// Stops the scheduling of a job in a running execution: all its rules and schedules are paused. Events and times that come meanwhile do
     /// not count for it, and that is recorded; what its rules have seen before stays. The job itself goes on, and may be started by hand.
     /// Returns the offset of the request.

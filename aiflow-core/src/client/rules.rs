@@ -54,6 +54,8 @@ impl AiFlow {
 
     /// Pauses, resumes, clears or removes a rule of a job in a running workflow execution, until that ends. Returns the offset of the request.
     ///
+    /// To add or replace rules, submit the workflow with them and [upgrade](Self::upgrade) the execution.
+    ///
     /// # Errors
     /// As [`change_rule`](Self::change_rule).
     pub async fn change_job_rule(

@@ -23,6 +23,7 @@ mod queues;
 mod rules;
 mod schedule;
 mod state;
+mod upgrade;
 mod workflow;
 
 use std::collections::BTreeMap;

@@ -136,23 +136,32 @@ impl State {
         self.queues.set_execution(&execution);
         let before = self.executions.get(&id).into_iter().flat_map(|execution| execution.timers());
         set_timers(&mut self.timers, before, execution.timers());
+        let before = self.executions.get(&id).map(|before| before.version).filter(|before| *before != version);
+        if let Some(before) = before {
+            self.end_running(&key, before, id);
+        }
         if execution.status.is_terminal() {
             self.executions.remove(&id);
             let jobs = self.job_states.remove(&id).into_iter().flatten();
             jobs.for_each(|(_, job)| set_timers(&mut self.timers, job.timers(), std::iter::empty()));
-            let end = |versions: &mut BTreeMap<u32, BTreeSet<_>>| {
-                if let Some(running) = versions.get_mut(&version) {
-                    running.remove(&id);
-                }
-                versions.retain(|_, running| !running.is_empty());
-            };
-            self.running.change(&key, end, BTreeMap::is_empty);
-            self.forget_if_unused(&key, version);
+            self.end_running(&key, version, id);
         } else {
             let begin = |versions: &mut BTreeMap<u32, BTreeSet<_>>| versions.entry(version).or_default().insert(id);
             self.running.change(&key, begin, BTreeMap::is_empty);
             self.executions.insert(id, execution);
         }
+    }
+
+    /// An execution does not run under this version any more.
+    fn end_running(&mut self, key: &WorkflowKey, version: u32, id: WorkflowExecutionId) {
+        let end = |versions: &mut BTreeMap<u32, BTreeSet<_>>| {
+            if let Some(running) = versions.get_mut(&version) {
+                running.remove(&id);
+            }
+            versions.retain(|_, running| !running.is_empty());
+        };
+        self.running.change(key, end, BTreeMap::is_empty);
+        self.forget_if_unused(key, version);
     }
 
     pub(super) fn set_firing(&mut self, firing: NewFiring) {
@@ -358,11 +367,13 @@ impl<'a> Draft<'a> {
         let place = (Arc::clone(key), version);
         let before = self.state.running.get(key).and_then(|versions| versions.get(&version)).into_iter().flatten();
         let started = self.started.get(&place).into_iter().flatten();
-        let is_live =
-            |id: &WorkflowExecutionId| self.execution(*id).is_some_and(|execution| !execution.status.is_terminal());
+        let is_live = |id: &WorkflowExecutionId| {
+            self.execution(*id).is_some_and(|now| !now.status.is_terminal() && now.version == version)
+        };
         let mut running: Vec<WorkflowExecutionId> = before.chain(started).copied().filter(is_live).collect();
         // An execution that waited to be admitted is older than its start.
         running.sort_unstable();
+        running.dedup();
         running
     }
 
@@ -373,6 +384,11 @@ impl<'a> Draft<'a> {
             self.state.running.get(key).into_iter().flat_map(BTreeMap::keys).copied().collect();
         versions.extend(self.started.range(range).map(|((_, version), _)| *version));
         versions.into_iter().flat_map(|version| self.running(key, version)).collect()
+    }
+
+    /// Takes note that an execution has come to another version.
+    pub(super) fn note_version(&mut self, key: &WorkflowKey, version: u32, id: WorkflowExecutionId) {
+        self.started.entry((Arc::clone(key), version)).or_default().push(id);
     }
 
     pub(super) fn add_execution(&mut self, key: &WorkflowKey, execution: WorkflowExecution) {

@@ -88,6 +88,7 @@ impl Draft<'_> {
                 self.on_backfill(&key, &BackfillRequest { schedule, from, to, quiet, overlap });
             }
             Control::LookAgain { project, workflow } => self.release_all(&Subject::Workflow { project, workflow }),
+            Control::UpgradeExecution { execution } => self.upgrade_execution(execution),
             Control::SetPool { project, pool, slots } => self.set_pool((project, pool), slots),
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),

@@ -100,6 +100,9 @@ fn asked(state: &State, whose: &Subject) -> BTreeSet<Offset> {
         Control::ScheduleJob { execution, job, .. } => {
             matches!(whose, Subject::Job { execution: of, job: named } if of == execution && named == job)
         }
+        Control::UpgradeExecution { execution } => {
+            matches!(whose, Subject::Job { execution: of, .. } if of == execution)
+        }
         _ => false,
     });
     steers.map(|(offset, _)| offset).collect()

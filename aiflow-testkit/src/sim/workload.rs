@@ -510,9 +510,10 @@ fn stop(execution: WorkflowExecutionId, kills: bool) -> Control {
     Control::StopExecution { execution, mode, reason: "enough".to_owned() }
 }
 
-/// Pauses or resumes an execution, or the scheduling of one of its jobs.
+/// Pauses, resumes or upgrades an execution, or stops or resumes the scheduling of one of its jobs.
 fn pause_or_resume(rng: &mut Rng, execution: WorkflowExecutionId) -> Control {
-    match rng.below(6) {
+    match rng.below(8) {
+        6.. => Control::UpgradeExecution { execution },
         0..2 => Control::PauseExecution { execution, reason: "to look around".to_owned() },
         2..4 => Control::ResumeExecution { execution },
         n => Control::ScheduleJob { execution, job: job_name(number(rng, 0, 4)), scheduled: n == 5 },

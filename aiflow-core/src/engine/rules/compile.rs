@@ -8,6 +8,14 @@ use crate::workflow::{
 };
 
 impl CompiledRule {
+    /// The job that it acts on.
+    pub(in crate::engine) fn job(&self) -> Option<&JobName> {
+        match &self.target {
+            Target::Job(job, _) => Some(job),
+            Target::Workflow(_) => None,
+        }
+    }
+
     pub(in crate::engine) fn of_job(workflow: &WorkflowName, job: &JobName, rule: &SchedulingRule) -> Self {
         Self::new(workflow, rule.name.clone(), Target::Job(job.clone(), rule.action), &rule.condition)
     }

@@ -20,4 +20,5 @@ mod text;
 mod traps;
 mod what_if;
 mod why;
+mod upgrades;
 mod world;

@@ -17,6 +17,7 @@
 //! at 2026-03-29T02:30Z             sets the clock, and no timer fires
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
+//! upgrade @1                             lets an execution go on under the latest version
 //! pool gpu 2                             says how many slots a pool has; `none` removes it
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
@@ -172,6 +173,10 @@ impl World {
                 let rule = RuleName::parse(rule).expect("a rule name");
                 let change = serde_json::from_value(change.into()).expect("pause, resume, clear or remove");
                 self.control(step, Control::ActOnRule { of, rule, change });
+            }
+            ["upgrade", ..] => {
+                let execution = self.execution_named(words.get(1).copied());
+                self.control(step, Control::UpgradeExecution { execution });
             }
             ["pool", name, slots] => {
                 let (project, pool) = (project(), name.parse().expect("a pool name"));
