@@ -97,6 +97,15 @@ pub enum Control {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// Hand a value to one job of a running workflow execution, as a SIGNAL rule would.
+    SignalJob {
+        /// The workflow execution.
+        execution: WorkflowExecutionId,
+        /// The job.
+        job: JobName,
+        /// The value.
+        value: Value,
+    },
     /// Let a workflow start executions, or not. Running ones go on.
     EnableWorkflow {
         /// Project.
@@ -192,6 +201,7 @@ impl Control {
             Self::PauseExecution { execution, .. } => ("PAUSE_EXECUTION", execution.to_string()),
             Self::ResumeExecution { execution } => ("RESUME_EXECUTION", execution.to_string()),
             Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),
+            Self::SignalJob { execution, job, .. } => ("SIGNAL_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
             Self::UpgradeExecution { execution } => ("UPGRADE_EXECUTION", execution.to_string()),

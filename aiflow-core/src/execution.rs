@@ -21,7 +21,7 @@ pub use crate::rule_state::{
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
-use crate::executor::{Ending, StopMode, TimeLimit};
+use crate::executor::{Ending, Signal, StopMode, TimeLimit};
 use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
@@ -163,6 +163,32 @@ pub struct Pause {
     pub reason: String,
 }
 
+/// Where a job is to go on: what one of its attempts said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The attempt that said so; 0 if it was one of an earlier execution.
+    pub attempt: u32,
+    /// Its number among those of the attempt.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The reference, any JSON of at most [`CHECKPOINT_BYTES_MAX`](crate::executor::CHECKPOINT_BYTES_MAX) bytes.
+    pub value: Value,
+}
+
+/// A value that a running job is to take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingSignal {
+    /// The value.
+    #[serde(flatten)]
+    pub signal: Signal,
+    /// Why it is handed over.
+    pub cause: Firing,
+    /// Until when the running attempt must acknowledge it; `None` before it was sent to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
 /// One execution of a job; its retries are attempts of the same execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobExecution {
@@ -185,6 +211,15 @@ pub struct JobExecution {
     /// Attempts that failed and count against the retry policy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// Restarts of a stream in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// Where its next attempt is to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+    /// Values that it is to take and has not acknowledged, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<PendingSignal>,
     /// Attempts that were lost with their host.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub losses: u32,
@@ -266,14 +301,18 @@ impl JobExecution {
     /// What it waits for.
     pub fn timers(&self) -> impl Iterator<Item = Timer> {
         let attempt = self.attempt_id();
-        self.due
+        let own = self.due.iter().map(move |(purpose, due)| (*due, TimerKey::Job { attempt, purpose: *purpose }));
+        let signals = self
+            .signals
             .iter()
-            .map(move |(purpose, due)| Timer { due: *due, key: TimerKey::Job { attempt, purpose: *purpose } })
+            .filter_map(move |pending| Some((pending.due?, TimerKey::Signal { attempt, signal: pending.signal.id })));
+        own.chain(signals).map(|(due, key)| Timer { due, key })
     }
 
     /// Forgets what the current attempt waits for; the deadline is that of all attempts.
     pub(crate) fn forget_attempt_timers(&mut self) {
         self.due.retain(|purpose, _| *purpose == JobTimer::Deadline);
+        self.signals.iter_mut().for_each(|pending| pending.due = None);
     }
 
     /// What it returned, if it succeeded.

@@ -10,14 +10,19 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::bus::EventBus;
+use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
-use crate::id::{AttemptId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::id::{AttemptId, FiringId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::store::MetaStore;
 use crate::time::{Clock, Timestamp};
 
 /// The most attempts one `observe` may name.
 pub const OBSERVE_MAX: usize = 1_000;
+/// The largest reference to a checkpoint, in bytes of JSON: what is larger belongs into a file, and its name here.
+pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
+/// The most values that a job has been handed and has not acknowledged; beyond it the job is restarted with the newest.
+pub const SIGNALS_PENDING_MAX: usize = 64;
 /// The most bytes one `logs` call returns.
 pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
@@ -61,6 +66,17 @@ pub trait Executor: Send + Sync + fmt::Debug {
 
     /// Asks an attempt to end.
     async fn stop(&self, attempt: AttemptId, mode: StopMode) -> Result<()>;
+
+    /// Hands a value to a running attempt. Returns when it will reach the attempt, which acknowledges it by itself
+    /// ([`ReportKind::Acknowledged`]). The same signal may come again: its id says so. One for an attempt that has ended is dropped.
+    ///
+    /// # Errors
+    /// `Unsupported`, unless implemented: the job is restarted with the value.
+    async fn signal(&self, attempt: AttemptId, signal: Signal) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "signal", "this executor cannot hand values to running attempts")
+            .with("attempt", attempt)
+            .with("signal", signal.id))
+    }
 
     /// What the attempt wrote after `from`, at most `bytes_max` (and at most [`LOG_CHUNK_BYTES_MAX`]).
     async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk>;
@@ -128,6 +144,8 @@ pub struct Launch {
     pub params: Value,
     /// The events that made the job run, oldest first.
     pub events: Vec<Arc<Event>>,
+    /// Where it is to go on: what an earlier attempt, or one of an earlier execution of the job, said last.
+    pub checkpoint: Option<Value>,
     /// Wall-clock limit of the attempt.
     pub timeout: Option<Duration>,
     /// The attempt is killed and has failed when it gives no sign of life for so long; `None`: it need not give any.
@@ -269,8 +287,61 @@ pub enum ReportKind {
     Started,
     /// A streaming job is ready: what depends on it may start.
     Ready,
+    /// It said where the next attempt is to go on, and would not begin anew.
+    Checkpoint {
+        /// Rises within an attempt.
+        number: u64,
+        /// The reference: at most [`CHECKPOINT_BYTES_MAX`] bytes of JSON.
+        value: Value,
+    },
+    /// It has taken a value that was handed to it.
+    Acknowledged {
+        /// The value.
+        signal: FiringId,
+    },
+    /// A value could not be handed to it.
+    SignalRefused {
+        /// The value.
+        signal: FiringId,
+        /// Why, for people.
+        message: String,
+    },
     /// It ended; nothing more will be reported of it.
     Ended(Ending),
+}
+
+/// A value for a job that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Its identity: it may be handed over more than once.
+    pub id: FiringId,
+    /// Key of the event that the value is of; empty if it was given by hand.
+    #[serde(default)]
+    pub key: String,
+    /// The value.
+    #[serde(default)]
+    pub value: Value,
+    /// Parameters of the rule that hands it over.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+}
+
+impl Report {
+    /// The event that brings it into the log. Its id names attempt and fact, so that a repeated report is one event and the first ending
+    /// stands.
+    #[must_use]
+    pub fn into_event(self) -> NewEvent {
+        let Self { attempt, at, kind } = self;
+        let id = match &kind {
+            ReportKind::Started => format!("report:{attempt}:started"),
+            ReportKind::Ready => format!("report:{attempt}:ready"),
+            ReportKind::Checkpoint { number, .. } => format!("report:{attempt}:checkpoint:{number}"),
+            ReportKind::Acknowledged { signal } => format!("report:{attempt}:acknowledged:{signal}"),
+            ReportKind::SignalRefused { signal, .. } => format!("report:{attempt}:refused:{signal}"),
+            ReportKind::Ended(_) => format!("report:{attempt}:ended"),
+        };
+        Control::Reported { attempt, report: kind }.into_event(id).time(at)
+    }
 }
 
 /// What an executor is given to report with.

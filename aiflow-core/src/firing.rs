@@ -301,6 +301,8 @@ pub enum FiringOutcome {
     Stopped,
     /// The action was NONE.
     None,
+    /// SIGNAL of a live job: the value is handed to its running attempt, or to the next one that runs.
+    HandedOver,
     /// START of a job that is live.
     AlreadyLive,
     /// STOP of a job or workflow that is not live.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::execution::{RuleState, is_zero, rule_timers};
 use crate::id::{JobExecutionId, JobName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId};
@@ -40,6 +41,9 @@ pub struct JobState {
     /// Its workflow execution is paused: times of its schedules pass, and their misfire policies say what becomes of them afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Where its next execution is to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Value>,
     /// An execution of it has succeeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub succeeded: bool,
@@ -70,6 +74,7 @@ impl JobState {
             runs: 0,
             unscheduled: false,
             paused: false,
+            checkpoint: None,
             succeeded: false,
             deadline: None,
             last: None,

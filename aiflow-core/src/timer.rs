@@ -39,6 +39,13 @@ pub enum TimerKey {
         /// What its time is up for.
         purpose: JobTimer,
     },
+    /// A value that a running attempt is to acknowledge.
+    Signal {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The value.
+        signal: FiringId,
+    },
     /// What a rule has seen.
     Rule {
         /// Of whom the rule is.
@@ -156,6 +163,7 @@ impl fmt::Display for TimerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Job { attempt, purpose } => write!(f, "{attempt}:{}", purpose.as_str()),
+            Self::Signal { attempt, signal } => write!(f, "{attempt}:signal:{signal}"),
             Self::Rule { of, rule, set_by } => write!(f, "rule:{of}/{rule}:{set_by}"),
             Self::Schedule { of, schedule, set_by } => write!(f, "schedule:{of}/{schedule}:{set_by}"),
             Self::Deadline { execution, job: None } => write!(f, "{execution}:deadline"),

@@ -58,7 +58,7 @@ pub(crate) fn build(
         .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
         .collect();
     env.extend(spec_env.iter().map(|(name, value)| (name.into(), value.into())));
-    let ours: [(&str, OsString); 11] = [
+    let ours = [
         ("AIFLOW_PROJECT", launch.project.as_str().into()),
         ("AIFLOW_WORKFLOW", launch.workflow.as_str().into()),
         ("AIFLOW_WORKFLOW_EXECUTION", launch.workflow_execution.to_string().into()),
@@ -69,9 +69,13 @@ pub(crate) fn build(
         ("AIFLOW_PARAMS", params.into()),
         ("AIFLOW_EVENTS", run_dir.join("events").into()),
         ("AIFLOW_TRIGGER", run_dir.join("trigger.json").into()),
+        ("AIFLOW_SIGNALS", run_dir.join("signals").into()),
         ("AIFLOW_RUN_DIR", run_dir.into()),
     ];
-    env.extend(ours.map(|(name, value)| (name.into(), value)));
+    env.extend(ours.map(|(name, value): (&str, OsString)| (name.into(), value)));
+    if let Some(checkpoint) = &launch.checkpoint {
+        env.insert("AIFLOW_CHECKPOINT".into(), checkpoint.to_string().into());
+    }
     Ok(env)
 }
 

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use aiflow_core::client::check_user_event;
 use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, NewEvent};
-use aiflow_core::executor::{JobEventLine, JobIdentity};
+use aiflow_core::executor::{CHECKPOINT_BYTES_MAX, JobEventLine, JobIdentity, Report, ReportKind};
+use aiflow_core::id::FiringId;
+use aiflow_core::time::{Clock as _, SystemClock};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rundir::open_plain;
 
@@ -27,6 +29,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) enum Said {
     Event(Box<NewEvent>),
     Ready,
+    /// Where the next attempt is to go on.
+    Checkpoint(Box<NewEvent>),
 }
 
 /// Whether to wait for the end of the last line.
@@ -197,8 +201,8 @@ impl Follower {
         let event_line = match serde_json::from_slice::<JobEventLine>(line) {
             Ok(event_line) => event_line,
             Err(error) => {
-                return match serde_json::from_slice::<Control>(line) {
-                    Ok(Control { aiflow: Word::Ready }) => Ok(Said::Ready),
+                return match serde_json::from_slice::<Word>(line) {
+                    Ok(word) => self.word(word),
                     Err(_) => Err(format!("not an event: {error}")),
                 };
             }
@@ -206,6 +210,19 @@ impl Follower {
         let event = event_line.into_event(&self.identity, self.line);
         check_user_event(&event).map_err(|error| error.to_string())?;
         Ok(Said::Event(Box::new(event)))
+    }
+
+    fn word(&self, word: Word) -> std::result::Result<Said, String> {
+        let (attempt, number) = (self.identity.attempt, self.line);
+        let event = |kind| Box::new(Report { attempt, at: SystemClock.now(), kind }.into_event());
+        match word {
+            Word::Ready {} => Ok(Said::Ready),
+            Word::Acknowledge { signal } => Ok(Said::Event(event(ReportKind::Acknowledged { signal }))),
+            Word::Checkpoint { value } if value.to_string().len() > CHECKPOINT_BYTES_MAX => {
+                Err(format!("the checkpoint has more than {CHECKPOINT_BYTES_MAX} bytes of JSON"))
+            }
+            Word::Checkpoint { value } => Ok(Said::Checkpoint(event(ReportKind::Checkpoint { number, value }))),
+        }
     }
 
     /// The event that says that the current line was refused.
@@ -225,15 +242,11 @@ impl Follower {
 
 /// A line that is for the executor itself.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Control {
-    aiflow: Word,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "aiflow", rename_all = "snake_case", deny_unknown_fields)]
 enum Word {
-    Ready,
+    Ready {},
+    Checkpoint { value: Value },
+    Acknowledge { signal: FiringId },
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aiflow_core::executor::{
     Executor, ExecutorCapabilities, ExecutorHost, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, LogStream, OBSERVE_MAX,
-    Observation, StopMode, Submission,
+    Observation, Signal, StopMode, Submission,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::{Error, ErrorKind, Result};
@@ -258,6 +258,26 @@ impl Executor for ProcessExecutor {
             Ok(())
         })
         .await
+    }
+
+    async fn signal(&self, id: AttemptId, signal: Signal) -> Result<()> {
+        self.check_open()?;
+        // Finds it, if it is alive.
+        self.look_up(&[id]).await?;
+        let Some(attempt) = self.shared.live(id) else {
+            return Ok(());
+        };
+        if settled(&attempt).await != Stage::Live {
+            return Ok(());
+        }
+        let line = serde_json::to_string(&signal)
+            .map_err(|error| Error::invalid("signal", "the value is no JSON").caused_by(error))?;
+        let dir = attempt.dir.clone();
+        if blocking_io("signal", move || dir.add_signal(&(line + "\n"))).await? {
+            return Ok(());
+        }
+        let message = "the file of values is as large as it may be";
+        Err(Error::new(ErrorKind::Unsupported, "signal", message).with("attempt", id))
     }
 
     async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk> {

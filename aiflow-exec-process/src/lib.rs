@@ -53,6 +53,8 @@
 //! | `AIFLOW_PARAMS` | parameters, JSON |
 //! | `AIFLOW_TRIGGER` | path of the events that made it run, a JSON array, oldest first |
 //! | `AIFLOW_EVENTS` | path of the file to which it appends events |
+//! | `AIFLOW_CHECKPOINT` | where to go on, JSON: what an earlier attempt said; unset if none did |
+//! | `AIFLOW_SIGNALS` | path of the file to which values are appended that are handed to it while it runs |
 //! | `AIFLOW_RUN_DIR` | its own directory |
 //!
 //! Standard input is empty, standard output and error go to files, and no core file is written. Variables that change the linker or
@@ -67,7 +69,12 @@
 //! ```sh
 //! echo '{"key": "samples", "value": {"rows": 320}}' >>"$AIFLOW_EVENTS"
 //! echo '{"aiflow": "ready"}' >>"$AIFLOW_EVENTS"      # a streaming job: what depends on it may start
+//! echo '{"aiflow": "checkpoint", "value": {"path": "ckpt-7"}}' >>"$AIFLOW_EVENTS"  # where the next attempt is to go on
 //! ```
+//!
+//! A value that a SIGNAL rule hands over becomes a line of the file that `AIFLOW_SIGNALS` names: `{"id": …, "key": …, "value": …}`.
+//! The job says `{"aiflow": "acknowledge", "signal": <id>}` in its event file when it has taken it; otherwise it is restarted with the
+//! value. The same id may come again after a crash of the scheduler. Of checkpoints said at once the last one counts.
 //!
 //! From Python:
 //!

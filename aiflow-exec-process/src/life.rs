@@ -327,9 +327,17 @@ impl Life {
         let said = blocking_io("read events", move || lock(&follower).read(until)).await?;
         let n_said = said.len();
         let mut events: Vec<NewEvent> = Vec::with_capacity(n_said);
+        let mut checkpoint: Option<String> = None;
         for said in said {
             match said {
                 Said::Event(event) => events.push(*event),
+                // Of those read together the last one counts.
+                Said::Checkpoint(event) => {
+                    if let Some(last) = checkpoint.replace(event.id.clone()) {
+                        events.retain(|event| event.id != last);
+                    }
+                    events.push(*event);
+                }
                 Said::Ready => {
                     // What was said before comes first.
                     if !self.publish(std::mem::take(&mut events)).await {

@@ -8,6 +8,7 @@
 //!     stop            why the attempt does not end by itself; created before the first signal
 //!     exit            blanks, then the exit code and a newline over them
 //!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
+//!     signals         values that were handed to the job, a JSON object a line
 //!     events          what the job says; events.done: all of it was published
 //! ```
 
@@ -34,6 +35,8 @@ const SMALL_FILE_BYTES_MAX: u64 = 64;
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A wrapper writes two files: more looks than that find the same.
 const LOOKS_MAX: u32 = 4;
+/// The most bytes of values that are handed to one attempt.
+const SIGNALS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
@@ -188,6 +191,7 @@ impl RunDir {
         }
         self.create("exit", EXIT_BLANK)?;
         append(&self.events())?;
+        append(&self.0.join("signals"))?;
         Ok(Outputs { stdout: append(&self.log(LogStream::Stdout))?, stderr: append(&self.log(LogStream::Stderr))? })
     }
 
@@ -346,6 +350,17 @@ impl RunDir {
     /// Whether the claim was made and written.
     pub(crate) fn is_claimed(&self) -> bool {
         std::fs::metadata(self.0.join("pid")).is_ok_and(|claim| claim.len() > 0)
+    }
+
+    /// Appends a line to the file of values that the job reads; `false` if the file is as large as it may be.
+    pub(crate) fn add_signal(&self, line: &str) -> Result<bool> {
+        let mut file = append(&self.0.join("signals"))?;
+        if file.metadata()?.len().saturating_add(line.len() as u64) > SIGNALS_BYTES_MAX {
+            return Ok(false);
+        }
+        // One write, so that the job sees the line as a whole or its end missing.
+        file.write_all(line.as_bytes())?;
+        Ok(true)
     }
 
     /// How long ago the attempt was told to stop, if it was.

@@ -115,6 +115,7 @@ fn launch(round: u64, n: u32) -> Launch {
         events: Vec::new(),
         timeout: None,
         heartbeat_timeout: None,
+        checkpoint: None,
         stop_grace: Duration::from_secs(10),
     }
 }

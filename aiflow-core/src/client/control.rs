@@ -1,5 +1,7 @@
 //! Control by hand: how is a running execution paused and resumed, and the scheduling of one of its jobs stopped?
 
+use serde_json::Value;
+
 use super::AiFlow;
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -21,6 +23,21 @@ impl AiFlow {
     pub async fn pause(&self, execution: WorkflowExecutionId, reason: impl Into<String>) -> Result<Offset> {
         let reason = checked_reason("pause", reason.into())?;
         self.control(Control::PauseExecution { execution, reason }).await
+    }
+
+    /// Hands a value to a job of a running execution, as a [SIGNAL rule](crate::workflow::signal) would: to its running attempt, or by a
+    /// restart with the value as parameter [`SIGNAL_PARAM`](crate::workflow::SIGNAL_PARAM). Returns the offset of the request.
+    ///
+    /// # Errors
+    /// As [`start_job`](Self::start_job).
+    pub async fn signal_job(
+        &self,
+        execution: WorkflowExecutionId,
+        job: impl AsRef<str>,
+        value: impl Into<Value>,
+    ) -> Result<Offset> {
+        let job = JobName::parse(job.as_ref())?;
+        self.control(Control::SignalJob { execution, job, value: value.into() }).await
     }
 
     /// Resumes a paused execution: the attempts that were held start, then what fired during the pause acts, in the order of the log. Returns

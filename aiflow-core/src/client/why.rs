@@ -103,7 +103,7 @@ impl AiFlow {
             let explained = self.job_rule(&found, &job, state.as_ref(), rule, None, &statuses).await?;
             match rule.action {
                 JobAction::Start | JobAction::Restart => start_rules.push(explained),
-                JobAction::Stop | JobAction::None => other_rules.push(explained),
+                JobAction::Stop | JobAction::Signal | JobAction::None => other_rules.push(explained),
             }
         }
         let states = state.as_ref().map(|state| &state.schedules);

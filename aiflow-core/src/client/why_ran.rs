@@ -312,6 +312,13 @@ fn moment(timer: Timer) -> Source {
         }
         TimerKey::Firing { firing, stage } => (format!("a start at {stage}"), Some(firing.cause)),
         TimerKey::Meter { meter, set_by } => (format!("a stage of admission ({meter})"), Some(set_by)),
+        TimerKey::Signal { attempt, signal } => (
+            format!(
+                "the acknowledgement of a value by attempt {} of job execution {}",
+                attempt.attempt, attempt.job_execution
+            ),
+            Some(signal.cause),
+        ),
         TimerKey::Job { attempt, .. } => {
             (format!("attempt {} of job execution {}", attempt.attempt, attempt.job_execution), None)
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pools::PoolKey;
 use crate::event::{Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, JobState, Meter, Pool, WorkflowExecution, WorkflowState};
-use crate::executor::StopMode;
+use crate::executor::{Signal, StopMode};
 use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
 
@@ -96,6 +96,15 @@ pub enum Command {
     Launch {
         /// The attempt.
         attempt: AttemptId,
+    },
+    /// Hand a value to this attempt.
+    Signal {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its executor.
+        executor: ExecutorName,
+        /// The value.
+        signal: Signal,
     },
     /// Stop this attempt.
     Stop {

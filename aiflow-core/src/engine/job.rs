@@ -45,6 +45,10 @@ impl Draft<'_> {
     ) -> Option<FiringOutcome> {
         let outcome = match (action, self.live_job(execution, job)) {
             (JobAction::None, _) => FiringOutcome::None,
+            (JobAction::Signal, _) => {
+                let value = self.signal_value();
+                return self.signal_job(execution, job, firing, params, value);
+            }
             (JobAction::Stop, _) => self.stop_job_of(execution, job, StopMode::Graceful, &firing.why()),
             (JobAction::Start | JobAction::Restart, None) => {
                 self.create_job(execution, job, firing, params);
@@ -113,7 +117,11 @@ impl Draft<'_> {
     }
 
     fn has_waiting(&self, execution: WorkflowExecutionId, job: &JobName) -> bool {
-        self.job_state(execution, job).is_some_and(|job| job.waiting.is_some())
+        self.waiting_job(execution, job).is_some()
+    }
+
+    pub(super) fn waiting_job(&self, execution: WorkflowExecutionId, job: &JobName) -> Option<JobExecutionId> {
+        self.job_state(execution, job)?.waiting
     }
 
     fn is_stopping(&self, job: JobExecutionId) -> bool {
@@ -147,6 +155,9 @@ impl Draft<'_> {
                 attempt: 0,
                 failures: 0,
                 losses: 0,
+                restarts: 0,
+                checkpoint: None,
+                signals: Vec::new(),
                 cause,
                 params: params.clone(),
                 created_at: now,
@@ -186,6 +197,7 @@ impl Draft<'_> {
     /// there is some.
     pub(super) fn launch(&mut self, id: JobExecutionId) {
         let is_paused = self.job(id).is_some_and(|job| self.is_paused(job.workflow_execution));
+        self.hand_on_checkpoint(id);
         let limit = self.definition_of(id).and_then(|job| job.queue_timeout).map(|limit| self.now() + limit);
         let Some(job) = self.job_mut(id) else { return };
         job.held = is_paused;
@@ -213,6 +225,7 @@ impl Draft<'_> {
         let Some(status) = self.job(id).filter(is_asked).map(|job| job.status) else {
             return;
         };
+        self.pass_on_signal(id);
         if let Some(job) = self.job_mut(id) {
             note.add(&mut job.stops);
         }
@@ -267,6 +280,9 @@ impl Draft<'_> {
                 | JobStatus::Stopped
                 | JobStatus::Skipped,
             ) => {}
+            (ReportKind::Checkpoint { number, value }, _) => self.on_checkpoint(id, number, value),
+            (ReportKind::Acknowledged { signal }, _) => self.on_acknowledged(id, signal),
+            (ReportKind::SignalRefused { signal, .. }, _) => self.on_signal_refused(id, signal),
             (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),
             (ReportKind::Ready, JobStatus::Running) => self.on_ready(id),
             (ReportKind::Ready, JobStatus::Queued | JobStatus::Unknown) => {
@@ -299,6 +315,7 @@ impl Draft<'_> {
             }
         }
         self.set_status(id, JobStatus::Running);
+        self.send_signals(id);
     }
 
     fn on_ready(&mut self, id: JobExecutionId) {
@@ -322,6 +339,7 @@ impl Draft<'_> {
         job.ending = Some(ending.clone());
         match &ending {
             _ if is_stopping => self.end_job(id, JobStatus::Stopped),
+            ending if self.restarts_by_itself(id, ending) => {}
             Ending::Succeeded { .. } => self.end_job(id, JobStatus::Succeeded),
             Ending::Stopped => self.end_job(id, JobStatus::Stopped),
             Ending::Failed { .. } | Ending::TimedOut { .. } => self.on_failed(id, &ending),
@@ -384,7 +402,9 @@ impl Draft<'_> {
 
     /// Ends a job execution and starts the one that waits for it, if its workflow execution still runs.
     fn end_job(&mut self, id: JobExecutionId, status: JobStatus) {
+        let unheard = self.take_signal(id).filter(|_| status != JobStatus::Stopped);
         self.set_status(id, status);
+        self.keep_checkpoint(id, status);
         let Some((execution, job)) = self.job(id).map(|job| (job.workflow_execution, job.job.clone())) else {
             return;
         };
@@ -400,6 +420,10 @@ impl Draft<'_> {
             Some(next) => self.end_job(next, JobStatus::Stopped),
             None => {
                 if is_running {
+                    if let Some((.., newest)) = unheard {
+                        // It ended before it took the value.
+                        let _ = self.restart_with(execution, &job, newest.cause, &newest.signal);
+                    }
                     self.release_job(execution, &job);
                 }
                 self.finish_if_done(execution);
@@ -408,7 +432,7 @@ impl Draft<'_> {
     }
 
     /// Moves a job execution to `status` and announces it.
-    fn set_status(&mut self, id: JobExecutionId, status: JobStatus) {
+    pub(super) fn set_status(&mut self, id: JobExecutionId, status: JobStatus) {
         let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
         debug_assert!(job.status.may_become(status), "{id}: {} -> {status}", job.status);

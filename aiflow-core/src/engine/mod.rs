@@ -23,6 +23,7 @@ mod queues;
 mod rules;
 mod schedule;
 mod state;
+mod stream;
 mod upgrade;
 mod workflow;
 
@@ -315,6 +316,7 @@ impl Draft<'_> {
         match &timer.key {
             TimerKey::Firing { firing, stage } => self.on_firing_timer(*firing, *stage, timer.due),
             TimerKey::Meter { meter, set_by } => self.on_meter_timer(meter, timer.due, *set_by),
+            TimerKey::Signal { attempt, signal } => self.on_signal_timer(*attempt, *signal, timer.due),
             TimerKey::Deadline { execution, job } => self.on_deadline(*execution, job.as_ref(), timer.due),
             TimerKey::Job { attempt, purpose } => self.on_job_timer(*attempt, *purpose, timer.due),
             TimerKey::Rule { of, rule, set_by } => {

@@ -70,6 +70,13 @@ impl Draft<'_> {
                     self.act_by_hand(execution, &job, action, by_hand);
                 }
             }
+            Control::SignalJob { execution, job, value } => {
+                if self.has_running_job(execution, &job)
+                    && let Some(outcome) = self.signal_job(execution, &job, by_hand.clone(), &Value::Null, value)
+                {
+                    self.record_outcome(execution, &job, JobAction::Signal, by_hand, outcome);
+                }
+            }
             Control::EnableWorkflow { project, workflow, enabled } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow_mut(&key) {

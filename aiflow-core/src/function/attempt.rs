@@ -16,9 +16,14 @@ use super::JobContext;
 use super::executor::Reports;
 use super::plan::{Flow, Plan, Step, merged};
 use super::registry::{Function, FunctionFuture, JobError};
+use super::signal::Signals;
 use crate::client::{AiFlow, Origin};
+use crate::error::{Error, Result};
+use crate::event::json_bytes;
 use crate::event::{Cause, Event};
-use crate::executor::{Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode, TimeLimit};
+use crate::executor::{
+    CHECKPOINT_BYTES_MAX, Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode, TimeLimit,
+};
 
 /// An accepted attempt: what it is, and what it was told.
 pub(super) struct Attempt {
@@ -35,6 +40,18 @@ pub(super) struct Attempt {
     is_started: AtomicBool,
     stop: watch::Sender<Option<StopMode>>,
     last_beat: Mutex<Instant>,
+    checkpoint: Option<Value>,
+    checkpoints: tokio::sync::Mutex<Checkpoints>,
+    signals: Signals,
+}
+
+/// The shortest time between two checkpoints of an attempt; one that comes earlier waits.
+pub const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+struct Checkpoints {
+    n: u64,
+    last: Option<Instant>,
 }
 
 /// Why an attempt is ended from outside.
@@ -61,6 +78,9 @@ impl Attempt {
             is_started: AtomicBool::new(false),
             stop: watch::Sender::default(),
             last_beat: Mutex::new(Instant::now()),
+            checkpoint: launch.checkpoint,
+            checkpoints: tokio::sync::Mutex::default(),
+            signals: Signals::default(),
         }
     }
 
@@ -120,6 +140,38 @@ impl Attempt {
         self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where the attempt is to go on.
+    pub(super) fn last_checkpoint(&self) -> Option<&Value> {
+        self.checkpoint.as_ref()
+    }
+
+    pub(super) async fn checkpoint(&self, value: Value) -> Result<()> {
+        let bytes = json_bytes(&value);
+        if bytes > CHECKPOINT_BYTES_MAX {
+            let message =
+                format!("the reference has {bytes} bytes of JSON, at most {CHECKPOINT_BYTES_MAX} are allowed");
+            return Err(Error::invalid("checkpoint", message));
+        }
+        let mut checkpoints = self.checkpoints.lock().await;
+        if let Some(last) = checkpoints.last {
+            sleep_until(last + CHECKPOINT_PAUSE).await;
+        }
+        let number = checkpoints.n + 1;
+        self.say(ReportKind::Checkpoint { number, value }).await?;
+        *checkpoints = Checkpoints { n: number, last: Some(Instant::now()) };
+        Ok(())
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// Brings a report of the job itself into the log.
+    pub(super) async fn say(&self, kind: ReportKind) -> Result<()> {
+        let report = Report { attempt: self.identity.attempt, at: self.host.clock.now(), kind };
+        self.host.bus.publish(vec![report.into_event()]).await.map(drop)
+    }
+
     pub(super) async fn report(&self, kind: ReportKind) {
         let report = Report { attempt: self.identity.attempt, at: self.host.clock.now(), kind };
         self.reports.send(report).await;
@@ -165,7 +217,7 @@ impl Attempt {
         context: JobContext,
         input: Value,
         mut cut: Pin<&mut (impl Future<Output = Cut> + Send)>,
-    ) -> Result<Result<Value, JobError>, Cut> {
+    ) -> std::result::Result<std::result::Result<Value, JobError>, Cut> {
         match &step.function {
             Function::Async(function) => {
                 let running = Guarded::call(|| function(context, input));
@@ -247,7 +299,9 @@ fn named(plan: &Plan, step: &Step, error: JobError) -> JobError {
     if plan.steps.len() > 1 { error.in_node(&step.node) } else { error }
 }
 
-fn joined(returned: Result<Result<Value, JobError>, tokio::task::JoinError>) -> Result<Value, JobError> {
+fn joined(
+    returned: std::result::Result<std::result::Result<Value, JobError>, tokio::task::JoinError>,
+) -> std::result::Result<Value, JobError> {
     match returned {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -271,7 +325,7 @@ impl Guarded {
 }
 
 impl Future for Guarded {
-    type Output = Result<Value, JobError>;
+    type Output = std::result::Result<Value, JobError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.0 else {

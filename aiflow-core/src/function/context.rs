@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::attempt::Attempt;
 use super::registry::read_params;
+use super::signal::ReceivedSignal;
 use crate::client::AiFlow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
@@ -138,6 +139,30 @@ impl JobContext {
     /// Gives a sign of life. Needed at least once in each `heartbeat_timeout` of the job, if it has one; cheap enough for every step.
     pub fn heartbeat(&self) {
         self.attempt.beat();
+    }
+
+    /// Says where the next attempt is to go on if this one does not come to its end: a reference to saved state, any JSON of at most
+    /// [`CHECKPOINT_BYTES_MAX`](crate::executor::CHECKPOINT_BYTES_MAX) bytes. Durable when this returns.
+    ///
+    /// A call within [`CHECKPOINT_PAUSE`](super::CHECKPOINT_PAUSE) of the last one waits for the rest of it. The reference is given to
+    /// retries, restarts, and the next execution of the job in the same workflow execution; that of a batch job that succeeds is forgotten.
+    ///
+    /// # Errors
+    /// `Invalid` if it is too large; otherwise as [`AiFlow::publish`].
+    pub async fn checkpoint(&self, reference: impl Into<Value>) -> Result<()> {
+        self.attempt.checkpoint(reference.into()).await
+    }
+
+    /// What an earlier attempt, or one of an earlier execution of the job, gave to [`checkpoint`](Self::checkpoint) last.
+    #[must_use]
+    pub fn last_checkpoint(&self) -> Option<&Value> {
+        self.attempt.last_checkpoint()
+    }
+
+    /// The next value that a SIGNAL rule hands to this job. Cancel safe: race it against the work. Acknowledge the value within
+    /// [`Job::ack_within`](crate::workflow::Job::ack_within), or the job is restarted with it.
+    pub async fn next_signal(&self) -> ReceivedSignal {
+        ReceivedSignal::new(self.attempt.signals().next().await, Arc::clone(&self.attempt))
     }
 
     /// Says that a streaming job is ready: what depends on it may start.

@@ -14,7 +14,7 @@ use super::registry::Functions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX, Observation,
-    Report, ReportKind, StopMode, Submission,
+    Report, ReportKind, Signal, StopMode, Submission,
 };
 use crate::id::AttemptId;
 
@@ -233,6 +233,13 @@ impl Executor for FunctionExecutor {
             live.attempt.stop(mode);
         }
         Ok(())
+    }
+
+    async fn signal(&self, attempt: AttemptId, signal: Signal) -> Result<()> {
+        match self.0.state().live.get(&attempt) {
+            Some(live) => live.attempt.signals().push(signal),
+            None => Ok(()),
+        }
     }
 
     async fn logs(&self, attempt: AttemptId, _: LogStream, _: u64, _: usize) -> Result<LogChunk> {

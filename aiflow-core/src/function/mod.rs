@@ -30,10 +30,13 @@ mod context;
 mod executor;
 mod plan;
 mod registry;
+mod signal;
 mod spec;
 
+pub use attempt::CHECKPOINT_PAUSE;
 pub use context::JobContext;
 pub use executor::{FunctionExecutor, MAX_CONCURRENT};
 pub use plan::OUTPUT_BYTES_MAX;
 pub use registry::{ERROR_KIND_BYTES_MAX, Functions, JobError};
+pub use signal::ReceivedSignal;
 pub use spec::{DataInput, FUNCTION_EXECUTOR, FunctionNode, FunctionSpec};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::function::FUNCTION_EXECUTOR;
-use crate::workflow::{Admission, Deadline, Hook, RetryPolicy, Schedule, millis_option};
+use crate::workflow::{Admission, Deadline, Hook, RestartPolicy, RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
 ///
@@ -60,6 +60,12 @@ pub struct AiNode {
     /// Time between asking an attempt of the job to stop and killing it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "stop_grace_ms")]
     pub stop_grace: Option<Duration>,
+    /// What follows when an attempt of the streaming job ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
+    /// How long a running attempt of the job may take to acknowledge a value that is handed to it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "ack_within_ms")]
+    pub ack_within: Option<Duration>,
     /// When the job should be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
@@ -147,6 +153,8 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         timeout: None,
         heartbeat_timeout: None,
         stop_grace: None,
+        restart: None,
+        ack_within: None,
         deadline: None,
         hooks: Vec::new(),
     }
@@ -242,6 +250,20 @@ impl AiNode {
     #[must_use]
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = Some(grace);
+        self
+    }
+
+    /// Says what follows when an attempt of the streaming job ends by itself.
+    #[must_use]
+    pub fn restart(mut self, restart: RestartPolicy) -> Self {
+        self.restart = Some(restart);
+        self
+    }
+
+    /// Limits the time that a running attempt may take to acknowledge a value that is handed to it; then the job is restarted with it.
+    #[must_use]
+    pub fn ack_within(mut self, within: Duration) -> Self {
+        self.ack_within = Some(within);
         self
     }
 

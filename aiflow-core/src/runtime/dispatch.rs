@@ -13,15 +13,20 @@ use super::settings::{Backoff, Settings};
 use crate::bus::EventBus;
 use crate::error::{Result, Retry};
 use crate::event::{Event, EventFilter};
-use crate::executor::{Ending, Executor, Launch, Observation, Report, ReportKind, Reporter, StopMode};
+use crate::executor::{Ending, Executor, Launch, Observation, Report, ReportKind, Reporter, Signal, StopMode};
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::time::Clock;
+
+/// How often handing over one value is tried.
+const SIGNAL_TRIES_MAX: u32 = 6;
 
 /// What is handed to the task of an executor.
 #[derive(Debug)]
 pub(super) enum Dispatch {
     /// Start an attempt. `missing` are offsets of its events that are not in the launch yet.
     Launch { launch: Box<Launch>, missing: Vec<Offset> },
+    /// Hand a value to an attempt.
+    Signal { attempt: AttemptId, signal: Box<Signal> },
     /// Stop an attempt.
     Stop { attempt: AttemptId, mode: StopMode },
 }
@@ -106,6 +111,7 @@ impl Dispatcher {
                     under_way.insert(launch.attempt, wanted);
                     launches.spawn(self.clone().launch(*launch, missing, stop));
                 }
+                Some(Dispatch::Signal { attempt, signal }) => self.signal(attempt, *signal).await,
                 // No stop overtakes the start it is meant for, and none waits for other starts.
                 Some(Dispatch::Stop { attempt, mode }) => match under_way.get(&attempt) {
                     Some(wanted) => {
@@ -207,6 +213,22 @@ impl Dispatcher {
         let before = Offset(offset.0.saturating_sub(1));
         let page = self.bus.read(before, &EventFilter::all(), 1).await?;
         Ok(page.events.into_iter().next().filter(|event| event.offset == offset))
+    }
+
+    /// Hands a value over, or says that it cannot be. If the platform is out of reach for long, the limit of the acknowledgement decides.
+    async fn signal(&self, attempt: AttemptId, signal: Signal) {
+        let mut backoff = Backoff::new(self.settings.backoff_max);
+        for _ in 0..SIGNAL_TRIES_MAX {
+            let Err(error) = self.executor.signal(attempt, signal.clone()).await else { return };
+            if error.retry() == Retry::Never {
+                let refused = ReportKind::SignalRefused { signal: signal.id, message: error.to_string() };
+                // If the scheduler is gone, its successor hands the value over again.
+                let _ = self.reporter.report(Report { attempt, at: self.clock.now(), kind: refused }).await;
+                return;
+            }
+            tracing::warn!(%error, %attempt, signal = %signal.id, "a value could not be handed over");
+            backoff.pause().await;
+        }
     }
 
     async fn stop(&self, attempt: AttemptId, mode: StopMode) {

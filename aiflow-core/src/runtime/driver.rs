@@ -15,7 +15,7 @@ use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
 use super::recover::{Reconciliation, definition, load, reconcile};
-use super::report::{publish, report_event};
+use super::report::publish;
 use super::settings::Backoff;
 use super::volatile::Volatile;
 use crate::control::Control;
@@ -195,6 +195,14 @@ impl Driver<'_> {
                 self.dispatchers.send(&execution.executor, stop).await;
             }
         }
+        for id in found.signal {
+            let Some(LaunchPlan { execution, .. }) = self.engine.launch_plan(id) else { continue };
+            for pending in execution.signals.iter().filter(|pending| pending.due.is_some()) {
+                let signal = Box::new(pending.signal.clone());
+                let dispatch = Dispatch::Signal { attempt: execution.attempt_id(), signal };
+                self.dispatchers.send(&execution.executor, dispatch).await;
+            }
+        }
         self.unknown = found.unknown;
         self.look_again = (!self.unknown.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
         Ok(())
@@ -232,7 +240,7 @@ impl Driver<'_> {
     async fn append(&self, reports: &[Report]) -> Result<()> {
         let mut batch = Batch::at(self.parts.clock.now());
         batch.fence = Some(self.lease.fence());
-        batch.events = reports.iter().cloned().map(report_event).collect();
+        batch.events = reports.iter().cloned().map(Report::into_event).collect();
         let mut backoff = Backoff::new(self.parts.settings.backoff_max);
         loop {
             match self.parts.store.commit(batch.clone()).await {
@@ -355,6 +363,10 @@ impl Driver<'_> {
         for command in &decision.commands {
             match command {
                 Command::Launch { attempt } => self.launch(*attempt, inputs).await,
+                Command::Signal { attempt, executor, signal } => {
+                    let dispatch = Dispatch::Signal { attempt: *attempt, signal: Box::new(signal.clone()) };
+                    self.dispatchers.send(executor, dispatch).await;
+                }
                 Command::Stop { attempt, executor, mode } => {
                     self.dispatchers.send(executor, Dispatch::Stop { attempt: *attempt, mode: *mode }).await;
                 }
@@ -389,6 +401,7 @@ impl Driver<'_> {
             spec: job.spec.clone(),
             params: plan.params,
             events,
+            checkpoint: execution.checkpoint.as_ref().map(|checkpoint| checkpoint.value.clone()),
             timeout: job.timeout,
             heartbeat_timeout: job.heartbeat_timeout,
             stop_grace: job.stop_grace,

@@ -89,6 +89,8 @@ pub(super) struct Reconciliation {
     pub(super) reports: Vec<Report>,
     /// Attempts to submit (again): the executor makes the repetition harmless.
     pub(super) submit: Vec<JobExecutionId>,
+    /// Attempts to hand values to (again).
+    pub(super) signal: Vec<JobExecutionId>,
     /// Attempts to stop (again).
     pub(super) stop: Vec<JobExecutionId>,
     /// Attempts of which the platform cannot say now how they stand: to be asked for again.
@@ -145,7 +147,11 @@ impl Reconciliation {
             Observation::Unknown => {
                 self.unknown.insert(job.attempt_id());
             }
-            Observation::Running | Observation::Queued => {}
+            Observation::Running | Observation::Queued => {
+                if job.signals.iter().any(|pending| pending.due.is_some()) {
+                    self.signal.push(job.id);
+                }
+            }
         }
         if is_stopping {
             self.stop.push(job.id);

@@ -6,21 +6,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::settings::{Backoff, Settings};
 use crate::bus::EventBus;
-use crate::control::Control;
 use crate::error::{ErrorKind, Retry};
 use crate::event::NewEvent;
 use crate::executor::{Ending, Report, ReportKind};
-
-/// The event of a report. Its id names attempt and fact, so that a repeated report is one event and the first ending stands.
-pub(super) fn report_event(report: Report) -> NewEvent {
-    let fact = match &report.kind {
-        ReportKind::Started => "started",
-        ReportKind::Ready => "ready",
-        ReportKind::Ended(_) => "ended",
-    };
-    let id = format!("report:{}:{fact}", report.attempt);
-    Control::Reported { attempt: report.attempt, report: report.kind }.into_event(id).time(report.at)
-}
 
 /// Publishes reports in the order in which they come, as many at once as wait, until every reporter is gone or `closing` says so; what
 /// waits then is still published.
@@ -44,7 +32,7 @@ pub(super) async fn publish_reports(
         if n == 0 {
             return;
         }
-        let events: Vec<NewEvent> = waiting.iter().cloned().map(report_event).collect();
+        let events: Vec<NewEvent> = waiting.iter().cloned().map(Report::into_event).collect();
         match publish(&*bus, events, &settings).await {
             Ok(()) => {}
             Err(ErrorKind::Closed) => return,
@@ -63,7 +51,7 @@ pub(super) async fn publish_reports(
 pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: &Settings) {
     let attempt = report.attempt;
     let at = report.at;
-    match publish(bus, vec![report_event(report.clone())], settings).await {
+    match publish(bus, vec![report.clone().into_event()], settings).await {
         Ok(()) | Err(ErrorKind::Closed) => {}
         Err(ErrorKind::AlreadyExists) => {
             tracing::debug!(%attempt, "a second, different ending of an attempt was dropped")
@@ -74,7 +62,7 @@ pub(super) async fn publish_alone(bus: &dyn EventBus, report: Report, settings: 
             let ending = Ending::refused(message);
             let failed = Report { attempt, at, kind: ReportKind::Ended(ending) };
             if matches!(report.kind, ReportKind::Ended(_))
-                && publish(bus, vec![report_event(failed)], settings).await.is_err()
+                && publish(bus, vec![failed.into_event()], settings).await.is_err()
             {
                 tracing::error!(%attempt, "the ending of an attempt could not be written to the log");
             }

@@ -59,6 +59,12 @@ impl Draft<'_> {
         job.start_timeout = self.agreed(cluster, &path, "start_timeout", |node| node.start_timeout, found);
         job.timeout = self.agreed(cluster, &path, "timeout", |node| node.timeout, found);
         job.heartbeat_timeout = self.agreed(cluster, &path, "heartbeat_timeout", |node| node.heartbeat_timeout, found);
+        if let Some(restart) = self.agreed(cluster, &path, "restart", |node| node.restart.as_ref(), found) {
+            job.restart = restart.clone();
+        }
+        if let Some(within) = self.agreed(cluster, &path, "ack_within", |node| node.ack_within, found) {
+            job.ack_within = within;
+        }
         job.deadline = self.agreed(cluster, &path, "deadline", |node| node.deadline, found);
         if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {
             job.stop_grace = grace;

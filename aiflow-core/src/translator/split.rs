@@ -246,7 +246,7 @@ fn control_edges<'a>(
     for (target, edge) in edges {
         let copies = match edge.rule.action {
             JobAction::Stop => draft.copies_of(target).filter_map(job).collect(),
-            JobAction::Start | JobAction::Restart | JobAction::None => Vec::new(),
+            JobAction::Start | JobAction::Restart | JobAction::Signal | JobAction::None => Vec::new(),
         };
         let rule = edge.rule.clone();
         all.push(edge);

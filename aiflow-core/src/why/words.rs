@@ -53,6 +53,7 @@ pub(super) fn join<T: Display>(items: &[T], last: &str) -> String {
 pub(super) fn outcome(outcome: FiringOutcome) -> &'static str {
     match outcome {
         FiringOutcome::Stopped => "made it stop what was live",
+        FiringOutcome::HandedOver => "made it hand the value to the job",
         FiringOutcome::None => "made it fire, and its action is to do nothing",
         FiringOutcome::AlreadyLive => "made it fire in vain: the job was live already",
         FiringOutcome::NotLive => "made it fire in vain: nothing was live that could be stopped",

@@ -166,6 +166,7 @@ impl Workflow {
             }
             job.check_limits(&path, found);
             job.retry.check(&path, found);
+            job.check_restart(&path, found);
             job.admission.check(&path, true, found);
             if job.streaming && job.admission.pool.is_some() {
                 let message = "a streaming job does not end: it would keep its slots from the others for ever; make the pool smaller instead";

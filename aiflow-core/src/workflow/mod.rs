@@ -14,6 +14,7 @@ mod display;
 mod drawing;
 mod overlap;
 mod render;
+mod restart;
 mod retry;
 mod rule;
 mod schedule;
@@ -42,10 +43,11 @@ pub use condition::{
     sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
+pub use restart::{RestartPolicy, RestartWhen};
 pub use retry::{FAILURE_TESTS_MAX, FailureTest, RetryPolicy};
 pub use rule::{
-    JobAction, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, restart_workflow, start, start_workflow,
-    stop, stop_workflow,
+    JobAction, SIGNAL_PARAM, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, restart_workflow, signal,
+    start, start_workflow, stop, stop_workflow,
 };
 
 pub use schedule::{
@@ -117,6 +119,12 @@ pub struct Job {
     /// What to do when an attempt fails.
     #[serde(default, skip_serializing_if = "RetryPolicy::is_never")]
     pub retry: RetryPolicy,
+    /// What follows when an attempt of a streaming job ends by itself; instead of `retry`.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_never")]
+    pub restart: RestartPolicy,
+    /// How long a running attempt may take to acknowledge a value that is handed to it, in milliseconds; then the job is restarted with it.
+    #[serde(default = "ack_within", with = "millis", rename = "ack_within_ms")]
+    pub ack_within: Duration,
     /// The longest that an attempt may wait from being handed to its executor until it runs, in milliseconds; also while its platform
     /// does not accept it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "queue_timeout_ms")]
@@ -147,6 +155,8 @@ pub struct Job {
 impl Job {
     /// The default of [`Job::stop_grace`].
     pub const STOP_GRACE: Duration = Duration::from_secs(10);
+    /// The default of [`Job::ack_within`].
+    pub const ACK_WITHIN: Duration = Duration::from_secs(30);
 
     /// A batch job without parameters, retries or limits.
     #[must_use]
@@ -159,6 +169,8 @@ impl Job {
             schedules: Vec::new(),
             streaming: false,
             retry: RetryPolicy::never(),
+            restart: RestartPolicy::never(),
+            ack_within: Self::ACK_WITHIN,
             queue_timeout: None,
             start_timeout: None,
             timeout: None,
@@ -169,6 +181,10 @@ impl Job {
             admission: Admission::new(),
         }
     }
+}
+
+fn ack_within() -> Duration {
+    Job::ACK_WITHIN
 }
 
 fn stop_grace() -> Duration {

@@ -29,9 +29,15 @@ pub enum JobAction {
     Stop,
     /// Stop it, if it is live, and start it when it has stopped.
     Restart,
+    /// Hand the value of the event to it while it runs, and restart it with the value (parameter [`SIGNAL_PARAM`]) if it does not
+    /// acknowledge it in time, its executor cannot hand over, or it does not run.
+    Signal,
     /// Nothing; the rules after it are superseded all the same.
     None,
 }
+
+/// The parameter that holds the value with which a job was restarted because it could not be handed over.
+pub const SIGNAL_PARAM: &str = "signal";
 
 /// When `condition` is met, `action` is taken on the workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +112,7 @@ impl JobAction {
             Self::Start => "START",
             Self::Stop => "STOP",
             Self::Restart => "RESTART",
+            Self::Signal => "SIGNAL",
             Self::None => "NONE",
         }
     }
@@ -139,6 +146,13 @@ pub fn stop(condition: impl Into<Condition>) -> SchedulingRule {
 #[must_use]
 pub fn restart(condition: impl Into<Condition>) -> SchedulingRule {
     SchedulingRule::new(condition, JobAction::Restart)
+}
+
+/// Hand the value of the event that meets this to the job while it runs; restart it with the value if it does not acknowledge it within
+/// [`Job::ack_within`](super::Job::ack_within).
+#[must_use]
+pub fn signal(condition: impl Into<Condition>) -> SchedulingRule {
+    SchedulingRule::new(condition, JobAction::Signal)
 }
 
 /// Do nothing when this is met, and hide the rules after it.

@@ -97,6 +97,7 @@ fn launch(spec: Value) -> Launch {
         events: Vec::new(),
         timeout: None,
         heartbeat_timeout: None,
+        checkpoint: None,
         stop_grace: Duration::from_secs(10),
     }
 }

@@ -4,18 +4,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aiflow_core::client::AiFlow;
+use aiflow_core::event::EventFilter;
 use aiflow_core::execution::{JobExecution, JobStatus, KIND_JOB_EXECUTION};
 use aiflow_core::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, Observation, Report, ReportKind,
     StopMode, Submission, TimeLimit,
 };
-use aiflow_core::id::{AttemptId, ExecutorName, JobName, WorkflowName};
+use aiflow_core::function::{FunctionExecutor, Functions, JobContext};
+use aiflow_core::graph::{AiGraph, function};
+use aiflow_core::id::{AttemptId, ExecutorName, JobName, Offset, WorkflowName};
 use aiflow_core::records::body_of;
 use aiflow_core::store::{MetaStoreExt as _, Query};
-use aiflow_core::workflow::{Admission, Job, OverlapPolicy, Workflow};
+use aiflow_core::workflow::{Admission, Job, OverlapPolicy, Workflow, on, signal};
 use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::client::aiflow;
@@ -127,4 +130,44 @@ async fn the_next_leader_kills_what_the_last_one_killed() {
     let second = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
     platform.is_told(&[StopMode::Kill; 2]).await;
     second.shutdown().await.unwrap();
+}
+
+/// From the log to the function and back: it begins where the last attempt was, takes a value, and is restarted with one that it drops.
+#[tokio::test]
+async fn a_streaming_function_goes_on_where_it_was_and_takes_values_while_it_runs() {
+    let flow = aiflow();
+    let functions = Functions::new().register("infer", |ctx: JobContext, _: Value| async move {
+        let params: Value = ctx.params()?;
+        let began = json!({ "at": ctx.last_checkpoint(), "signal": params.get("signal") });
+        ctx.publish(ctx.event("began").value(began)).await?;
+        ctx.ready().await;
+        loop {
+            let signal = tokio::select! {
+                () = ctx.cancelled() => return Ok(()),
+                signal = ctx.next_signal() => signal,
+            };
+            ctx.checkpoint(json!({ "model": signal.value() })).await?;
+            if signal.value() != "broken" {
+                signal.acknowledge().await?;
+                ctx.publish(ctx.event("took").value(signal.value().clone())).await?;
+            }
+        }
+    });
+    let mut graph = AiGraph::new("wine", "w");
+    graph.node("infer", function("infer").streaming().ack_within(Duration::from_millis(200)));
+    graph.control("infer", signal(on("model")));
+    let workflow = graph.translate().unwrap();
+    flow.submit(&workflow).await.unwrap();
+    let scheduler = flow.scheduler().executor("function", FunctionExecutor::new(functions)).start().unwrap();
+    let execution = flow.start("w", Value::Null).await.unwrap();
+    let mut began = flow.listen(EventFilter::all().key("began"), Offset::START);
+    let mut took = flow.listen(EventFilter::all().key("took"), Offset::START);
+    assert_eq!(began.next().await.unwrap().value, json!({ "at": null, "signal": null }));
+    flow.publish(flow.event("model").value("v2")).await.unwrap();
+    assert_eq!(took.next().await.unwrap().value, "v2");
+    flow.publish(flow.event("model").value("broken")).await.unwrap();
+    assert_eq!(began.next().await.unwrap().value, json!({ "at": { "model": "broken" }, "signal": "broken" }));
+    flow.signal_job(execution, "infer", "v4").await.unwrap();
+    assert_eq!(took.next().await.unwrap().value, "v4");
+    scheduler.shutdown().await.unwrap();
 }

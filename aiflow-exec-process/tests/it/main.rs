@@ -8,5 +8,6 @@ mod conformance;
 mod crashes;
 mod groups;
 mod outputs;
+mod streams;
 mod talking;
 mod world;

@@ -32,6 +32,7 @@ pub(crate) fn launch(n: u32, spec: &ProcessSpec) -> Launch {
         events: Vec::new(),
         timeout: None,
         heartbeat_timeout: None,
+        checkpoint: None,
         stop_grace: Duration::from_secs(3600),
     }
 }

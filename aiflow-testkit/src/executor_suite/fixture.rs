@@ -122,7 +122,7 @@ impl Listener {
     pub async fn ending(&self, attempt: AttemptId) -> Ending {
         self.wait_for(attempt, |heard| match &heard.report.kind {
             ReportKind::Ended(ending) => Some(ending.clone()),
-            ReportKind::Started | ReportKind::Ready => None,
+            _ => None,
         })
         .await
     }
@@ -176,6 +176,7 @@ pub(super) fn launch(attempt: AttemptId, spec: Value) -> Launch {
         events: Vec::new(),
         timeout: None,
         heartbeat_timeout: None,
+        checkpoint: None,
         stop_grace: GRACE,
     }
 }

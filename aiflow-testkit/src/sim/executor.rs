@@ -12,7 +12,7 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus;
 use aiflow_core::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, JobEventLine, Launch, LogChunk, LogStream, Observation,
-    Report, ReportKind, StopMode, Submission, TimeLimit,
+    Report, ReportKind, Signal, StopMode, Submission, TimeLimit,
 };
 use aiflow_core::id::AttemptId;
 use aiflow_core::time::Clock as _;
@@ -49,6 +49,10 @@ pub(super) struct Behaviour {
     pub(super) streams: bool,
     /// It cannot be run at all.
     pub(super) is_invalid: bool,
+    /// Its n-th attempt says where to go on so many times, and expects what the last one said.
+    pub(super) checkpoints: u32,
+    /// What it makes of a value that is handed to it: `take`, `drop`, or nothing is handed over at all.
+    pub(super) signals: String,
 }
 
 impl Behaviour {
@@ -56,6 +60,7 @@ impl Behaviour {
         json!({
             "millis": self.millis, "fails_first": self.fails_first, "fails": self.fails, "events": self.events, "key": self.key,
             "ignores_stop": self.ignores_stop, "streams": self.streams, "is_invalid": self.is_invalid,
+            "checkpoints": self.checkpoints, "signals": self.signals,
         })
     }
 
@@ -72,6 +77,8 @@ impl Behaviour {
             ignores_stop: is("ignores_stop"),
             streams: is("streams"),
             is_invalid: is("is_invalid"),
+            checkpoints: u32::try_from(number("checkpoints")).unwrap_or(u32::MAX),
+            signals: text("signals").to_owned(),
         }
     }
 }
@@ -124,6 +131,8 @@ struct Attempt {
     phase: Phase,
     effect: Option<usize>,
     stop: Option<StopMode>,
+    /// Attempt and number of the checkpoint that it said last.
+    said: Option<(u64, u64)>,
     stop_asked: Arc<Notify>,
 }
 
@@ -219,7 +228,8 @@ impl Platform {
                 return Submission::AlreadySubmitted;
             }
             let stop = inner.unwanted.contains(&id).then_some(StopMode::Kill);
-            let attempt = Attempt { launch, phase: Phase::Queued, effect: None, stop, stop_asked };
+            self.check_checkpoint(&launch, &inner);
+            let attempt = Attempt { said: None, launch, phase: Phase::Queued, effect: None, stop, stop_asked };
             inner.attempts.insert(id, attempt);
         }
         self.trace(format_args!("accepts {id}"));
@@ -240,6 +250,41 @@ impl Platform {
             None => {
                 inner.unwanted.insert(id);
             }
+        }
+    }
+
+    /// Hands a value to a running attempt, which takes it a moment later, or never.
+    fn hand_over(self: &Arc<Self>, id: AttemptId, signal: Signal) -> Result<()> {
+        let running = self.read(id, |attempt| match attempt.phase {
+            Phase::Running { .. } => Some(Behaviour::of_spec(&attempt.launch.spec).signals),
+            Phase::Queued | Phase::Ended(_) => None,
+        });
+        match running.flatten().as_deref() {
+            Some("take") => {
+                let (platform, delay) = (Arc::clone(self), self.shared.ledger.time_below(Duration::from_millis(800)));
+                self.spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let kind = ReportKind::Acknowledged { signal: signal.id };
+                    platform.publish(Report { attempt: id, at: platform.shared.clock.now(), kind }.into_event()).await;
+                });
+            }
+            Some("drop") | None => {}
+            Some(_) => return Err(Error::new(ErrorKind::Unsupported, "signal", "this job takes no values")),
+        }
+        Ok(())
+    }
+
+    /// P8: an attempt begins where the one before it said.
+    fn check_checkpoint(&self, launch: &Launch, inner: &Inner) {
+        let id = launch.attempt;
+        let before = inner.attempts.range(AttemptId::new(id.job_execution, 0)..id);
+        let Some(said) = before.filter_map(|(_, attempt)| attempt.said).max().filter(|_| self.is_durable) else {
+            return;
+        };
+        let number = |name: &str| launch.checkpoint.as_ref()?.get(name)?.as_u64();
+        let given = number("attempt").zip(number("number"));
+        if given.is_none_or(|given| given < said) {
+            self.shared.ledger.violate("P8", format!("attempt {id} is to go on at {given:?}, and {said:?} was said"));
         }
     }
 
@@ -300,6 +345,12 @@ impl Platform {
     }
 
     async fn work(&self, id: AttemptId, launch: &Launch, behaviour: &Behaviour) -> Ending {
+        for number in 1..=u64::from(behaviour.checkpoints) {
+            let value = json!({ "attempt": id.attempt, "number": number });
+            let kind = ReportKind::Checkpoint { number, value };
+            self.publish(Report { attempt: id, at: self.shared.clock.now(), kind }.into_event()).await;
+            self.change(id, |attempt| attempt.said = Some((id.attempt.into(), number)));
+        }
         let pieces = behaviour.events + 1;
         for line in 1..=behaviour.events {
             tokio::time::sleep(Duration::from_millis(behaviour.millis / u64::from(pieces))).await;
@@ -313,6 +364,9 @@ impl Platform {
             self.publish(event.into_event(&launch.identity(), u64::from(line))).await;
         }
         tokio::time::sleep(Duration::from_millis(behaviour.millis / u64::from(pieces))).await;
+        if behaviour.streams && id.attempt <= behaviour.fails_first {
+            return Ending::failed("the stream broke");
+        }
         if behaviour.streams {
             self.change(id, |attempt| attempt.phase = Phase::Running { is_ready: true });
             self.report(id, ReportKind::Ready).await;
@@ -539,6 +593,13 @@ impl Executor for SimExecutor {
         self.fault("stop")?;
         self.platform.request_stop(attempt, mode);
         self.reply("stop", ())
+    }
+
+    async fn signal(&self, attempt: AttemptId, signal: Signal) -> Result<()> {
+        self.process.pass("signal").await;
+        self.fault("signal")?;
+        self.platform.hand_over(attempt, signal)?;
+        self.reply("signal", ())
     }
 
     async fn logs(&self, _attempt: AttemptId, _stream: LogStream, _from: u64, _bytes_max: usize) -> Result<LogChunk> {

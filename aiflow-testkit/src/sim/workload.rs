@@ -22,9 +22,9 @@ use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
     Admission, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Hook, HookOn, Job, JobAction,
-    KeyOf, Misfire, OverlapPolicy, Rate, RetryPolicy, Schedule, SchedulingRule, Window, Workflow, WorkflowAction,
-    WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, job_status, not_within, on, optional,
-    sequence, workflow_status,
+    KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule, Window, Workflow,
+    WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, job_status, not_within,
+    on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -91,6 +91,7 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
                     JobAction::Start,
                     JobAction::Start,
                     JobAction::Restart,
+                    JobAction::Signal,
                     JobAction::Stop,
                     JobAction::None,
                 ],
@@ -168,6 +169,8 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
         ignores_stop: rng.chance(20),
         streams,
         is_invalid: rng.chance(3),
+        checkpoints: if rng.chance(30) { number(rng, 1, 3) } else { 0 },
+        signals: one_of(rng, &["take", "drop", ""]).unwrap_or_default().to_owned(),
     };
     let executor = match rng.below(40) {
         0 => "missing",
@@ -185,7 +188,11 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
         let schedule = schedule(rng);
         job.schedules.push(if rng.chance(40) { schedule.restart() } else { schedule });
     }
-    if rng.chance(50) {
+    job.ack_within = Duration::from_millis(1 + rng.below(1_500));
+    let restarts = streams && rng.chance(50);
+    if restarts {
+        job.restart = RestartPolicy::on_failure(millis(rng, 800)).restarts_max(number(rng, 0, 2));
+    } else if rng.chance(50) {
         let backoff = if rng.chance(30) { Duration::ZERO } else { millis(rng, 800) };
         job.retry = if rng.chance(50) {
             RetryPolicy::fixed(number(rng, 1, 4), backoff)
@@ -222,6 +229,10 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     }
     if rng.chance(20) {
         job.admission = admission(rng, true);
+    }
+    // A stream that becomes healthy before each of its time limits would be restarted for ever.
+    if restarts && job.timeout.is_none() && job.start_timeout.is_none() {
+        job.restart.healthy_after = millis(rng, 2_000);
     }
     job.stop_grace = if rng.chance(20) { Duration::ZERO } else { millis(rng, 2_000) };
     job

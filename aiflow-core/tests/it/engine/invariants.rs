@@ -71,7 +71,7 @@ fn one_live_attempt_per_job(jobs: &BTreeMap<JobExecutionId, JobExecution>, decis
         assert_eq!(other, None, "{id} runs beside another execution of its job");
     }
     for command in &decision.commands {
-        let (Command::Launch { attempt } | Command::Stop { attempt, .. }) = command;
+        let (Command::Launch { attempt } | Command::Signal { attempt, .. } | Command::Stop { attempt, .. }) = command;
         let job = &decision.jobs[&attempt.job_execution];
         assert_eq!(job.attempt_id(), *attempt, "a command for an attempt that is not current");
     }

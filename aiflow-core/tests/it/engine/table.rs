@@ -84,7 +84,7 @@ fn stimuli(stand: &Stand) -> Vec<(String, Control)> {
         let timer = Timer { due, key: TimerKey::Job { attempt, purpose } };
         stimuli.push((name.to_owned(), Control::TimerFired(timer)));
     }
-    for action in [JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::None] {
+    for action in [JobAction::Start, JobAction::Stop, JobAction::Restart, JobAction::Signal, JobAction::None] {
         let job = job_name("train");
         let control = Control::ActOnJob { execution, job, action, mode: StopMode::Graceful, reason: String::new() };
         stimuli.push((action.as_str().to_owned(), control));
@@ -123,6 +123,7 @@ fn describe(decision: &Decision, job: JobExecutionId) -> String {
     for command in &decision.commands {
         let _ = match command {
             Command::Launch { attempt } => write!(text, ", launch {}", attempt.attempt),
+            Command::Signal { attempt, .. } => write!(text, ", signal {}", attempt.attempt),
             Command::Stop { attempt, mode, .. } => {
                 assert_eq!(*mode, StopMode::Graceful);
                 write!(text, ", stop {}", attempt.attempt)
@@ -186,6 +187,7 @@ fn every_report_action_and_timer_in_every_status() {
     expect![[r#"
         INIT
           STOP: STOPPED
+          SIGNAL: INIT
           stop execution: STOPPED
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, timer, START, RESTART, NONE
         QUEUED
@@ -200,6 +202,7 @@ fn every_report_action_and_timer_in_every_status() {
           timer: QUEUED, stop 1
           STOP: STOPPING, stop 1
           RESTART: STOPPING, a new one INIT, stop 1
+          SIGNAL: QUEUED
           stop execution: STOPPING, stop 1
           nothing: START, NONE
         RUNNING
@@ -213,6 +216,7 @@ fn every_report_action_and_timer_in_every_status() {
           timer: RUNNING, stop 1
           STOP: STOPPING, stop 1
           RESTART: STOPPING, a new one INIT, stop 1
+          SIGNAL: RUNNING, signal 1
           stop execution: STOPPING, stop 1
           nothing: started, START, NONE
         READY
@@ -225,6 +229,7 @@ fn every_report_action_and_timer_in_every_status() {
           timer: READY, stop 1
           STOP: STOPPING, stop 1
           RESTART: STOPPING, a new one INIT, stop 1
+          SIGNAL: READY, signal 1
           stop execution: STOPPING, stop 1
           nothing: started, ready, START, NONE
         UNKNOWN
@@ -239,12 +244,14 @@ fn every_report_action_and_timer_in_every_status() {
           timer: UNKNOWN, stop 1
           STOP: STOPPING, stop 1
           RESTART: STOPPING, a new one INIT, stop 1
+          SIGNAL: UNKNOWN
           stop execution: STOPPING, stop 1
           nothing: START, NONE
         RETRYING
           timer: QUEUED, launch 2
           STOP: STOPPED
           RESTART: STOPPED, a new one QUEUED, launch 1
+          SIGNAL: RETRYING
           stop execution: STOPPED
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, START, NONE
         STOPPING
@@ -256,21 +263,25 @@ fn every_report_action_and_timer_in_every_status() {
           timedout: STOPPED
           START: unchanged, a new one INIT
           RESTART: unchanged, a new one INIT
+          SIGNAL: unchanged, a new one INIT
           stop execution: unchanged
           nothing: started, ready, timer, STOP, NONE
         SUCCEEDED
           START: unchanged, a new one QUEUED, launch 1
           RESTART: unchanged, a new one QUEUED, launch 1
+          SIGNAL: unchanged, a new one QUEUED, launch 1
           stop execution: unchanged
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, timer, STOP, NONE
         FAILED
           START: unchanged, a new one QUEUED, launch 1
           RESTART: unchanged, a new one QUEUED, launch 1
+          SIGNAL: unchanged, a new one QUEUED, launch 1
           stop execution: unchanged
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, timer, STOP, NONE
         STOPPED
           START: unchanged, a new one QUEUED, launch 1
           RESTART: unchanged, a new one QUEUED, launch 1
+          SIGNAL: unchanged, a new one QUEUED, launch 1
           stop execution: unchanged
           nothing: started, ready, ok, failed, fatal, lost, stopped, timedout, timer, STOP, NONE
         allowed, but taken by none of these: INIT -> QUEUED, QUEUED -> UNKNOWN, RUNNING -> UNKNOWN, READY -> UNKNOWN, UNKNOWN -> QUEUED, UNKNOWN -> READY

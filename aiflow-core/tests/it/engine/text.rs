@@ -6,7 +6,7 @@
 //! ```text
 //! features: function                     a job and its executor; without a START or RESTART rule it starts with the execution
 //! job infer streaming                    a streaming job
-//! train: START when samples=ready        START, STOP, RESTART or NONE
+//! train: START when samples=ready        START, STOP, RESTART, SIGNAL or NONE
 //! train: STOP [quit] when kill           a rule with a name of its own
 //! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
 //! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
@@ -14,6 +14,8 @@
 //! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
 //!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n) pool(gpu,2), per(param) for those
 //!                                        before it
+//! restart infer always 1s healthy:1m max:3     of a streaming job; also failure
+//! ack infer 5s                           how long it may take to acknowledge a value of a SIGNAL rule
 //! deadline train 5s                      counted from the start of the job; with of:execution from that of the execution; deadline wf 1h
 //! hook train failure key=value           also success, stop, end; of a job also broadcast; hook wf end key
 //! completion idle                        or standing
@@ -37,9 +39,9 @@ use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Hook,
-    Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, Rate, RetryPolicy, SchedulingRule, ValueTest, Window,
-    Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom, every,
-    job_is, not_within, on, optional, sequence, workflow_status,
+    Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, SchedulingRule, ValueTest,
+    Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom,
+    every, job_is, not_within, on, optional, sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -105,6 +107,16 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
         ["timeout", "queue", name, limit] => job_mut(workflow, name).queue_timeout = Some(duration(limit)),
         ["timeout", "start", name, limit] => job_mut(workflow, name).start_timeout = Some(duration(limit)),
+        ["ack", name, within] => job_mut(workflow, name).ack_within = duration(within),
+        ["restart", name, when, pause, ref more @ ..] => {
+            let pause = duration(pause);
+            let policy = if when == "always" { RestartPolicy::always(pause) } else { RestartPolicy::on_failure(pause) };
+            job_mut(workflow, name).restart = more.iter().fold(policy, |policy, word| match word.split_once(':') {
+                Some(("healthy", after)) => policy.healthy_after(duration(after)),
+                Some(("max", n)) => policy.restarts_max(n.parse().expect("a number of restarts")),
+                _ => panic!("cannot read {word:?} of a restart policy"),
+            });
+        }
         ["deadline", "wf", after] => workflow.deadline = Some(duration(after)),
         ["deadline", name, after] => job_mut(workflow, name).deadline = Some(Deadline::after_start(duration(after))),
         ["deadline", name, after, "of:execution"] => {
@@ -274,6 +286,7 @@ pub(crate) fn job_action(text: &str) -> JobAction {
         "START" => JobAction::Start,
         "STOP" => JobAction::Stop,
         "RESTART" => JobAction::Restart,
+        "SIGNAL" => JobAction::Signal,
         "NONE" => JobAction::None,
         _ => panic!("{text:?} is no action of a job rule"),
     }

@@ -589,15 +589,25 @@ fn a_job_that_has_not_run_says_what_it_waits_for() {
 
 #[test]
 fn a_job_that_is_kept_from_running_says_by_what() {
-    not_run("train: START [r] when go", "start | pause @1 | go", "train", expect![[r#"
+    not_run(
+        "train: START [r] when go",
+        "start | pause @1 | go",
+        "train",
+        expect![[r#"
         job train has not run in execution 2.0 of wf, which is RUNNING
           execution 2.0 is paused since event 4: what would start waits until it is resumed
           event 5 made it fire, and the start waits to be admitted; pause: its workflow execution is paused
-          START when go: waits for go"#]]);
-    not_run("train: START [r] when go", "start | unschedule train | go", "train", expect![[r#"
+          START when go: waits for go"#]],
+    );
+    not_run(
+        "train: START [r] when go",
+        "start | unschedule train | go",
+        "train",
+        expect![[r#"
         job train has not run in execution 2.0 of wf, which is RUNNING
           its scheduling is stopped: events and times do not count until it is resumed
-          START when go: waits for go; lately event 5 did not count: the rule was paused"#]]);
+          START when go: waits for go; lately event 5 did not count: the rule was paused"#]],
+    );
     not_run(
         "train: START [r] when go; retry train 2 x 5s",
         "start | go | train started | train failed",

@@ -13,6 +13,8 @@
 //!                                  silent, exit:75 and error:io
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
 //! [@n] key[=value] [ns:… type:… from:… at:… hops:… label:name=…]      an event of a user; with @n, for that execution only
+//! infer at 2 x7                    the attempt says where to go on: the second time, `x7`
+//! infer acks, infer refuses        the oldest value that was handed over; signal infer v [@n] hands one over by hand
 //! tick 5s                          time passes and timers fire when they are due
 //! at 2026-03-29T02:30Z             sets the clock, and no timer fires
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
@@ -227,6 +229,26 @@ impl World {
                 let action = if action == "KILL" { JobAction::Stop } else { job_action(action) };
                 let control = Control::ActOnJob { execution, job: job_name(job), action, mode, reason: reason(step) };
                 self.control(step, control);
+            }
+            ["signal", job, text, ..] => {
+                let (execution, job) = (self.execution_named(words.get(3).copied()), job_name(job));
+                self.control(step, Control::SignalJob { execution, job, value: value(text) });
+            }
+            [target, "acks" | "refuses"] => {
+                let attempt = self.attempt_named(target);
+                let oldest = self.jobs[&attempt.job_execution].signals.first().expect("a value was handed over");
+                let signal = oldest.signal.id;
+                let report = match words[1] {
+                    "acks" => ReportKind::Acknowledged { signal },
+                    _ => ReportKind::SignalRefused { signal, message: "it cannot".to_owned() },
+                };
+                self.control(step, Control::Reported { attempt, report });
+            }
+            [target, "at", number, text] => {
+                let attempt = self.attempt_named(target);
+                let number = number.parse().expect("the number of a checkpoint");
+                let report = ReportKind::Checkpoint { number, value: value(text) };
+                self.control(step, Control::Reported { attempt, report });
             }
             [target, report] if let Some(report) = report_kind(report) => {
                 let attempt = self.attempt_named(target);
@@ -468,6 +490,11 @@ impl World {
         for command in &decision.commands {
             let (what, attempt) = match command {
                 Command::Launch { attempt } => ("launch", attempt),
+                Command::Signal { attempt, signal, .. } => {
+                    let name = &self.names.jobs[&attempt.job_execution];
+                    lines.push(format!("signal {name}-{} {}", attempt.attempt, signal.value));
+                    continue;
+                }
                 Command::Stop { attempt, mode: StopMode::Kill, .. } => ("kill", attempt),
                 Command::Stop { attempt, .. } => ("stop", attempt),
             };
