@@ -40,7 +40,8 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
         "batch 1: \"version 1 is deployed and in use\"",
         "because its rule \"RESTART when MODEL_DEPLOYED wine\" fired on event ",
         "was published by evaluation (execution ",
-        ", raw_batch 4, came from outside",
+        ", raw_batch ",
+        ", came from outside",
         "DEPRECATED",
         "DEPLOYED",
     ] {

@@ -78,6 +78,6 @@ pub(super) fn outcome(outcome: FiringOutcome) -> &'static str {
         FiringOutcome::FieldMissing => "did not count: a field that the rule looks at is missing",
         FiringOutcome::RuleChanged => "went with the rule, which had been changed or removed",
         FiringOutcome::Cleared => "went when the rule was cleared by hand",
-        FiringOutcome::Paused => "did not count: the rule was paused",
+        FiringOutcome::Paused => "did not count: the rule was paused, or the scheduling of its job stopped",
     }
 }

@@ -481,7 +481,7 @@ fn a_rule_that_is_paused_or_removed_or_whose_execution_is_over_says_so() {
               it is paused: events do not count until it is resumed
               it waits for b
               a has come: event 4
-              lately: event 6 did not count: the rule was paused"#]],
+              lately: event 6 did not count: the rule was paused, or the scheduling of its job stopped"#]],
     );
     rule_of_job(
         "train: START [r] when all(a, b)",
@@ -606,7 +606,7 @@ fn a_job_that_is_kept_from_running_says_by_what() {
         expect![[r#"
         job train has not run in execution 2.0 of wf, which is RUNNING
           its scheduling is stopped: events and times do not count until it is resumed
-          START when go: waits for go; lately event 5 did not count: the rule was paused"#]],
+          START when go: waits for go; lately event 5 did not count: the rule was paused, or the scheduling of its job stopped"#]],
     );
     not_run(
         "train: START [r] when go; retry train 2 x 5s",
