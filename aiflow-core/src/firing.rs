@@ -153,6 +153,8 @@ impl StartRequest {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AdmissionStage {
+    /// Refuses what has wrong parameters.
+    Parameters,
     /// Refuses what was asked for before.
     Idempotency,
     /// Drops what comes too often.
@@ -173,7 +175,8 @@ pub enum AdmissionStage {
 
 impl AdmissionStage {
     /// Every stage, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Parameters,
         Self::Idempotency,
         Self::RateLimit,
         Self::Debounce,
@@ -188,6 +191,7 @@ impl AdmissionStage {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Parameters => "parameters",
             Self::Idempotency => "idempotency",
             Self::RateLimit => "rate_limit",
             Self::Debounce => "debounce",

@@ -111,9 +111,25 @@ pub struct KeyState {
     /// When it is to be evaluated without an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<Alarm>,
+    /// What a firing would take as parameters from events that are kept above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<Offset, BTreeMap<String, Value>>,
 }
 
 impl KeyState {
+    /// Forgets the values of events that no operand keeps any more.
+    pub(crate) fn forget_values(&mut self) {
+        if self.values.is_empty() {
+            return;
+        }
+        // Each event with values is kept by some operand, if there are not more of them than the operands keep.
+        let n_kept: usize = self.operands.iter().map(OperandState::n_kept).fold(0, usize::saturating_add);
+        if self.values.len() > n_kept {
+            let kept: BTreeSet<Offset> = self.operands.iter().flat_map(OperandState::kept).collect();
+            self.values.retain(|offset, _| kept.contains(offset));
+        }
+    }
+
     /// Whether it is as if nothing had been seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -152,6 +168,35 @@ impl OperandState {
             Self::Standing(seen) => seen.is_empty(),
             Self::Newest(_) | Self::Absence(_) => false,
             Self::Custom(custom) => **custom == CustomState::default(),
+        }
+    }
+
+    /// Whether an event stands here, and goes on to after a firing has used it.
+    pub(crate) fn stands(&self, offset: Offset) -> bool {
+        match self {
+            Self::Standing(standing) => standing.values().any(|seen| seen.offset == offset),
+            _ => false,
+        }
+    }
+
+    fn n_kept(&self) -> usize {
+        match self {
+            Self::Empty | Self::Newest(_) => 0,
+            Self::Pending(seen) => seen.len(),
+            Self::Standing(seen) => seen.len(),
+            Self::Absence(_) | Self::Custom(_) => self.kept().len(),
+        }
+    }
+
+    /// Every event that a firing may still use.
+    fn kept(&self) -> Vec<Offset> {
+        match self {
+            Self::Standing(standing) => standing.values().map(|seen| seen.offset).collect(),
+            Self::Absence(absence) => {
+                let held = absence.held.iter().map(|seen| seen.offset);
+                held.chain(absence.opened.iter().chain(&absence.held_after).copied()).collect()
+            }
+            _ => self.pending(),
         }
     }
 

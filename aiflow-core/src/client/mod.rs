@@ -18,7 +18,8 @@ mod why;
 mod why_ran;
 mod workflows;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 pub use control::REASON_BYTES_MAX;
 pub use events::check_user_event;
@@ -37,6 +38,7 @@ use crate::executor::JobIdentity;
 use crate::id::ProjectName;
 use crate::store::MetaStore;
 use crate::time::{Clock, SystemClock};
+use crate::workflow::Workflow;
 
 /// The project of a handle that was given none.
 pub const DEFAULT_PROJECT: &str = "default";
@@ -62,6 +64,9 @@ pub(crate) const CONFLICT_TRIES_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct AiFlow(Arc<Inner>);
 
+/// Versions of workflows, each with the id of its record, by `project/workflow`.
+type Definitions = BTreeMap<String, (String, Arc<Workflow>)>;
+
 #[derive(Debug, Clone)]
 struct Inner {
     store: Arc<dyn MetaStore>,
@@ -71,6 +76,8 @@ struct Inner {
     origin: Option<Origin>,
     /// Shared by all handles that come from one.
     waits: Arc<waits::Waits>,
+    /// The newest versions of workflows that were started.
+    definitions: Arc<Mutex<Definitions>>,
 }
 
 /// The job that speaks through a handle.
@@ -103,6 +110,7 @@ impl AiFlow {
             project: ProjectName::parse(DEFAULT_PROJECT)?,
             origin: None,
             waits: Arc::default(),
+            definitions: Arc::default(),
         })))
     }
 
@@ -120,6 +128,7 @@ impl AiFlow {
             project: origin.identity.project.clone(),
             origin: Some(origin),
             waits: Arc::default(),
+            definitions: Arc::default(),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Starts and stops by hand: what is an execution given when it is asked for, and why does it end?
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::Value;
 
@@ -9,15 +10,17 @@ use super::control::checked_reason;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::event::EVENT_FIELD_BYTES_MAX;
-use crate::execution::WorkflowExecution;
+use crate::execution::{KIND_WORKFLOW_VERSION, WorkflowExecution};
 use crate::executor::StopMode;
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
-use crate::records::{LABELLED, body_of, label_key, workflow_execution_key};
-use crate::store::{PAGE_ROWS_MAX, RecordKey, RelationQuery};
-use crate::workflow::JobAction;
+use crate::records::{LABELLED, WorkflowVersion, body_of, label_key, workflow_execution_key, workflow_id};
+use crate::store::{PAGE_ROWS_MAX, Query, RecordKey, RelationQuery};
+use crate::workflow::{JobAction, Workflow};
 
 /// The most labels of an execution.
 pub const LABELS_MAX: usize = 32;
+/// The most definitions that a handle remembers for the checks of starts.
+const DEFINITIONS_KNOWN_MAX: usize = 1_000;
 /// The most executions of one label that are listed.
 pub const LABELLED_LISTED_MAX: usize = 10_000;
 
@@ -97,7 +100,8 @@ impl AiFlow {
     /// The scheduler starts it as soon as one leads; if it refuses, [`wait`](Self::wait) tells why.
     ///
     /// # Errors
-    /// `Invalid`: the name, the parameters, the labels or the key are not well formed. `AlreadyExists`: the key was used in this project for
+    /// `Invalid`: the name, the parameters, the labels or the key are not well formed, or the parameters are not those that the newest version
+    /// declares. `AlreadyExists`: the key was used in this project for
     /// another request. Others are those of the store and the log.
     pub async fn start_with(&self, workflow: impl AsRef<str>, start: Start) -> Result<WorkflowExecutionId> {
         let Start { params, context, labels, key } = start;
@@ -108,6 +112,11 @@ impl AiFlow {
             );
         }
         check_labels(&labels, context.as_deref())?;
+        if let Some(definition) = self.latest_definition(&workflow).await? {
+            definition
+                .check_start(&params)
+                .map_err(|reason| Error::invalid("start", reason).with("workflow", workflow.as_str()))?;
+        }
         let id = match key {
             None => format!("start:{}", random_id()),
             Some(key) => format!("start:{}/{}", self.project_name(), checked_key(self.project_name().as_str(), &key)?),
@@ -171,6 +180,26 @@ impl AiFlow {
             }
         }
         Ok(found)
+    }
+}
+
+impl AiFlow {
+    /// The newest submitted version. It is read each time, and parsed when it is another one than the last time.
+    async fn latest_definition(&self, workflow: &WorkflowName) -> Result<Option<Arc<Workflow>>> {
+        let parent = workflow_id(self.project_name(), workflow);
+        let query = Query::kind(KIND_WORKFLOW_VERSION).parent(&parent).newest_first().limit(1);
+        let Some(record) = self.store().query(&query).await?.items.into_iter().next() else { return Ok(None) };
+        let known = self.0.definitions.lock().unwrap_or_else(PoisonError::into_inner).get(&parent).cloned();
+        if let Some((_, definition)) = known.filter(|(id, _)| *id == record.key.id) {
+            return Ok(Some(definition));
+        }
+        let definition = Arc::new(body_of::<WorkflowVersion>(&record)?.workflow);
+        let mut known = self.0.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= DEFINITIONS_KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(parent, (record.key.id, Arc::clone(&definition)));
+        Ok(Some(definition))
     }
 }
 

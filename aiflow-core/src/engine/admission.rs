@@ -55,7 +55,8 @@ impl Draft<'_> {
         let Some(compiled) = self.state.definition(key, state.version).cloned() else { return };
         let execution = self.next_execution_id(key);
         let request = StartRequest { execution: Some(execution), ..request };
-        if is_plain && compiled.workflow.admission.is_none() {
+        let is_plain = is_plain && compiled.workflow.admission.is_none();
+        if is_plain && compiled.workflow.check_start(&request.params).is_ok() {
             return self.start_execution(key, execution, firing, request);
         }
         let action = RuleAction::Workflow(action);
@@ -76,6 +77,7 @@ impl Draft<'_> {
         let starts = matches!(action, JobAction::Start | JobAction::Restart);
         let has_stages = request.overlap.is_some()
             || self.is_paused(execution)
+            || self.check_job_params(execution, job, &request.params).is_err()
             || self
                 .definition(execution)
                 .is_some_and(|compiled| compiled.workflow.job(job).is_some_and(|job| job.admission.holds_firings()));
@@ -113,6 +115,10 @@ impl Draft<'_> {
 
     fn pass(&mut self, stage: AdmissionStage, admission: &Admission, firing: &mut NewFiring) -> Verdict {
         match stage {
+            AdmissionStage::Parameters => match self.check_params(firing) {
+                Ok(()) => Verdict::Pass,
+                Err(reason) => Verdict::Drop(FiringOutcome::Refused, reason),
+            },
             AdmissionStage::Idempotency => match &admission.idempotency {
                 Some(idempotency) => self.pass_idempotency(idempotency, firing),
                 None => Verdict::Pass,
@@ -137,6 +143,31 @@ impl Draft<'_> {
             AdmissionStage::Pause => self.pass_pause(firing),
             AdmissionStage::Concurrency => self.pass_concurrency(admission, firing),
         }
+    }
+
+    /// Checks the parameters of a start against those that are declared.
+    fn check_params(&self, firing: &NewFiring) -> Result<(), String> {
+        let (record, params) = (&firing.record, &firing.record.request.params);
+        match (record.workflow_execution, &record.job) {
+            (Some(execution), Some(job)) => self.check_job_params(execution, job, params),
+            _ => {
+                let key = workflow_key(&firing.project, &record.workflow);
+                let version = self.workflow(&key).map_or(0, |state| state.version);
+                self.latest(&key, version).map_or(Ok(()), |workflow| workflow.check_start(params))
+            }
+        }
+    }
+
+    pub(super) fn check_job_params(
+        &self,
+        execution: WorkflowExecutionId,
+        job: &JobName,
+        params: &Value,
+    ) -> Result<(), String> {
+        let compiled = self.definition(execution);
+        let Some(job) = compiled.as_ref().and_then(|compiled| compiled.workflow.job(job)) else { return Ok(()) };
+        let parent = self.execution(execution).map(|execution| &execution.params).unwrap_or(&Value::Null);
+        job.check_start(parent, params)
     }
 
     fn pass_idempotency(&mut self, idempotency: &Idempotency, firing: &NewFiring) -> Verdict {
@@ -475,12 +506,12 @@ impl Draft<'_> {
                 let compiled = self.definition(execution);
                 let job = compiled.as_ref().and_then(|compiled| compiled.workflow.job(job));
                 let parent = self.execution(execution).map(|execution| execution.params.clone()).unwrap_or_default();
-                merge(&job.map(|job| job.params.clone()).unwrap_or_default(), &parent)
+                merge(&job.map(|job| job.base_params()).unwrap_or_default(), &parent)
             }
             _ => {
                 let key = workflow_key(&firing.project, &record.workflow);
                 let version = self.workflow(&key).map_or(0, |state| state.version);
-                self.latest(&key, version).map(|workflow| workflow.params.clone()).unwrap_or_default()
+                self.latest(&key, version).map(|workflow| workflow.base_params()).unwrap_or_default()
             }
         };
         merge(&under, &record.request.params)

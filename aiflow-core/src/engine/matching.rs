@@ -312,6 +312,11 @@ impl Draft<'_> {
                 self.record_rule(owner, &rule.target, firing, outcome);
             }
         }
+        if evaluation.is_missing {
+            let used = evaluation.firings.first().map(|fired| fired.used.clone()).unwrap_or_default();
+            let firing = self.firing(Some(name.clone()), used);
+            self.record_rule(owner, &rule.target, firing, FiringOutcome::FieldMissing);
+        }
         match evaluation.full {
             Some(Full::Operand) => self.dead_letter_of(
                 owner,
@@ -332,9 +337,12 @@ impl Draft<'_> {
             match (hindrance, owner, &rule.target) {
                 (Some(outcome), ..) => self.record_rule(owner, &rule.target, firing, outcome),
                 (None, Owner::Job(id, job), Target::Job(_, action)) => {
-                    self.request_job(*id, job, *action, firing, StartRequest::default());
+                    let request = StartRequest { params: fired.params, ..StartRequest::default() };
+                    self.request_job(*id, job, *action, firing, request);
                 }
-                (None, Owner::Workflow(key), Target::Workflow(action)) => self.act_on_workflow(key, *action, firing),
+                (None, Owner::Workflow(key), Target::Workflow(action)) => {
+                    self.act_on_workflow(key, *action, firing, fired.params);
+                }
                 (None, Owner::Job(..), Target::Workflow(_)) | (None, Owner::Workflow(_), Target::Job(..)) => {}
             }
         }

@@ -113,6 +113,11 @@ impl Draft<'_> {
         by_hand: Firing,
     ) {
         let starts = matches!(action, JobAction::Start | JobAction::Restart);
+        if let Err(reason) = self.check_job_params(execution, job, &serde_json::Value::Null)
+            && starts
+        {
+            return self.refuse(reason);
+        }
         let parent = self.execution(execution).filter(|execution| starts && execution.paused.is_some());
         let Some((project, workflow)) = parent.map(|parent| (parent.project.clone(), parent.workflow.clone())) else {
             return self.act_on_job(execution, job, action, by_hand, &serde_json::Value::Null);

@@ -206,7 +206,7 @@ impl Draft<'_> {
             return;
         };
         let definition = &compiled.workflow;
-        let params = merge(&definition.params, &request.params);
+        let params = merge(&definition.base_params(), &request.params);
         let limit = definition.admission.executions_max();
         let key_params = definition.admission.concurrency.as_ref().map(|concurrency| concurrency.key.as_slice());
         let deadline = definition.deadline.map(|after| self.now() + after);
@@ -281,7 +281,7 @@ impl Draft<'_> {
     }
 
     /// Takes `action` on a workflow because one of its rules fired.
-    pub(super) fn act_on_workflow(&mut self, key: &WorkflowKey, action: WorkflowAction, firing: Firing) {
+    pub(super) fn act_on_workflow(&mut self, key: &WorkflowKey, action: WorkflowAction, firing: Firing, params: Value) {
         let Some(state) = self.workflow(key) else {
             return;
         };
@@ -289,13 +289,18 @@ impl Draft<'_> {
         let outcome = match action {
             WorkflowAction::Start => {
                 let context = self.event.context.context.clone();
-                return self.request_start(key, action, firing, StartRequest { context, ..StartRequest::default() });
+                return self.request_start(
+                    key,
+                    action,
+                    firing,
+                    StartRequest { context, params, ..StartRequest::default() },
+                );
             }
             WorkflowAction::Restart => {
                 let running = self.running_any_version(key);
                 let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
                 let context = self.event.context.context.clone();
-                let request = StartRequest { replaces: named, context, ..StartRequest::default() };
+                let request = StartRequest { replaces: named, context, params, ..StartRequest::default() };
                 return self.request_start(key, action, firing, request);
             }
             WorkflowAction::Stop => {

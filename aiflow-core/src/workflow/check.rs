@@ -114,6 +114,7 @@ impl Workflow {
         self.admission.check(&format!("workflow {}", self.name), false, &mut found);
         self.check_jobs(&mut found);
         self.check_alerts(&mut found);
+        self.check_parameters(&mut found);
         self.check_rules(&mut found);
         self.check_schedules(&mut found);
         // What a definition means can be said of one that is well formed.

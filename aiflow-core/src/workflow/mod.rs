@@ -13,6 +13,7 @@ mod condition;
 mod display;
 mod drawing;
 mod overlap;
+mod params;
 mod render;
 mod restart;
 mod retry;
@@ -43,6 +44,11 @@ pub use condition::{
     sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
+pub(crate) use params::take_params;
+pub use params::{
+    Field, MAPPED_VALUE_BYTES_MAX, PARAMETER_NAME_BYTES_MAX, PARAMETERS_MAX, ParamSource, Parameter, ParameterType,
+    field,
+};
 pub use restart::{RestartPolicy, RestartWhen};
 pub use retry::{FAILURE_TESTS_MAX, FailureTest, RetryPolicy};
 pub use rule::{
@@ -82,6 +88,10 @@ pub struct Workflow {
     /// Parameters that every execution starts with, a JSON object.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The parameters that it takes, with their types: values are checked at every start, and other names are refused. Anything goes if
+    /// empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
@@ -110,6 +120,10 @@ pub struct Job {
     /// Parameters, a JSON object; those of the workflow execution override them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The parameters that it takes, with their types: values are checked before it starts, and a firing may bring no others. Anything goes
+    /// if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
     /// Times at which it starts or restarts while a workflow execution runs. A job with a schedule does not start with the execution.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
@@ -166,6 +180,7 @@ impl Job {
             executor,
             spec,
             params: Value::Null,
+            parameters: Vec::new(),
             schedules: Vec::new(),
             streaming: false,
             retry: RetryPolicy::never(),
@@ -224,6 +239,7 @@ impl Workflow {
             rules: Vec::new(),
             schedules: Vec::new(),
             params: Value::Null,
+            parameters: Vec::new(),
             completion: None,
             deadline: None,
             hooks: Vec::new(),

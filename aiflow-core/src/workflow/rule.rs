@@ -1,9 +1,12 @@
 //! Scheduling rules: under which condition is what done to a job or a workflow?
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::hash_of;
+use super::params::ParamSource;
 use crate::id::RuleName;
 
 /// When `condition` is met, `action` is taken on a job. Source: seed "Job Scheduling Rule".
@@ -17,6 +20,9 @@ pub struct SchedulingRule {
     pub condition: Condition,
     /// What.
     pub action: JobAction,
+    /// Parameters that it takes from the events that the firing used; they override those of the workflow execution.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, ParamSource>,
 }
 
 /// What a rule does to its job.
@@ -49,6 +55,9 @@ pub struct WorkflowRule {
     pub condition: Condition,
     /// What.
     pub action: WorkflowAction,
+    /// Parameters that it takes from the events that the firing used; they override those of the workflow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, ParamSource>,
 }
 
 /// What a rule does to its workflow.
@@ -77,7 +86,23 @@ impl SchedulingRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: JobAction) -> Self {
         let condition = condition.into();
-        Self { name: derived_name(&condition, action.as_str()), condition, action }
+        Self { name: derived_name(&condition, action.as_str()), condition, action, params: BTreeMap::new() }
+    }
+
+    /// Takes a parameter from the events that the firing used: from the newest that has the field. If none has it, the parameter is not
+    /// given, and the first such event is recorded.
+    ///
+    /// ```
+    /// use aiflow_core::workflow::{Field, all, field, on, start};
+    ///
+    /// let rule = start(all([on("samples"), on("model.*")]))
+    ///     .param("uri", field("/uri").of("samples"))
+    ///     .param("model", Field::Key);
+    /// ```
+    #[must_use]
+    pub fn param(mut self, name: impl Into<String>, source: impl Into<ParamSource>) -> Self {
+        self.params.insert(name.into(), source.into());
+        self
     }
 
     /// Sets the name.
@@ -93,7 +118,23 @@ impl WorkflowRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: WorkflowAction) -> Self {
         let condition = condition.into();
-        Self { name: derived_name(&condition, action.as_str()), condition, action }
+        Self { name: derived_name(&condition, action.as_str()), condition, action, params: BTreeMap::new() }
+    }
+
+    /// Takes a parameter from the events that the firing used: from the newest that has the field. If none has it, the parameter is not
+    /// given, and the first such event is recorded.
+    ///
+    /// ```
+    /// use aiflow_core::workflow::{Field, all, field, on, start};
+    ///
+    /// let rule = start(all([on("samples"), on("model.*")]))
+    ///     .param("uri", field("/uri").of("samples"))
+    ///     .param("model", Field::Key);
+    /// ```
+    #[must_use]
+    pub fn param(mut self, name: impl Into<String>, source: impl Into<ParamSource>) -> Self {
+        self.params.insert(name.into(), source.into());
+        self
     }
 
     /// Sets the name.

@@ -21,10 +21,10 @@ use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
-    Admission, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Hook, HookOn, Job, JobAction,
-    KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule, Window, Workflow,
-    WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, job_status, not_within,
-    on, optional, sequence, workflow_status,
+    Admission, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Field, Hook, HookOn, Job,
+    JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule, Window,
+    Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, field,
+    job_status, not_within, on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -124,6 +124,9 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
             _ => WorkflowAction::Restart,
         };
         let rule = WorkflowRule::new(condition, action);
+        // What a firing takes forms the keys of admission.
+        let takes = action != WorkflowAction::Stop && rng.chance(30);
+        let rule = if takes { rule.param("order", field("")).param("sequence", Field::Offset) } else { rule };
         if workflow.rules.iter().all(|other| other.name != rule.name) {
             workflow.rules.push(rule);
         }

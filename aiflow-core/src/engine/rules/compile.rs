@@ -1,5 +1,7 @@
 //! From a condition to a tree with numbered slots.
 
+use std::collections::BTreeMap;
+
 use super::{Absence, CompiledRule, Custom, Leaf, Node, Part, Role, Target};
 use crate::event::{JOB_STATUS_CHANGED, Match};
 use crate::id::{JobName, RuleName, WorkflowName};
@@ -17,11 +19,13 @@ impl CompiledRule {
     }
 
     pub(in crate::engine) fn of_job(workflow: &WorkflowName, job: &JobName, rule: &SchedulingRule) -> Self {
-        Self::new(workflow, rule.name.clone(), Target::Job(job.clone(), rule.action), &rule.condition)
+        let target = Target::Job(job.clone(), rule.action);
+        Self { params: rule.params.clone(), ..Self::new(workflow, rule.name.clone(), target, &rule.condition) }
     }
 
     pub(in crate::engine) fn of_workflow(workflow: &WorkflowName, rule: &WorkflowRule) -> Self {
-        Self::new(workflow, rule.name.clone(), Target::Workflow(rule.action), &rule.condition)
+        let target = Target::Workflow(rule.action);
+        Self { params: rule.params.clone(), ..Self::new(workflow, rule.name.clone(), target, &rule.condition) }
     }
 
     fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
@@ -41,6 +45,7 @@ impl CompiledRule {
                 jobs: Vec::new(),
                 leaves: Vec::new(),
                 customs: Vec::new(),
+                params: BTreeMap::new(),
                 key,
                 tree: Part { node: Node::All(Vec::new()), slots: 0..0 },
                 consumable: Vec::new(),

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::choose::{Bounds, Choice, Missing, Present, View};
 use super::prepare::{Hit, subject};
 use super::{CompiledRule, Leaf, OPERAND_PENDING_MAX, RULE_KEYS_MAX, Role, Verdict};
@@ -24,6 +26,8 @@ pub(in crate::engine) struct Evaluation {
     pub(in crate::engine) expired: BTreeSet<Offset>,
     /// What had no room for the event.
     pub(in crate::engine) full: Option<Full>,
+    /// A firing found a parameter in none of its events, and no such event was recorded yet.
+    pub(in crate::engine) is_missing: bool,
 }
 
 /// One firing.
@@ -33,6 +37,8 @@ pub(in crate::engine) struct Fired {
     pub(in crate::engine) used: Vec<Offset>,
     /// The key of `for_each`.
     pub(in crate::engine) key: Option<String>,
+    /// The parameters that it takes from them, an object; null if the rule takes none.
+    pub(in crate::engine) params: Value,
 }
 
 /// What has no room for an event.
@@ -65,6 +71,7 @@ impl CompiledRule {
             if self.key.is_none() {
                 self.advance(&mut state.whole, None, Step::Event(hit), present, event, &mut evaluation);
             }
+            note_missing(state, &mut evaluation);
             return evaluation;
         };
         let is_known = state.keys.contains_key(key);
@@ -76,6 +83,7 @@ impl CompiledRule {
             return evaluation;
         }
         self.advance_key(state, key, Step::Event(hit), present, event, &mut evaluation);
+        note_missing(state, &mut evaluation);
         evaluation
     }
 
@@ -102,6 +110,7 @@ impl CompiledRule {
         for key in due {
             self.advance_key(state, &key, Step::Timer, present, event, &mut evaluation);
         }
+        note_missing(state, &mut evaluation);
         evaluation
     }
 
@@ -171,6 +180,9 @@ impl CompiledRule {
                 if is_due {
                     self.fire(state, key, present, evaluation);
                 }
+                if !hit.params.is_empty() {
+                    state.values.insert(event.offset, hit.params.clone());
+                }
                 self.take(state, hit, event, evaluation)
             }
         };
@@ -185,6 +197,7 @@ impl CompiledRule {
             self.tree.prune(&mut state.operands, present, &mut evaluation.expired);
             self.tree.tidy(&mut state.operands);
         }
+        state.forget_values();
         self.set_alarm(state, present.newest, present.now);
         if state.is_empty() {
             *state = KeyState::default();
@@ -235,14 +248,31 @@ impl CompiledRule {
             let is_new = is_first && (has_waited || used.contains(&present.newest));
             let goes_on = !used_up.is_empty();
             if is_new || goes_on {
-                evaluation.firings.push(Fired { used, key: key.map(str::to_owned) });
+                let params = self.params_of(state, &used, evaluation);
+                evaluation.firings.push(Fired { used, key: key.map(str::to_owned), params });
             }
             if !goes_on {
                 return;
             }
             self.consume(state, &used_up);
+            state.values.retain(|offset, _| {
+                used_up.binary_search(offset).is_err() || state.operands.iter().any(|operand| operand.stands(*offset))
+            });
             is_first = false;
         }
+    }
+
+    /// What a firing takes from its events: each parameter from the newest that has it.
+    fn params_of(&self, state: &KeyState, used: &[Offset], evaluation: &mut Evaluation) -> Value {
+        if self.params.is_empty() {
+            return Value::Null;
+        }
+        let newest_first = || used.iter().rev().filter_map(|offset| state.values.get(offset));
+        let found = |name: &String| newest_first().find_map(|values| values.get(name)).cloned();
+        let params: Map<String, Value> =
+            self.params.keys().filter_map(|name| Some((name.clone(), found(name)?))).collect();
+        evaluation.is_missing |= params.len() < self.params.len();
+        Value::Object(params)
     }
 
     /// What a firing would use now, and whether it has waited in vain for an optional operand.
@@ -296,6 +326,14 @@ impl CompiledRule {
         if state.alarm.map(|alarm| alarm.due) != due {
             state.alarm = due.map(|due| Alarm { due, set_by });
         }
+    }
+}
+
+/// That a parameter is in none of the events of a firing is told once.
+fn note_missing(state: &mut RuleState, evaluation: &mut Evaluation) {
+    if evaluation.is_missing {
+        evaluation.is_missing = !state.missing_noted;
+        state.missing_noted = true;
     }
 }
 

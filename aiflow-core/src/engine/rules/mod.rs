@@ -12,6 +12,7 @@ mod evaluate;
 mod prepare;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ pub(super) use prepare::Prepared;
 
 use crate::id::{JobName, RuleName};
 use crate::status::JobStatus;
-use crate::workflow::{CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, WorkflowAction};
+use crate::workflow::{
+    CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, ParamSource, WorkflowAction,
+};
 
 /// The most events that wait at one operand.
 pub const OPERAND_PENDING_MAX: usize = 10_000;
@@ -39,6 +42,8 @@ pub(super) struct CompiledRule {
     pub(super) jobs: Vec<JobName>,
     leaves: Vec<Leaf>,
     customs: Vec<Custom>,
+    /// What a firing takes from its events.
+    params: BTreeMap<String, ParamSource>,
     key: Option<KeyOf>,
     tree: Part,
     /// Slots whose events a firing uses up.

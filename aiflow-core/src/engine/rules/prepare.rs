@@ -1,11 +1,13 @@
 //! What is an event to a rule? Asked before anything changes, so that what cannot be evaluated changes nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{CompiledRule, CustomConditions, Role, Verdict};
 use crate::event::Event;
 use crate::execution::{KeyState, OperandState, RuleState};
-use crate::workflow::{Life, Tested};
+use crate::workflow::{Life, Tested, take_params};
 
 /// What an event is to a rule.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(in crate::engine) struct Hit {
     pub(super) verdicts: Vec<(usize, Verdict, Value)>,
     /// A field that a predicate looks at is not there, and no such event was recorded yet.
     pub(super) is_missing: bool,
+    /// What a firing would take from the event.
+    pub(super) params: BTreeMap<String, Value>,
 }
 
 impl Hit {
@@ -76,6 +80,12 @@ impl CompiledRule {
             Some(key) => before.keys.get(key).map(|state| &**state),
             None => Some(&before.whole),
         });
+        if is_match && !self.params.is_empty() {
+            match take_params(&self.params, event, event.offset, event.recorded) {
+                Ok(params) => hit.params = params,
+                Err(reason) => return Prepared::Failed(reason),
+            }
+        }
         match self.verdicts(&hit, key_state, event, customs) {
             Ok(verdicts) => hit.verdicts = verdicts,
             Err(reason) => return Prepared::Failed(reason),

@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod naive;
 mod operators;
+mod params;
 mod pauses;
 mod pools;
 mod schedules;

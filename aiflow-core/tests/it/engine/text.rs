@@ -9,6 +9,9 @@
 //! train: START when samples=ready        START, STOP, RESTART, SIGNAL or NONE
 //! train: STOP [quit] when kill           a rule with a name of its own
 //! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
+//! wf: START when raw with uri=/uri@raw k=key    parameters from the used events: a pointer, key, type, sender, time, offset or label:name;
+//!                                        of events with this key only
+//! param wf rate float required           declares a parameter of the workflow or a job; also default:0.1 min:0 max:1 one_of:["a"]
 //! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
 //! timeout train 5s                       also: timeout queue train 5s, timeout start infer 5s
 //! admit wf debounce(5s,20s) per(model)   admission of the workflow or a job: once(param,1s) rate(n,1s) debounce(1s,5s) batch(n,1s)
@@ -38,10 +41,10 @@ use aiflow_core::executor::TimeLimit;
 use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Hook,
-    Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, SchedulingRule, ValueTest,
-    Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all, any, at_least, count, cron, custom,
-    every, job_is, not_within, on, optional, sequence, workflow_status,
+    Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Field,
+    Hook, Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, ParamSource, Parameter, Rate, RestartPolicy,
+    RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all,
+    any, at_least, count, cron, custom, every, field, job_is, not_within, on, optional, sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -95,6 +98,13 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
     }
     let words: Vec<&str> = statement.split_whitespace().collect();
     match words[..] {
+        ["param", subject, name, kind, ref words @ ..] => {
+            let parameter = parameter(name, kind, words);
+            match subject {
+                "wf" => workflow.parameters.push(parameter),
+                job => job_mut(workflow, job).parameters.push(parameter),
+            }
+        }
         ["schedule", subject, ref words @ ..] => parse_schedule(workflow, subject, words),
         ["job", name] => {
             job_mut(workflow, name);
@@ -255,7 +265,9 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
         None => (action.trim(), None),
     };
     let name = name.map(|name| RuleName::parse(name).expect("a rule name"));
+    let (when, mapping) = when.split_once(" with ").unwrap_or((when, ""));
     let condition = condition(when);
+    let mapping = || mapping.split_whitespace().map(param_source);
     if subject == "wf" {
         let action = match action {
             "START" => WorkflowAction::Start,
@@ -264,6 +276,7 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
             _ => panic!("{action:?} is no action of a workflow rule"),
         };
         let rule = WorkflowRule::new(condition, action);
+        let rule = mapping().fold(rule, |rule, (name, source)| rule.param(name, source));
         workflow.rules.push(match name {
             Some(name) => rule.named(name),
             None => rule,
@@ -271,6 +284,7 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
     } else {
         job_mut(workflow, subject);
         let rule = SchedulingRule::new(condition, job_action(action));
+        let rule = mapping().fold(rule, |rule, (name, source)| rule.param(name, source));
         let rule = match name {
             Some(name) => rule.named(name),
             None => rule,
@@ -278,6 +292,36 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
         let job = job_name(subject);
         workflow.control_edges.push(ControlEdge { job, rule });
     }
+}
+
+fn param_source(text: &str) -> (&str, ParamSource) {
+    let (name, source) = text.split_once('=').expect("name=field");
+    let (from, of) = source.split_once('@').map_or((source, None), |(from, of)| (from, Some(of)));
+    let source: ParamSource = match from {
+        "key" => Field::Key.into(),
+        "type" => Field::EventType.into(),
+        "sender" => Field::Sender.into(),
+        "time" => Field::Time.into(),
+        "offset" => Field::Offset.into(),
+        "value" => field(""),
+        other => match other.strip_prefix("label:") {
+            Some(label) => Field::Label(label.to_owned()).into(),
+            None => field(other),
+        },
+    };
+    (name, of.map_or(source.clone(), |of| source.of(of)))
+}
+
+fn parameter(name: &str, kind: &str, words: &[&str]) -> Parameter {
+    let kind = serde_json::from_value(kind.into()).expect("a type of parameters");
+    words.iter().fold(Parameter::new(name, kind), |parameter, word| match word.split_once(':') {
+        None if *word == "required" => parameter.required(),
+        Some(("default", text)) => parameter.default(value(text)),
+        Some(("min", text)) => Parameter { min: text.parse().ok(), ..parameter },
+        Some(("max", text)) => Parameter { max: text.parse().ok(), ..parameter },
+        Some(("one_of", text)) => Parameter { one_of: value(text).as_array().expect("an array").clone(), ..parameter },
+        _ => panic!("cannot read {word:?} of a parameter"),
+    })
 }
 
 /// The action of this name.
