@@ -120,6 +120,12 @@ pub struct EventContext {
     /// Only the rules of the workflow execution itself see it: it comes from a backfill that spares the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// The event that it says again, because that one could not be applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<Offset>,
+    /// The one rule that is to see it, after its owner, `wine/quality/start-1a2b` or `12.0/train/start-1a2b`; every rule if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_rule: Option<String>,
     /// The named context: of the executions of the namespace, only those that carry it are concerned; all if `None`. At most
     /// [`EVENT_FIELD_BYTES_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

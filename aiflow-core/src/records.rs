@@ -35,10 +35,55 @@ pub struct WorkflowVersion {
 /// An event that could not be applied, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
+    /// Its id: the event's offset; the offset, the owner of the rule and the rule, `12/wine/quality/start-1a2b`, if only that rule could not take it.
+    #[serde(default)]
+    pub id: String,
+    /// What was done about it.
+    #[serde(default)]
+    pub state: DeadLetterState,
     /// The event.
     pub offset: Offset,
     /// Why, for people.
     pub reason: String,
+}
+
+/// What was done about a dead letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DeadLetterState {
+    /// Nothing.
+    #[default]
+    Open,
+    /// Its event was published again.
+    Replayed,
+    /// It was set aside.
+    Discarded,
+}
+
+impl DeadLetterState {
+    /// The state in capitals, as stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Replayed => "REPLAYED",
+            Self::Discarded => "DISCARDED",
+        }
+    }
+}
+
+impl DeadLetter {
+    /// An event that could not be applied, and why.
+    #[must_use]
+    pub fn new(id: impl Into<String>, offset: Offset, reason: impl Into<String>) -> Self {
+        Self { id: id.into(), state: DeadLetterState::Open, offset, reason: reason.into() }
+    }
+
+    /// The owner and name of the one rule that could not take the event; `None` if the event as a whole could not be applied.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.id.split_once('/').map(|(_, rule)| rule)
+    }
 }
 
 /// `project/workflow`: id of the workflow's record, and parent of its versions and executions.
@@ -236,10 +281,10 @@ pub fn firing_of(record: &Record) -> Result<NewFiring> {
 }
 
 /// The record of a dead letter under an id that the writer chooses: the event's offset, or more if only a part of its effect is missing.
-/// Project is empty: the event may not be readable at all.
+/// State = what was done about it. Project is empty: the event may not be readable at all.
 #[must_use]
 pub fn dead_letter_put(id: impl Into<String>, letter: &DeadLetter) -> RecordPut {
-    put(RecordKey::new(KIND_DEAD_LETTER, id), letter)
+    RecordPut { state: letter.state.as_str().to_owned(), ..put(RecordKey::new(KIND_DEAD_LETTER, id), letter) }
 }
 
 /// The struct in the body of a record.

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::execution::{
-    FiringRecord, JobExecution, JobState, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
-    WorkflowExecution,
+    FiringRecord, JobExecution, JobState, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution,
 };
-use crate::id::{JobExecutionId, JobName, Offset, WorkflowExecutionId, WorkflowName};
+use crate::id::{JobExecutionId, JobName, WorkflowExecutionId, WorkflowName};
 use crate::records::{DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id};
 use crate::store::{MetaStoreExt as _, Query};
 
@@ -118,24 +117,6 @@ impl AiFlow {
                 Err(Error::invalid("start", message).with("execution", execution))
             }
         }
-    }
-
-    /// The newest events that could not be applied, newest first, in all projects: at most `limit`, and at most
-    /// [`PAGE_ROWS_MAX`](crate::store::PAGE_ROWS_MAX).
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
-        self.newest(Query::kind(KIND_DEAD_LETTER), limit).await
-    }
-
-    /// Why the event at `offset`, for instance a request, could not be applied; `None` if it was, or waits.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn dead_letter(&self, offset: Offset) -> Result<Option<DeadLetter>> {
-        let record = self.store().get_one(&dead_letter_key(offset)).await?;
-        record.as_ref().map(body_of).transpose()
     }
 
     /// The newest firings of job rules in `execution` that made no job execution, newest first: at most `limit`, and at most

@@ -4,11 +4,13 @@
 //! leads, here or in another process.
 
 mod control;
+mod dead_letters;
 mod events;
 mod executions;
 mod jobs;
 mod listener;
 mod pools;
+mod retention;
 mod rules;
 mod schedules;
 mod start;
@@ -25,6 +27,8 @@ pub use control::REASON_BYTES_MAX;
 pub use events::check_user_event;
 pub use listener::Listener;
 pub use pools::PoolInfo;
+pub(crate) use retention::retire;
+pub use retention::{RETENTION_RECORDS_MAX, Retention, Retired};
 pub use schedules::{Backfill, NEXT_TIMES_MAX, ScheduleInfo};
 pub use start::{LABELLED_LISTED_MAX, LABELS_MAX, Start, Stop};
 pub use what_if::{DIFFERENCE_FIRINGS_MAX, REPLAY_EVENTS_MAX, REPLAY_FIRINGS_PAGE, WhatIf, WhatIfReplay};

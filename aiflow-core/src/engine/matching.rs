@@ -173,10 +173,11 @@ impl Draft<'_> {
 
     /// Shows the current event to a rule; true if it fired.
     fn match_rule(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], hindrance: Hindrance) -> bool {
-        if hits.is_empty() {
+        let event = self.event;
+        let is_meant = |only: &String| *only == format!("{}/{}", label(owner), rule.name);
+        if hits.is_empty() || event.context.only_rule.as_ref().is_some_and(|only| !is_meant(only)) {
             return false;
         }
-        let event = self.event;
         let before = self.rule_state(owner, &rule.name).map(|state| &**state);
         let is_unscheduled = self.is_owner_unscheduled(owner);
         match before.map(|before| before.status).unwrap_or_default() {

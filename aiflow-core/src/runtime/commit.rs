@@ -32,6 +32,11 @@ fn cursor_key() -> RecordKey {
     RecordKey::new(KIND_CURSOR, super::SCHEDULER_LEASE)
 }
 
+/// Up to where the scheduler has applied the log.
+pub(crate) async fn scheduler_cursor(store: &dyn MetaStore) -> Result<Offset> {
+    Ok(Cursor::read(store).await?.offset)
+}
+
 impl Cursor {
     pub(super) async fn read(store: &dyn MetaStore) -> Result<Self> {
         let record: Option<Record> = store.get_one(&cursor_key()).await?;
@@ -71,9 +76,12 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
             None => batch.deletes.push(pool_key(project, pool)),
         }
     }
-    batch.puts.extend(decision.dead_letters.iter().map(|letter| {
-        dead_letter_put(&letter.id, &DeadLetter { offset: letter.offset, reason: letter.reason.clone() })
-    }));
+    batch.puts.extend(
+        decision
+            .dead_letters
+            .iter()
+            .map(|letter| dead_letter_put(&letter.id, &DeadLetter::new(&letter.id, letter.offset, &letter.reason))),
+    );
     batch.events.clone_from(&decision.events);
     batch
 }

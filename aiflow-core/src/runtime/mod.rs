@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use commit::KIND_CURSOR;
+pub(crate) use commit::scheduler_cursor;
 pub use recover::LIVE_ROWS_MAX;
 pub use settings::Settings;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,11 +14,15 @@ use super::report::{publish_alone, publish_reports};
 use super::settings::Backoff;
 use super::volatile::Volatile;
 use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
+use crate::client::{Retention, retire};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::executor::{Ending, ExecutorHost, OBSERVE_MAX, Observation, Report, ReportKind, Reporter, StopMode};
 use crate::id::{AttemptId, Offset};
-use crate::store::Lease;
+use crate::store::{Fence, Lease};
 use crate::time::Timestamp;
+
+/// Between two passes of retention while there is more to remove: commits of decisions go between.
+const RETENTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// Stands by and leads, in turn, until told to stop or something fails for good.
 pub(super) async fn run(
@@ -133,6 +138,27 @@ async fn keep_lease(parts: &Parts, lease: &Lease) -> Error {
     }
 }
 
+/// Removes what the settings no longer keep, a bounded number of records at a time, as long as this leads.
+async fn keep_retention(parts: Parts, fence: Fence, mut closing: watch::Receiver<bool>) {
+    loop {
+        let pass = retire(&*parts.store, &parts.settings.retention, parts.clock.now(), Some(fence.clone()));
+        let pause = match pass.await {
+            Ok(retired) if retired.is_more => RETENTION_PAUSE,
+            Ok(_) => parts.settings.retention_every,
+            Err(error) if error.kind() == ErrorKind::Fenced => return,
+            Err(error) => {
+                tracing::warn!(%error, "retention failed; trying again");
+                parts.settings.retention_every
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
 async fn decide(
     parts: &Parts,
     lease: &Lease,
@@ -174,8 +200,12 @@ async fn start<'a>(
         executor.attach(host).await?;
     }
     let found = reconcile(engine.live_attempts(), &parts.executors, parts.clock.now()).await?;
+    let retention_closing = closing.clone();
     tasks.spawn(publish_reports(Arc::clone(&parts.bus), reports, closing, parts.settings.clone()));
     let dispatchers = Dispatchers::start(tasks, &parts.executors, &parts.bus, &reporter, &parts.clock, &parts.settings);
+    if parts.settings.retention != Retention::default() {
+        tasks.spawn(keep_retention(parts.clone(), lease.fence(), retention_closing));
+    }
     applied.send_replace(cursor.offset);
     let mut driver = Driver {
         parts,

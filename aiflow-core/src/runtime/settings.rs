@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Retention;
 use crate::workflow::millis;
 
 /// Numbers that bound a scheduler's queues, batches and patience. Replaceable parts (store, executors, clock) are given to the builder.
@@ -27,6 +28,11 @@ pub struct Settings {
     /// The longest pause between tries of something that is unavailable, in milliseconds.
     #[serde(with = "millis", rename = "backoff_ms_max")]
     pub backoff_max: Duration,
+    /// How long the leader keeps the records of what has ended; for ever if nothing is said.
+    pub retention: Retention,
+    /// How often it looks for what is to be removed, in milliseconds.
+    #[serde(with = "millis", rename = "retention_every_ms")]
+    pub retention_every: Duration,
 }
 
 impl Default for Settings {
@@ -39,6 +45,8 @@ impl Default for Settings {
             dispatch_queue: 1024,
             submits_at_once: 16,
             backoff_max: Duration::from_secs(5),
+            retention: Retention::default(),
+            retention_every: Duration::from_secs(600),
         }
     }
 }

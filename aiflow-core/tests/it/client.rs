@@ -299,7 +299,7 @@ async fn a_wait_for_a_refused_start_tells_the_reason() {
         let flow = flow.clone();
         tokio::spawn(async move { flow.wait(id).await })
     };
-    let letter = DeadLetter { offset: id.cause, reason: "workflow quality is not known".to_owned() };
+    let letter = DeadLetter::new(id.cause.to_string(), id.cause, "workflow quality is not known");
     let batch = Batch::at(Timestamp::EPOCH)
         .put(dead_letter_put(id.cause.to_string(), &letter))
         .event(NewEvent::new(SYSTEM_NAMESPACE, id.cause.to_string()).event_type(CONTROL_REFUSED));

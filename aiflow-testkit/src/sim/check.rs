@@ -174,7 +174,7 @@ impl Checker<'_> {
                 };
             }
             let letters = decision.dead_letters.iter().map(|letter| {
-                let body = DeadLetter { offset: letter.offset, reason: letter.reason.clone() };
+                let body = DeadLetter::new(&letter.id, letter.offset, &letter.reason);
                 dead_letter_put(&letter.id, &body)
             });
             let puts = decision.workflows.values().map(|workflow| workflow_put(workflow));
