@@ -6,7 +6,7 @@ use aiflow_core::ErrorKind;
 use aiflow_core::client::{AiFlow, Retention, Start, Stop};
 use aiflow_core::execution::{JobStatus, WorkflowExecution, WorkflowStatus};
 use aiflow_core::executor::StopMode;
-use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions, JobContext};
+use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions, JobContext, JobError};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::DeadLetterState;
 use aiflow_core::runtime::{Scheduler, Settings};
@@ -16,7 +16,7 @@ use aiflow_core::workflow::{
 use serde_json::{Value, json};
 
 /// A job that returns at once.
-async fn quick(_: JobContext, (): ()) -> Result<u32, String> {
+async fn quick(_: JobContext, _: Value) -> Result<u32, JobError> {
     Ok(1)
 }
 
@@ -57,7 +57,7 @@ async fn what_a_start_is_given_is_kept_and_found() {
     let other = flow.start_with("quality", begin.label("owner", "bob")).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::AlreadyExists);
     flow.start_with("quality", Start::new().label("owner", "bob")).await.unwrap();
-    let execution = flow.wait_until(id, |execution| execution.status == WorkflowStatus::Running).await.unwrap();
+    let (execution, _) = flow.wait_until(id, |execution, _| execution.status == WorkflowStatus::Running).await.unwrap();
     assert_eq!((execution.context.as_deref(), &execution.params), (Some("red"), &json!({"rate": 1})));
     let found = flow.executions_labelled("owner", "ada", 10).await.unwrap();
     assert_eq!(found.iter().map(|execution| execution.id).collect::<Vec<_>>(), [id]);
@@ -85,7 +85,7 @@ async fn an_execution_that_has_ended_is_deleted_with_all_that_belongs_to_it() {
     flow.wait(labelled).await.unwrap();
     let kept = ran(&flow, "quality").await;
     let live = flow.start("standing", Value::Null).await.unwrap();
-    flow.wait_until(live, |execution| execution.status == WorkflowStatus::Running).await.unwrap();
+    flow.wait_until(live, |execution, _| execution.status == WorkflowStatus::Running).await.unwrap();
     assert_eq!(flow.delete_execution(live).await.unwrap_err().kind(), ErrorKind::Invalid);
     flow.delete_execution(labelled).await.unwrap();
     assert_eq!(flow.delete_execution(labelled).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -156,7 +156,7 @@ async fn a_dead_letter_is_replayed_to_its_rule_alone_or_set_aside() {
     flow.submit(&definition).await.unwrap();
     let scheduler = scheduler(&flow, Settings::default());
     let id = flow.start("quality", Value::Null).await.unwrap();
-    flow.wait_until(id, |_| true).await.unwrap();
+    flow.wait_until(id, |_, _| true).await.unwrap();
     let offset = flow.publish(flow.event("x").value("bad")).await.unwrap();
     scheduler.wait_applied(offset).await.unwrap();
     let letters = flow.dead_letters(10).await.unwrap();
