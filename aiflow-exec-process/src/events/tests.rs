@@ -17,7 +17,7 @@ fn follower(dir: &tempfile::TempDir, bytes_max: u64) -> (Follower, File) {
     (Follower::new(path, identity, bytes_max), file)
 }
 
-/// Keys of events, `!n` for a refused line n, `ready`.
+/// Keys of events, `!n` for a refused line n, `ready`, `checkpoint` and its reference.
 fn keys(said: &[Said]) -> Vec<String> {
     said.iter()
         .map(|said| match said {
@@ -25,6 +25,7 @@ fn keys(said: &[Said]) -> Vec<String> {
             Said::Event(event) if event.event_type == JOB_EVENT_REJECTED => {
                 format!("!{}", event.value["line"])
             }
+            Said::Checkpoint(event) => format!("checkpoint {}", event.value["value"]),
             Said::Event(event) => event.key.clone(),
         })
         .collect()
