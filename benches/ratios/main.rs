@@ -27,8 +27,8 @@ type Section = (&'static str, fn(&mut Table));
 
 /// Memory first, before other sections leave free memory behind that would hide growth.
 const SECTIONS: &[Section] = &[
-    ("memory", engine::rule_memory),
     ("memory", engine::memory),
+    ("memory", engine::rule_memory),
     ("match", engine::matching),
     ("publish", log::publish),
     ("subscriber", log::subscriber),

@@ -10,7 +10,7 @@ use aiflow::workflow::{Workflow, WorkflowRule, absent, job_status, on, start, st
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::table::{FULL, Table, Target, percentile};
+use crate::table::{Table, percentile};
 use crate::world::{PROJECT, World, control, job};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -62,6 +62,7 @@ pub(crate) fn large_workflows(table: &mut Table) {
         let mut costs = Vec::new();
         for jobs in SIZES {
             let cost = crate::runtime().block_on(async move { tokio::spawn(run(shape(jobs))).await.unwrap() });
+            eprintln!("   {what} of {jobs}: {cost:.1?}");
             costs.push(cost.as_secs_f64() * 1e6 / f64::from(u32::try_from(jobs).unwrap()));
         }
         let shown: Vec<String> = costs.iter().map(|cost| format!("{cost:.0}")).collect();

@@ -80,7 +80,7 @@ impl Draft<'_> {
             || self.check_job_params(execution, job, &request.params).is_err()
             || self
                 .definition(execution)
-                .is_some_and(|compiled| compiled.workflow.job(job).is_some_and(|job| job.admission.holds_firings()));
+                .is_some_and(|compiled| compiled.job(job).is_some_and(|job| job.admission.holds_firings()));
         let Some(parent) = self.execution(execution).filter(|_| starts && has_stages) else {
             return self.act_on_job(execution, job, action, firing, &request.params);
         };
@@ -165,7 +165,7 @@ impl Draft<'_> {
         params: &Value,
     ) -> Result<(), String> {
         let compiled = self.definition(execution);
-        let Some(job) = compiled.as_ref().and_then(|compiled| compiled.workflow.job(job)) else { return Ok(()) };
+        let Some(job) = compiled.as_ref().and_then(|compiled| compiled.job(job)) else { return Ok(()) };
         let parent = self.execution(execution).map(|execution| &execution.params).unwrap_or(&Value::Null);
         job.check_start(parent, params)
     }
@@ -476,7 +476,7 @@ impl Draft<'_> {
                 let version = self.workflow(&key)?.version;
                 Some(self.latest(&key, version)?.admission.clone())
             }
-            Subject::Job { execution, job } => Some(self.definition(*execution)?.workflow.job(job)?.admission.clone()),
+            Subject::Job { execution, job } => Some(self.definition(*execution)?.job(job)?.admission.clone()),
         }
     }
 
@@ -504,7 +504,7 @@ impl Draft<'_> {
         let under = match (record.workflow_execution, &record.job) {
             (Some(execution), Some(job)) => {
                 let compiled = self.definition(execution);
-                let job = compiled.as_ref().and_then(|compiled| compiled.workflow.job(job));
+                let job = compiled.as_ref().and_then(|compiled| compiled.job(job));
                 let parent = self.execution(execution).map(|execution| execution.params.clone()).unwrap_or_default();
                 merge(&job.map(|job| job.base_params()).unwrap_or_default(), &parent)
             }

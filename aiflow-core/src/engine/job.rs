@@ -137,7 +137,7 @@ impl Draft<'_> {
         let Some(compiled) = self.state.definition(&workflow_key(&project, &workflow), version) else {
             return;
         };
-        let Some(definition) = compiled.workflow.job(job) else {
+        let Some(definition) = compiled.job(job) else {
             return;
         };
         let id = self.next_job_id(execution, job);
@@ -297,7 +297,7 @@ impl Draft<'_> {
     pub(super) fn definition_of(&self, id: JobExecutionId) -> Option<&Job> {
         let job = self.job(id)?;
         let version = self.execution(job.workflow_execution)?.version;
-        self.state.definition(&workflow_key(&job.project, &job.workflow), version)?.workflow.job(&job.job)
+        self.state.definition(&workflow_key(&job.project, &job.workflow), version)?.job(&job.job)
     }
 
     fn on_started(&mut self, id: JobExecutionId) {

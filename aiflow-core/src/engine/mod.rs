@@ -262,7 +262,7 @@ impl Engine {
         let execution = self.state.jobs.get(&id)?;
         let parent = self.state.executions.get(&execution.workflow_execution)?;
         let compiled = self.state.definition(&workflow_key(&execution.project, &execution.workflow), parent.version)?;
-        let job = compiled.workflow.job(&execution.job)?;
+        let job = compiled.job(&execution.job)?;
         let mut params = workflow::merge(&job.base_params(), &parent.params);
         if let Some(schedule) = &execution.cause.schedule {
             params = workflow::merge(&params, &schedule::time_param(schedule.time));

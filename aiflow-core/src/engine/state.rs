@@ -19,7 +19,7 @@ use crate::execution::{FiringRecord, JobExecution, JobState, Meter, WorkflowExec
 use crate::id::{FiringId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::timer::Timer;
-use crate::workflow::Workflow;
+use crate::workflow::{ControlEdge, Job, Workflow};
 
 /// With what the ids of the engine's own events begin.
 pub(crate) const OWN_EVENT_ID: &str = "aiflow:";
@@ -46,6 +46,8 @@ pub(super) struct Compiled {
     pub(super) job_rules: Vec<Arc<CompiledRule>>,
     pub(super) workflow_rules: Vec<Arc<CompiledRule>>,
     pub(super) schedules: CompiledSchedules,
+    /// Where each job stands in the definition.
+    places: BTreeMap<JobName, usize>,
 }
 
 pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> WorkflowKey {
@@ -55,18 +57,23 @@ pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> Wo
 impl Compiled {
     fn new(workflow: Arc<Workflow>) -> Self {
         // Rules of one job keep their definition order; jobs follow one another in definition order.
-        let mut job_rules = Vec::new();
-        for job in &workflow.jobs {
-            job_rules.extend(
-                workflow
-                    .rules_of(&job.name)
-                    .map(|rule| Arc::new(CompiledRule::of_job(&workflow.name, &job.name, rule))),
-            );
-        }
+        let places: BTreeMap<JobName, usize> =
+            workflow.jobs.iter().enumerate().map(|(place, job)| (job.name.clone(), place)).collect();
+        let place_of = |job: &JobName| places.get(job).copied();
+        let mut edges: Vec<_> =
+            workflow.control_edges.iter().filter_map(|edge| Some((place_of(&edge.job)?, edge))).collect();
+        edges.sort_by_key(|(place, _)| *place);
+        let of_job = |edge: &ControlEdge| Arc::new(CompiledRule::of_job(&workflow.name, &edge.job, &edge.rule));
+        let job_rules = edges.into_iter().map(|(_, edge)| of_job(edge)).collect();
         let workflow_rules =
             workflow.rules.iter().map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule))).collect();
         let schedules = super::schedule::compile(&workflow);
-        Self { workflow, job_rules, workflow_rules, schedules }
+        Self { workflow, job_rules, workflow_rules, schedules, places }
+    }
+
+    /// A job, found without a look at all the others.
+    pub(super) fn job(&self, name: &JobName) -> Option<&Job> {
+        self.workflow.jobs.get(*self.places.get(name)?)
     }
 
     fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {

@@ -113,7 +113,7 @@ impl Draft<'_> {
     /// Whether an execution is running and has this job; otherwise what the current event asks is refused.
     fn has_running_job(&mut self, execution: WorkflowExecutionId, job: &JobName) -> bool {
         let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
-        let is_defined = self.definition(execution).is_some_and(|compiled| compiled.workflow.job(job).is_some());
+        let is_defined = self.definition(execution).is_some_and(|compiled| compiled.job(job).is_some());
         match (is_running, is_defined) {
             (true, true) => return true,
             (false, _) => self.refuse(format!("workflow execution {execution} is not running")),
@@ -241,10 +241,8 @@ impl Draft<'_> {
         self.announce_status(id, WorkflowStatus::Running);
         self.begin_job_rules(id, &compiled.job_rules);
         let cause = self.firing(None, vec![self.event.offset]);
-        for job in &definition.jobs {
-            if definition.starts_with_execution(&job.name) {
-                self.create_job(id, &job.name, cause.clone(), &Value::Null);
-            }
+        for job in definition.jobs_that_start() {
+            self.create_job(id, &job.name, cause.clone(), &Value::Null);
         }
     }
 

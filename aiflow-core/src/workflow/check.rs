@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check_condition::RuleKind;
 use super::{JobAction, SCHEDULES_MAX, Workflow};
 use crate::error::{Error, Result};
-use crate::id::{RuleName, ScheduleName};
+use crate::id::{JobName, RuleName, ScheduleName};
 
 /// The most jobs in a workflow.
 pub const JOBS_MAX: usize = 10_000;
@@ -178,22 +178,23 @@ impl Workflow {
 
     fn check_rules(&self, found: &mut Vec<Diagnostic>) {
         let mut names: BTreeSet<(Option<&str>, &RuleName)> = BTreeSet::new();
+        let jobs: BTreeSet<&JobName> = self.jobs.iter().map(|job| &job.name).collect();
         for (i, edge) in self.control_edges.iter().enumerate() {
             let path = format!("control edge {} of job {}, rule {}", i.saturating_add(1), edge.job, edge.rule.name);
-            if self.job(&edge.job).is_none() {
+            if !jobs.contains(&edge.job) {
                 found.push(Diagnostic::new(&path, "the job is not defined in this workflow"));
             }
             if !names.insert((Some(edge.job.as_str()), &edge.rule.name)) {
                 found.push(Diagnostic::new(&path, "the job has another rule of this name or content"));
             }
-            self.check_condition(&edge.rule.condition, RuleKind::OfJob, &path, found);
+            self.check_condition(&edge.rule.condition, &jobs, RuleKind::OfJob, &path, found);
         }
         for rule in &self.rules {
             let path = format!("workflow rule {}", rule.name);
             if !names.insert((None, &rule.name)) {
                 found.push(Diagnostic::new(&path, "the workflow has another rule of this name or content"));
             }
-            self.check_condition(&rule.condition, RuleKind::OfWorkflow, &path, found);
+            self.check_condition(&rule.condition, &jobs, RuleKind::OfWorkflow, &path, found);
         }
     }
 }

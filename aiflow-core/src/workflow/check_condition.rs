@@ -1,5 +1,7 @@
 //! Checks of conditions: what can never hold, what cannot be evaluated, and what is too large?
 
+use std::collections::BTreeSet;
+
 use super::{Condition, Diagnostic, EventPattern, KeyOf, Workflow};
 use crate::id::JobName;
 use crate::status::JobStatus;
@@ -25,6 +27,8 @@ pub(super) enum RuleKind {
 /// Where in a rule a condition stands.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
+    /// The jobs of the workflow.
+    jobs: &'a BTreeSet<&'a JobName>,
     kind: RuleKind,
     depth: usize,
     /// The key of the `for_each` around it.
@@ -55,6 +59,7 @@ impl Workflow {
     pub(super) fn check_condition(
         &self,
         condition: &Condition,
+        jobs: &BTreeSet<&JobName>,
         kind: RuleKind,
         path: &str,
         diagnostics: &mut Vec<Diagnostic>,
@@ -64,7 +69,7 @@ impl Workflow {
         if n > OPERANDS_PER_RULE_MAX {
             found.add(format!("has {n} operands, at most {OPERANDS_PER_RULE_MAX} are allowed"));
         }
-        self.check_part(condition, Place { kind, depth: 0, key: None, is_beside: false }, &mut found);
+        self.check_part(condition, Place { jobs, kind, depth: 0, key: None, is_beside: false }, &mut found);
     }
 
     fn check_part(&self, condition: &Condition, place: Place<'_>, found: &mut Found<'_>) {
@@ -75,7 +80,7 @@ impl Workflow {
         match condition {
             Condition::On(pattern) => check_pattern(pattern, found),
             Condition::JobStatus { job, statuses, .. } => {
-                self.check_status(job, statuses, found);
+                self.check_status(job, statuses, place, found);
                 if let Some(KeyOf::Value(_) | KeyOf::Label(_)) = place.key {
                     found.add(format!("waits for a status of job {job}, which has no key for for_each"));
                 }
@@ -114,7 +119,7 @@ impl Workflow {
                 check_pattern(pattern, found);
                 found.problem(wait_problem("not_within", within.as_millis()));
             }
-            Condition::JobIs { job, statuses } => self.check_job_is(job, statuses, place.kind, found),
+            Condition::JobIs { job, statuses } => self.check_job_is(job, statuses, place, found),
             Condition::Optional { wait, .. } => found.problem(wait_problem("optional", wait.as_millis())),
             Condition::Custom { name, on, .. } => check_custom(name, on, found),
         }
@@ -126,8 +131,8 @@ impl Workflow {
         }
     }
 
-    fn check_status(&self, job: &JobName, statuses: &[JobStatus], found: &mut Found<'_>) {
-        self.check_job(job, statuses, found);
+    fn check_status(&self, job: &JobName, statuses: &[JobStatus], place: Place<'_>, found: &mut Found<'_>) {
+        self.check_job(job, statuses, place, found);
         if let Some(status) = statuses.iter().find(|status| !status.is_announced()) {
             found.add(format!("waits for status {} of job {job}, which is never announced to rules", status.as_str()));
         }
@@ -136,16 +141,16 @@ impl Workflow {
         }
     }
 
-    fn check_job_is(&self, job: &JobName, statuses: &[JobStatus], kind: RuleKind, found: &mut Found<'_>) {
-        self.check_job(job, statuses, found);
-        if kind == RuleKind::OfWorkflow {
+    fn check_job_is(&self, job: &JobName, statuses: &[JobStatus], place: Place<'_>, found: &mut Found<'_>) {
+        self.check_job(job, statuses, place, found);
+        if place.kind == RuleKind::OfWorkflow {
             found
                 .add(format!("looks at the status of job {job}, but a rule of a workflow has no execution to look at"));
         }
     }
 
-    fn check_job(&self, job: &JobName, statuses: &[JobStatus], found: &mut Found<'_>) {
-        if self.job(job).is_none() {
+    fn check_job(&self, job: &JobName, statuses: &[JobStatus], place: Place<'_>, found: &mut Found<'_>) {
+        if !place.jobs.contains(job) {
             found.add(format!("waits for job {job}, which is not defined in this workflow"));
         }
         if statuses.is_empty() {

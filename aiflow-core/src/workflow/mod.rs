@@ -20,6 +20,7 @@ mod retry;
 mod rule;
 mod schedule;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -275,14 +276,21 @@ impl Workflow {
             && !self.rules_of(job).any(|rule| matches!(rule.action, JobAction::Start | JobAction::Restart))
     }
 
+    /// The jobs that start together with a workflow execution, in definition order.
+    pub fn jobs_that_start(&self) -> impl Iterator<Item = &Job> {
+        let starts = |action| matches!(action, JobAction::Start | JobAction::Restart);
+        let rules = self.control_edges.iter().filter(|edge| starts(edge.rule.action));
+        let started: BTreeSet<&JobName> = rules.map(|edge| &edge.job).collect();
+        self.jobs.iter().filter(move |job| job.schedules.is_empty() && !started.contains(&job.name))
+    }
+
     /// When its executions end: as set; otherwise `Standing` if a job is streaming or has a schedule, or no job starts without an event;
     /// otherwise `Idle`. Schedules of the workflow itself start executions, and do not keep them from ending.
     #[must_use]
     pub fn completion(&self) -> Completion {
         self.completion.unwrap_or_else(|| {
             let streaming = self.jobs.iter().any(|job| job.streaming || !job.schedules.is_empty());
-            let starts = self.jobs.iter().any(|job| self.starts_with_execution(&job.name));
-            if streaming || !starts { Completion::Standing } else { Completion::Idle }
+            if streaming || self.jobs_that_start().next().is_none() { Completion::Standing } else { Completion::Idle }
         })
     }
 

@@ -227,7 +227,7 @@ impl Workflow {
         }
         let all = over(&self.base_params(), given);
         check_values(&self.parameters, &all)?;
-        for job in self.jobs.iter().filter(|job| !job.parameters.is_empty() && self.starts_with_execution(&job.name)) {
+        for job in self.jobs_that_start().filter(|job| !job.parameters.is_empty()) {
             check_values(&job.parameters, &over(&job.base_params(), &all))
                 .map_err(|reason| format!("job {}: {reason}", job.name))?;
         }
@@ -253,8 +253,9 @@ impl Workflow {
                 check_given(&path, &job.parameters, job.parameters.iter(), params, found);
             }
         }
+        let declared: BTreeMap<_, _> = self.jobs.iter().map(|job| (&job.name, job.parameters.as_slice())).collect();
         for edge in &self.control_edges {
-            let declared = self.job(&edge.job).map(|job| job.parameters.as_slice()).unwrap_or_default();
+            let declared = declared.get(&edge.job).copied().unwrap_or_default();
             let path = format!("job {}, rule {}", edge.job, edge.rule.name);
             let starts = matches!(edge.rule.action, super::JobAction::Start | super::JobAction::Restart);
             check_mapping(&path, &edge.rule.params, declared, starts, found);
