@@ -114,3 +114,55 @@ fn a_periodic_workflow_runs_for_each_of_its_times_and_makes_up_for_the_past() {
         assert!(text.contains(&format!("made up for {time}:00.000Z: SUCCEEDED")), "{text}");
     }
 }
+
+#[test]
+fn a_custom_condition_fires_when_the_numbers_add_up_and_the_consumer_stops_the_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("custom_sum", folder.path());
+    assert!(text.contains("20 numbers add up to 100\n"), "{text}");
+    assert!(text.contains("consumer: SUCCEEDED"), "{text}");
+    assert_eq!(text.matches(": STOPPED").count(), 3, "{text}");
+}
+
+#[test]
+fn a_workflow_starts_another_by_an_event_and_by_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("workflow_trigger", folder.path());
+    assert_eq!(text.matches("report: training is SUCCEEDED\n").count(), 1, "{text}");
+    assert_eq!(text.matches("alarm: training is FAILED\n").count(), 1, "{text}");
+}
+
+#[test]
+fn jobs_follow_the_statuses_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("status_rules", folder.path());
+    let (succeeded, rest) = text.split_once("regions, FAILED").unwrap_or_else(|| panic!("{text}"));
+    assert!(succeeded.contains("yesterday   SKIPPED   runs: 0"), "{text}");
+    assert!(rest.contains("yesterday   SUCCEEDED runs: 1"), "{text}");
+    assert_eq!(rest.matches("  dashboard ran").count(), 2, "{text}");
+}
+
+#[test]
+fn a_prediction_job_is_handed_each_better_model_that_training_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("online_learning", folder.path());
+    let last = text.lines().rfind(|line| line.contains(" predicts f(1) = ")).unwrap_or_else(|| panic!("{text}"));
+    let value: f64 = last.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((value - 3.0).abs() < 0.05, "{text}");
+}
+
+#[test]
+fn each_rule_of_the_table_fires_for_its_events_and_for_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("rules", folder.path());
+    assert_eq!(text.matches("\n  START when ").count(), 9, "{text}");
+    for line in [
+        "for wine, event 1: STOPPED",
+        "for ada, events 1 and 2: SUCCEEDED",
+        "for March 1, 24 events: SUCCEEDED",
+        "event 2: RUNNING",
+        "for eu, event 1 and the clock: SUCCEEDED",
+    ] {
+        assert!(text.contains(&format!("  ran {line}\n")), "{line:?} is missing in\n{text}");
+    }
+}
