@@ -175,9 +175,10 @@ impl Dispatcher {
                 Err(error) => {
                     tracing::warn!(%error, %attempt, "submit failed; trying again");
                     tokio::select! {
-                        () = backoff.pause() => {}
+                        biased;
                         // The sender lives as long as this launch is under way.
                         _ = stop.wait_for(Option::is_some) => {}
+                        () = backoff.pause() => {}
                     }
                 }
             }
