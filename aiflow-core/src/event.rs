@@ -22,7 +22,8 @@ pub const EVENT_FIELD_BYTES_MAX: usize = 256;
 /// The largest set of context labels, in bytes of names and values.
 pub const EVENT_LABELS_BYTES_MAX: usize = 16 * 1024;
 /// The longest chain of causes: rules do not act on an event that lies deeper, and that is recorded. It bounds loops of rules that feed
-/// themselves; a loop that is meant to go on is begun again by an event from outside.
+/// themselves; a loop that is meant to go on is begun again by an event from outside. The first run of a job in its workflow execution adds
+/// nothing, so that a long chain of jobs is no loop.
 pub const EVENT_HOPS_MAX: u32 = 1_000;
 
 /// The event type of events that name none, as in the original AIFlow.

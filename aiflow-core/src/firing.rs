@@ -34,6 +34,12 @@ pub struct Firing {
 }
 
 impl Firing {
+    /// Whether both are the same firing. The chain behind what it made may be counted as shorter.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self { rule, schedule, events, key, hops: _ } = self;
+        (rule, schedule, events, key) == (&other.rule, &other.schedule, &other.events, &other.key)
+    }
+
     /// What fired, in a few words.
     #[must_use]
     pub fn why(&self) -> String {

@@ -18,7 +18,7 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 /// The most parents that a query names.
 pub const QUERY_PARENTS_MAX: usize = 100;
 /// The most puts, deletes, expectations, relations and events a batch may hold together.
-pub const BATCH_ITEMS_MAX: usize = 20_000;
+pub const BATCH_ITEMS_MAX: usize = 50_000;
 /// The largest record body, in bytes of JSON.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -144,7 +144,7 @@ impl<'a> Chain<'a> {
         let admission = self.admission(ran.cause.events.last().copied(), |record| {
             record.workflow_execution == Some(ran.workflow_execution)
                 && record.job.as_ref() == Some(&ran.job)
-                && record.firing == ran.cause
+                && record.firing.is_same(&ran.cause)
         });
         Ok(Step::Job(Box::new(JobRan {
             execution: id,

@@ -140,6 +140,9 @@ impl Draft<'_> {
         let Some(definition) = compiled.job(job) else {
             return;
         };
+        // A chain of jobs that each run for the first time is no loop, however long it is.
+        let is_first_run = self.job_state(execution, job).is_none_or(|job| job.runs == 0);
+        let cause = Firing { hops: cause.hops.saturating_sub(is_first_run.into()), ..cause };
         let id = self.next_job_id(execution, job);
         let now = self.now();
         self.out.jobs.insert(

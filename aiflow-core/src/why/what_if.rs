@@ -293,7 +293,7 @@ fn started_by(decision: &Decision, record: &FiringRecord) -> Option<StartedId> {
     let mut started = decision.jobs.values().filter(|job| {
         Some(job.workflow_execution) == record.workflow_execution
             && Some(&job.job) == record.job.as_ref()
-            && job.cause == record.firing
+            && job.cause.is_same(&record.firing)
     });
     started.next().map(|job| StartedId::Job(job.id))
 }

@@ -1,7 +1,7 @@
 //! Lives of jobs and workflow executions: attempts, limits, stops, ends, and what operators ask for.
 
 use aiflow_core::event::EVENT_HOPS_MAX;
-use aiflow_core::execution::FiringOutcome;
+use aiflow_core::execution::{FiringOutcome, WorkflowStatus};
 use expect_test::expect;
 use serde_json::json;
 
@@ -595,11 +595,26 @@ fn jobs_that_start_each_other_are_stopped_by_the_bound() {
     for _ in 0..EVENT_HOPS_MAX {
         world.play("a ok | b ok");
     }
-    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize);
+    // The first run of a job does not count.
+    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize + 1);
     let last = world.decisions.iter().flat_map(|d| d.firings.values()).last();
     assert_eq!(last.unwrap().record.outcome, FiringOutcome::TooManyHops);
     world.play("go");
-    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize + 1);
+    assert_eq!(world.jobs.len(), EVENT_HOPS_MAX as usize + 2);
+}
+
+/// A bound on causes that cuts a long pipeline in two is no protection from loops.
+#[test]
+fn a_long_chain_of_jobs_is_no_loop() {
+    const JOBS: usize = EVENT_HOPS_MAX as usize + 10;
+    let jobs: Vec<String> = (1..JOBS).map(|n| format!("job{n}: START when status(job{} SUCCEEDED)", n - 1)).collect();
+    let mut world = World::new(&format!("job0: function\n{}\nwf: START when end", jobs.join("\n")));
+    world.play("start");
+    for n in 0..JOBS {
+        world.play(&format!("job{n} ok"));
+    }
+    let execution = world.executions.values().next().expect("it was started");
+    assert_eq!((execution.status, world.jobs.len()), (WorkflowStatus::Succeeded, JOBS));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod params;
 mod pauses;
 mod pools;
 mod schedules;
+mod sizes;
 mod soak;
 mod streams;
 mod table;
