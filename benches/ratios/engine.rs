@@ -155,7 +155,7 @@ pub(crate) fn memory(table: &mut Table) {
         let bytes = resident_bytes().saturating_sub(before) / executions;
         let met = bytes < EXECUTION_BYTES_MAX;
         let title = format!("memory of a waiting execution, {executions} of them{what}");
-        table.plain(&title, &format!("{bytes} bytes"), "< 4 KiB", Some(met));
+        table.plain(&title, NONE, &format!("{bytes} bytes"), "< 4 KiB", Some(met));
     };
     row("");
     let first = [log.input("first")];
@@ -183,7 +183,7 @@ pub(crate) fn rule_memory(table: &mut Table) {
     assert!(engine.snapshot().workflows.iter().all(|workflow| workflow.rules.len() == RULES));
     let each = |bytes: usize| bytes.saturating_sub(before) / (WORKFLOWS * RULES);
     let title = format!("memory of a rule, {} of them: at rest / with one of two events", WORKFLOWS * RULES);
-    table.plain(&title, &format!("{} / {} bytes", each(idle), each(waiting)), "stated", None);
+    table.plain(&title, NONE, &format!("{} / {} bytes", each(idle), each(waiting)), "stated", None);
 }
 
 fn resident_bytes() -> usize {

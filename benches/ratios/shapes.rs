@@ -10,7 +10,7 @@ use aiflow::workflow::{Workflow, WorkflowRule, absent, job_status, on, start, st
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::table::{Table, percentile};
+use crate::table::{FULL, Table, percentile};
 use crate::world::{PROJECT, World, control, job};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -68,7 +68,7 @@ pub(crate) fn large_workflows(table: &mut Table) {
         let shown: Vec<String> = costs.iter().map(|cost| format!("{cost:.0}")).collect();
         let growth = costs[2] / costs[0];
         let title = format!("{what} of 100 / 1,000 / 10,000 no-op jobs, time per job");
-        table.plain(&title, &format!("{} us", shown.join(" / ")), "constant", Some(growth < 2.0));
+        table.plain(&title, FULL, &format!("{} us", shown.join(" / ")), "constant", Some(growth < 2.0));
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn timers(table: &mut Table) {
     let title = format!("{TIMERS} waiting timers: from due to the first instruction of the job, 50 ms apart");
     let (p50, p99) = (percentile(late.iter().copied(), 50), percentile(late.iter().copied(), 99));
     let shown = format!("p50 {:.1} ms, p99 {:.1} ms", p50 * 1e3, p99 * 1e3);
-    table.plain(&title, &shown, "10 ms (p99)", Some(p99 < LATE_MAX.as_secs_f64()));
+    table.plain(&title, FULL, &shown, "10 ms (p99)", Some(p99 < LATE_MAX.as_secs_f64()));
 }
 
 async fn lateness() -> Vec<f64> {

@@ -93,8 +93,8 @@ impl Table {
     }
 
     /// A row that is no ratio.
-    pub(crate) fn plain(&mut self, path: &str, measured: &str, target: &str, met: Option<bool>) {
-        self.add([path, NONE, measured, "", "", target, verdict(met)]);
+    pub(crate) fn plain(&mut self, path: &str, durability: &str, measured: &str, target: &str, met: Option<bool>) {
+        self.add([path, durability, measured, "", "", target, verdict(met)]);
     }
 
     fn add(&mut self, row: [&str; 7]) {
