@@ -106,7 +106,7 @@ impl AiFlow {
     /// Removes the events up to and including `through` from the log, but none that the scheduler has not applied. Returns up to where the log
     /// was trimmed.
     ///
-    /// An event that waits at a rule still counts when it is trimmed; an [explanation](Self::explain) does not find it any more, and its id may
+    /// An event that waits at a rule still counts when it is trimmed; an [explanation](Self::explain_execution) does not find it any more, and its id may
     /// be used again.
     ///
     /// # Errors
