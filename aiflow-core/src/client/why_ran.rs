@@ -329,6 +329,8 @@ fn moment(timer: Timer) -> Source {
 /// The job of this name must be known to `definition`.
 pub(super) fn known_job(definition: &Workflow, job: &JobName) -> Result<()> {
     definition.job(job).map(|_| ()).ok_or_else(|| {
-        Error::not_found("explain", "the workflow has no such job").with("workflow", &definition.name).with("job", job)
+        Error::not_found("explain", "the workflow has no such job in this version")
+            .with("workflow", &definition.name)
+            .with("job", job)
     })
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aiflow_core::Result;
 use aiflow_core::client::{AiFlow, WhatIf};
+use aiflow_core::control::Control;
 use aiflow_core::execution::Firing;
+use aiflow_core::id::WorkflowExecutionId;
 use aiflow_core::why::{Side, StartedThen, Step};
+use aiflow_core::{ErrorKind, Result};
 
 use super::check::{Checker, State};
 use super::recorder::Recorder;
@@ -52,6 +54,13 @@ impl Checker<'_> {
         for id in recorded.symmetric_difference(&replayed) {
             self.violate("I26", format!("{id} is only in one of the records and the replay"));
         }
+        let controls = state.log.iter().filter_map(|event| Control::from_event(event).ok()?);
+        let upgraded: BTreeSet<WorkflowExecutionId> = controls
+            .filter_map(|control| match control {
+                Control::UpgradeExecution { execution } => Some(execution),
+                _ => None,
+            })
+            .collect();
         for job in jobs.iter().rev().take(EXPLAINED_MAX) {
             let told = flow.explain_execution(job.id).await?;
             let ends = |step: &Step| matches!(step, Step::Trimmed { .. } | Step::Gone { .. });
@@ -59,7 +68,13 @@ impl Checker<'_> {
                 self.violate("I27", format!("{} is explained by {told}", job.id));
             }
             let flow = flow.project(job.project.as_str())?;
-            let why_not = flow.explain_job(job.workflow_execution, job.job.as_str()).await?;
+            let why_not = match flow.explain_job(job.workflow_execution, job.job.as_str()).await {
+                // Its execution was upgraded to a version without the job.
+                Err(error) if error.kind() == ErrorKind::NotFound && upgraded.contains(&job.workflow_execution) => {
+                    continue;
+                }
+                why_not => why_not?,
+            };
             if why_not.runs == 0 || why_not.to_string().is_empty() {
                 self.violate("I27", format!("{} has run, and {why_not}", job.id));
             }
