@@ -159,11 +159,11 @@ impl Draft<'_> {
         if hits.is_empty() {
             return;
         }
-        let mut state = self.rule_state(owner, &rule.name).map(|state| RuleState::clone(state));
-        let before = state.clone();
-        let would_count = rule.pass_over(state.get_or_insert_default(), hits, event);
-        if before.is_some() && before != state {
-            self.change_rule_state(owner, &rule.name, |kept| *kept = state.unwrap_or_default());
+        let before = self.rule_state(owner, &rule.name).cloned();
+        let mut state = before.as_deref().cloned().unwrap_or_default();
+        let would_count = rule.pass_over(&mut state, hits, event);
+        if before.is_some_and(|before| *before != state) {
+            self.change_rule_state(owner, &rule.name, |kept| *kept = state);
         }
         if would_count {
             let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);

@@ -1,8 +1,10 @@
 //! Tests of the engine: a few lines of rules and events in, what it decides out.
 
+mod absences;
 mod admission;
 mod alerts;
 mod checks;
+mod concurrency;
 mod conditions;
 mod determinism;
 mod invariants;
@@ -14,14 +16,18 @@ mod operators;
 mod params;
 mod pauses;
 mod pools;
+mod rule_changes;
 mod schedules;
 mod sizes;
 mod soak;
 mod streams;
 mod table;
 mod text;
-mod traps;
+mod traps_endings;
+mod traps_rules;
+mod traps_scope;
 mod upgrades;
+mod values;
 mod what_if;
 mod why;
 mod world;
