@@ -315,6 +315,7 @@ mod tests {
             parent: put.parent,
             name: put.name,
             state: put.state,
+            number: put.number,
             body: put.body,
             revision: 1,
             created: Timestamp::EPOCH,

@@ -141,8 +141,8 @@ impl fmt::Display for RecordKey {
     }
 }
 
-/// A stored record. The body is the truth; `project`, `parent`, `name` and `state` are copies by which records are found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A stored record. The body is the truth; `project`, `parent`, `name`, `state` and `number` are copies by which records are found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Kind and id.
     pub key: RecordKey,
@@ -154,6 +154,9 @@ pub struct Record {
     pub name: String,
     /// Life-cycle state (a status, a stage), empty if none.
     pub state: String,
+    /// A number by which records of one kind and name are compared (the value of a metric), if it has one; finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<f64>,
     /// Everything, as a JSON object.
     pub body: Json,
     /// Number of puts, from 1.
@@ -165,7 +168,7 @@ pub struct Record {
 }
 
 /// A record to write whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecordPut {
     /// Kind and id.
     pub key: RecordKey,
@@ -177,16 +180,19 @@ pub struct RecordPut {
     pub name: String,
     /// See [`Record::state`].
     pub state: String,
+    /// See [`Record::number`].
+    pub number: Option<f64>,
     /// At most [`RECORD_BYTES_MAX`] bytes of JSON.
     pub body: Json,
 }
 
 impl RecordPut {
-    /// A record without project, parent, name or state.
+    /// A record without project, parent, name, state or number.
     #[must_use]
     pub fn new(key: RecordKey, body: impl Into<Json>) -> Self {
         let body = body.into();
-        Self { key, project: String::new(), parent: String::new(), name: String::new(), state: String::new(), body }
+        let (project, parent, name, state) = Default::default();
+        Self { key, project, parent, name, state, number: None, body }
     }
 }
 
@@ -223,7 +229,7 @@ pub struct Fence {
 ///
 /// # Shape
 /// At most [`BATCH_ITEMS_MAX`] items. A key occurs at most once among puts and deletes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// Time of the writer, kept as `created` and `updated` of the records.
     pub at: Timestamp,
@@ -315,6 +321,9 @@ impl Batch {
             }
         }
         for put in &self.puts {
+            if put.number.is_some_and(|number| !number.is_finite()) {
+                return Err(Error::invalid("commit", "the number of a record must be finite").with("key", &put.key));
+            }
             let body_bytes = put.body.as_str().len();
             if body_bytes > RECORD_BYTES_MAX {
                 return Err(Error::invalid(

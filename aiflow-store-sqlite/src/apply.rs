@@ -272,6 +272,7 @@ fn insert_args(args: &mut Args, seq: i64, put: &Put<'_>) {
     args.int(put.created);
     args.int(put.updated);
     args.text(&put.row.body);
+    args.optional_real(put.row.number);
 }
 
 fn update_args(args: &mut Args, seq: i64, put: &Put<'_>) {
@@ -280,6 +281,7 @@ fn update_args(args: &mut Args, seq: i64, put: &Put<'_>) {
     args.int(signed(put.revision));
     args.int(put.updated);
     args.text(&put.row.body);
+    args.optional_real(put.row.number);
 }
 
 async fn write_leases(conn: &mut Conn, plan: &Plan<'_>) -> Result<(), Fault> {

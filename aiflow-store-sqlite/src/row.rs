@@ -157,6 +157,7 @@ pub(crate) struct RecordRow {
     pub(crate) parent: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) state: Arc<str>,
+    pub(crate) number: Option<f64>,
     pub(crate) body: Arc<str>,
 }
 
@@ -177,6 +178,7 @@ impl RecordRow {
                 parent: share(put.parent, |row| &row.parent),
                 name: share(put.name, |row| &row.name),
                 state: share(put.state, |row| &row.state),
+                number: put.number,
                 body: put.body.into_text(),
             };
             rows.push(row);
@@ -271,13 +273,14 @@ pub(crate) fn record(operation: &'static str, row: &SqliteRow) -> Result<(i64, R
         created: Timestamp::from_millis(columns.get(8)?),
         updated: Timestamp::from_millis(columns.get(9)?),
         body: Json::from_text(columns.get::<&str>(10)?),
+        number: columns.get(11)?,
     };
     Ok((columns.get(0)?, record))
 }
 
 /// The number of the question that a row of `Bulk::GetRecords` answers.
 pub(crate) fn question(row: &SqliteRow) -> Result<usize> {
-    let number: i64 = Columns(row, "get").get(11)?;
+    let number: i64 = Columns(row, "get").get(12)?;
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 

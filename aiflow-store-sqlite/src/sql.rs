@@ -40,11 +40,11 @@ pub(crate) enum Bulk {
     GetRecords,
     /// Rows of kind, id: what a put must know.
     FindRecords,
-    /// Rows of seq, kind, id, project, parent, name, state, revision, created, updated, body.
+    /// Rows of seq, kind, id, project, parent, name, state, revision, created, updated, body, number.
     InsertRecords,
-    /// Rows of seq, state, revision, updated, body.
+    /// Rows of seq, state, revision, updated, body, number.
     UpdateRecords,
-    /// Rows of seq, state, revision, updated, body, project, parent, name.
+    /// Rows of seq, state, revision, updated, body, number, project, parent, name.
     MoveRecords,
     /// Rows of seq.
     DeleteRecords,
@@ -67,7 +67,7 @@ const BEGIN: &str =
     "BEGIN IMMEDIATE; SELECT json('stale '||data_version) FROM pragma_data_version WHERE data_version<>?";
 /// Columns of a record, in the order in which [`crate::row`] reads them.
 pub(crate) const RECORD_COLUMNS: &str =
-    "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body";
+    "r.seq,r.kind,r.id,r.project,r.parent,r.name,r.state,r.revision,r.created,r.updated,r.body,r.number";
 
 /// The number of rows in the statement that carries `rows` rows.
 pub(crate) fn shape(rows: usize) -> usize {
@@ -98,18 +98,18 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
             numbered_values(rows, width)
         ),
         Bulk::InsertRecords => format!(
-            "INSERT INTO record(seq,kind,id,project,parent,name,state,revision,created,updated,body) \
+            "INSERT INTO record(seq,kind,id,project,parent,name,state,revision,created,updated,body,number) \
              SELECT * FROM ({}) WHERE column1 IS NOT NULL",
             list
         ),
         Bulk::UpdateRecords => format!(
-            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5 \
+            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6 \
              FROM ({}) v WHERE record.seq=v.column1",
             list
         ),
         Bulk::MoveRecords => format!(
-            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,project=v.column6,\
-             parent=v.column7,name=v.column8 FROM ({}) v WHERE record.seq=v.column1",
+            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6,\
+             project=v.column7,parent=v.column8,name=v.column9 FROM ({}) v WHERE record.seq=v.column1",
             list
         ),
         Bulk::DeleteRecords => format!("DELETE FROM record WHERE seq IN ({list})"),
@@ -130,10 +130,11 @@ pub(crate) fn columns(bulk: Bulk) -> usize {
         Bulk::Commit => 0,
         Bulk::Begin | Bulk::FindEvents | Bulk::DeleteRecords => 1,
         Bulk::GetRecords | Bulk::FindRecords => 2,
-        Bulk::UpdateRecords | Bulk::InsertRelations | Bulk::DeleteRelations => 5,
-        Bulk::MoveRecords | Bulk::InsertPlainEvents | Bulk::AppendPlainEvents => 8,
-        Bulk::InsertRecords => 11,
-        Bulk::InsertEvents | Bulk::AppendEvents => 12,
+        Bulk::InsertRelations | Bulk::DeleteRelations => 5,
+        Bulk::UpdateRecords => 6,
+        Bulk::InsertPlainEvents | Bulk::AppendPlainEvents => 8,
+        Bulk::MoveRecords => 9,
+        Bulk::InsertRecords | Bulk::InsertEvents | Bulk::AppendEvents => 12,
     }
 }
 
@@ -277,6 +278,10 @@ impl Args {
             Some(value) => self.int(value),
             None => self.null(),
         }
+    }
+
+    pub(crate) fn optional_real(&mut self, value: Option<f64>) {
+        let _ = self.0.add(value);
     }
 
     pub(crate) fn null(&mut self) {

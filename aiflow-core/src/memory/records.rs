@@ -73,6 +73,7 @@ impl Records {
             parent: put.parent,
             name: put.name,
             state: put.state,
+            number: put.number,
             body: put.body,
             revision,
             created,

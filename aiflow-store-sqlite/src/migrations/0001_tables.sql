@@ -37,6 +37,7 @@ CREATE TABLE record (
     created  INTEGER NOT NULL,
     updated  INTEGER NOT NULL,
     body     TEXT    NOT NULL,                   -- JSON
+    number   REAL,                               -- by which records of one kind and name are compared
     UNIQUE (kind, id)
 ) STRICT;
 CREATE INDEX record_kind    ON record (kind, seq);
@@ -44,6 +45,7 @@ CREATE INDEX record_project ON record (kind, project, seq);
 CREATE INDEX record_parent  ON record (kind, parent, seq);
 CREATE INDEX record_name    ON record (kind, name, seq);
 CREATE INDEX record_state   ON record (kind, state, seq);
+CREATE INDEX record_number  ON record (kind, name, number, seq) WHERE number IS NOT NULL;
 
 -- Lineage and membership between records.
 CREATE TABLE relation (

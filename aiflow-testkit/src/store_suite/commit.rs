@@ -136,6 +136,7 @@ pub async fn a_record_reads_back_as_written(fixture: &dyn StoreFixture) {
         parent: "7.0".to_owned(),
         name: "O'Brien; --".to_owned(),
         state: "RUNNING".to_owned(),
+        number: Some(0.1 + 0.2),
         body: body.into(),
     };
     commit(&backend.store, Batch::at(AT).put(written.clone())).await;
@@ -148,8 +149,22 @@ pub async fn a_record_reads_back_as_written(fixture: &dyn StoreFixture) {
     assert_eq!(record.parent, written.parent);
     assert_eq!(record.name, written.name);
     assert_eq!(record.state, written.state);
+    assert_eq!(record.number, written.number);
     assert_eq!(record.body, written.body);
     assert_eq!((record.created, record.updated), (AT, later));
+}
+
+/// The number of a record reads back exactly, and a put without one takes it away; also where nothing else changes.
+pub async fn a_number_reads_back_exactly_and_goes_with_a_put(fixture: &dyn StoreFixture) {
+    let backend = fixture.open().await;
+    let numbers = [None, Some(0.1 + 0.2), Some(-7.0), Some(f64::MAX), Some(1e-310), None, Some(0.0)];
+    for number in numbers {
+        commit(&backend.store, Batch::at(AT).put(RecordPut { number, ..put("a", 1) })).await;
+        let record = backend.store.get_one(&key("a")).await.unwrap().unwrap();
+        assert_eq!(record.number, number);
+        let page = backend.store.query(&Query::kind("thing")).await.unwrap();
+        assert_eq!(page.items[0].number, number);
+    }
 }
 
 /// `get` answers in the order asked, with `None` where there is no record.
@@ -350,6 +365,8 @@ pub async fn a_batch_out_of_bounds_is_refused_whole(fixture: &dyn StoreFixture) 
         everything().delete(key("new")),
         everything().put(put("", 1)),
         everything().put(RecordPut::new(key("big"), long(RECORD_BYTES_MAX))),
+        everything().put(RecordPut { number: Some(f64::NAN), ..put("odd", 1) }),
+        everything().put(RecordPut { number: Some(f64::INFINITY), ..put("odd", 1) }),
         everything().event(NewEvent::new("wine", "k").value(long(EVENT_VALUE_BYTES_MAX))),
         everything().event(NewEvent::new("wine", "")),
     ];

@@ -31,6 +31,7 @@ macro_rules! meta_store_suite {
             an_event_that_contradicts_the_log_changes_nothing,
             an_event_that_is_in_the_log_yields_its_first_offset,
             a_record_reads_back_as_written,
+            a_number_reads_back_exactly_and_goes_with_a_put,
             records_come_in_the_order_asked,
             a_read_after_a_commit_sees_it,
             no_read_sees_a_part_of_a_batch,
