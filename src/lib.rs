@@ -30,8 +30,8 @@ pub mod prelude;
 pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
-    Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph, id,
-    memory, meta, records, runtime, store, time, timer, translator, why, workflow,
+    Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
+    history, id, memory, meta, records, runtime, store, time, timer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -10,7 +10,10 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::{ReportKind, StopMode};
-use crate::id::{AttemptId, JobName, PoolName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName};
+use crate::history::HistoryRead;
+use crate::id::{
+    AttemptId, JobName, Offset, PoolName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
+};
 use crate::rule_state::RuleChange;
 use crate::schedule_state::ScheduleAction;
 use crate::time::Timestamp;
@@ -182,6 +185,17 @@ pub enum Control {
         /// Workflow.
         workflow: WorkflowName,
     },
+    /// A new rule is to see events that came before it. Said by the scheduler itself.
+    CatchUp {
+        /// Whose rule.
+        of: Subject,
+        /// The rule.
+        rule: RuleName,
+        /// The event that brought it.
+        begun: Offset,
+        /// What it is to see, of the events before this one.
+        read: Box<HistoryRead>,
+    },
     /// A timer is due. One that was set anew meanwhile is not meant.
     TimerFired(Timer),
 }
@@ -204,6 +218,7 @@ impl Control {
             Self::SignalJob { execution, job, .. } => ("SIGNAL_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),
             Self::ActOnRule { of, rule, .. } => ("ACT_ON_RULE", format!("{of}/{rule}")),
+            Self::CatchUp { of, rule, .. } => ("CATCH_UP", format!("{of}/{rule}")),
             Self::UpgradeExecution { execution } => ("UPGRADE_EXECUTION", execution.to_string()),
             Self::SetPool { project, pool, .. } => ("SET_POOL", format!("{project}/{pool}")),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
@@ -236,7 +251,7 @@ impl Control {
 mod tests {
     use super::*;
     use crate::executor::Ending;
-    use crate::id::{JobExecutionId, Offset};
+    use crate::id::JobExecutionId;
 
     #[test]
     fn a_report_reads_back() {

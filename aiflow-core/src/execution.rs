@@ -16,7 +16,7 @@ pub use crate::firing::{
 pub use crate::job_state::{JobCounts, JobState, KIND_JOB_STATE};
 pub use crate::pool::{KIND_POOL, POOL_SLOTS_MAX, Pool, PoolUse, Slots};
 pub use crate::rule_state::{
-    AbsenceState, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
+    AbsenceState, CatchUp, CustomState, KeyState, OperandState, RuleChange, RuleState, RuleStatus, Seen,
 };
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};

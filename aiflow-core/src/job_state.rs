@@ -96,14 +96,16 @@ impl JobState {
         rule_timers(&self.rules, of).chain(schedule_timers(&self.schedules, of).filter(|_| !self.paused))
     }
 
-    /// Whether a rule or schedule waits for a moment, or would if it were not paused.
+    /// Whether a rule or schedule waits for a moment, or would if it were not paused, or a rule has yet to come to the present.
     fn waits_for_a_moment(&self) -> bool {
         let would_wait = |schedule: &ScheduleState| match schedule.status {
             ScheduleStatus::Paused => true,
             ScheduleStatus::Active => self.unscheduled,
             ScheduleStatus::Deleted => false,
         };
-        self.schedules.values().any(would_wait) || self.work_timers().next().is_some()
+        self.schedules.values().any(would_wait)
+            || self.work_timers().next().is_some()
+            || self.rules.values().any(|rule| rule.is_catching_up())
     }
 
     pub(crate) fn counts(&self) -> JobCounts {
@@ -128,7 +130,7 @@ pub struct JobCounts {
     /// Jobs whose last ended execution was stopped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stopped: u32,
-    /// Jobs of which a rule or schedule waits for a moment, or would if it were not paused.
+    /// Jobs of which a rule or schedule waits for a moment, or would if it were not paused, or a rule has yet to come to the present.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moments: u32,
 }

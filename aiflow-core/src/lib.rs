@@ -16,6 +16,7 @@ pub mod executor;
 mod firing;
 pub mod function;
 pub mod graph;
+pub mod history;
 pub mod id;
 mod job_state;
 pub mod json;

@@ -31,25 +31,74 @@ pub struct RuleState {
     /// An event without a field that a predicate looks at was recorded; it is recorded once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing_noted: bool,
+    /// How it comes to the present, if it [begins in the past](crate::workflow::StartPosition).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
+}
+
+/// How a rule that begins in the past comes to the present.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// The event that brought the rule.
+    pub begun: Offset,
+    /// It has seen what it is to see up to here, and sees no event that comes at or before.
+    pub covered: Offset,
+    /// It has reached the present. Until then it sees no event as it comes, and waits for no moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_done: bool,
+    /// How many events of the past it was shown.
+    #[serde(default)]
+    pub n_events: u64,
+    /// It should have seen what is up to here and could not: it was trimmed from the log, or is [out of reach](crate::history::HISTORY_REACH).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_through: Option<Offset>,
+    /// There were more than [`HISTORY_KEYS_MAX`](crate::history::HISTORY_KEYS_MAX) keys: it was shown nothing of those whose newest event is
+    /// the oldest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
+    /// It was paused, or its workflow disabled, when it should have seen the past, which passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passed_over: bool,
+}
+
+impl CatchUp {
+    /// Whether the rule does not see the event at this offset as it comes.
+    pub(crate) fn hides(&self, offset: Offset) -> bool {
+        !self.is_done || offset <= self.covered
+    }
 }
 
 impl RuleState {
     /// When the rule is to be evaluated without an event, at the earliest.
     #[must_use]
     pub fn alarm(&self) -> Option<Alarm> {
+        if self.is_catching_up() {
+            return None;
+        }
         self.whole.alarm.into_iter().chain(self.alarms.first().map(|(alarm, _)| *alarm)).min()
     }
 
     /// Whether the rule, or one of its keys, waits for this moment.
     #[must_use]
     pub fn waits_for(&self, alarm: Alarm) -> bool {
-        self.whole.alarm == Some(alarm) || self.alarms.iter().any(|(waiting, _)| *waiting == alarm)
+        !self.is_catching_up()
+            && (self.whole.alarm == Some(alarm) || self.alarms.iter().any(|(waiting, _)| *waiting == alarm))
+    }
+
+    /// Whether it begins in the past and has not reached the present.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| !catch_up.is_done)
     }
 
     /// Whether it is as if the rule had seen nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.keys.is_empty() && !self.missing_noted && self.status.is_active()
+        self.whole.is_empty()
+            && self.keys.is_empty()
+            && !self.missing_noted
+            && self.status.is_active()
+            && self.catch_up.is_none()
     }
 
     /// The events that wait for a firing, oldest first: those that would be lost with the rule.

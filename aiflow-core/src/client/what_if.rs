@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::engine::{CustomConditions, Input};
 use crate::error::Result;
 use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
+use crate::history::read_history;
 use crate::id::{Offset, ProjectName, WorkflowName};
 use crate::records::{WorkflowVersion, body_of, workflow_version_key};
 use crate::store::MetaStoreExt as _;
@@ -167,6 +168,12 @@ impl WhatIfReplay {
             }
             let input = self.input(event).await?;
             self.replay.see(&input, &mut page);
+            while let Some(wanted) = self.replay.wanted(&input.event, &mut page) {
+                let (read, before) = wanted.read();
+                let history = read_history(&**self.flow.bus(), read, before).await?;
+                self.replay.give(wanted, history);
+            }
+            self.replay.tell(&mut page);
             if page.firings.len() >= REPLAY_FIRINGS_PAGE {
                 break;
             }
@@ -231,12 +238,18 @@ impl WhatIfReplay {
 
     async fn input(&self, event: Arc<Event>) -> Result<Input> {
         let mut input = Input::from(event);
-        if input.event.namespace == SYSTEM_NAMESPACE
-            && let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) =
-                Control::from_event(&input.event)
-        {
-            let stored = self.flow.version_of(&project, &workflow, version).await?;
-            input.workflow = stored.map(|stored| Arc::new(stored.workflow));
+        if input.event.namespace != SYSTEM_NAMESPACE {
+            return Ok(input);
+        }
+        match Control::from_event(&input.event) {
+            Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) => {
+                let stored = self.flow.version_of(&project, &workflow, version).await?;
+                input.workflow = stored.map(|stored| Arc::new(stored.workflow));
+            }
+            Ok(Some(Control::CatchUp { read, .. })) => {
+                input.history = Some(read_history(&**self.flow.bus(), &read, input.event.offset).await?);
+            }
+            Ok(_) | Err(_) => {}
         }
         Ok(input)
     }

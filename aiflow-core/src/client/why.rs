@@ -176,7 +176,18 @@ impl AiFlow {
         if execution.status.is_terminal() {
             let (text, rule) = (rule.to_string(), rule.name.clone());
             let (status, for_each, keys, n_keys_left_out) = (RuleStatus::Active, None, Vec::new(), 0);
-            return Ok(RuleExplanation { of, rule, text, status, hindrances, for_each, keys, n_keys_left_out, lately });
+            return Ok(RuleExplanation {
+                of,
+                rule,
+                text,
+                status,
+                catch_up: None,
+                hindrances,
+                for_each,
+                keys,
+                n_keys_left_out,
+                lately,
+            });
         }
         Ok(explained(of, rule.to_string(), &rule.name, &rule.condition, seen, key, present, hindrances, lately))
     }
@@ -251,6 +262,7 @@ fn explained(
         rule: rule.clone(),
         text,
         status: seen.status,
+        catch_up: seen.catch_up.clone(),
         hindrances,
         for_each,
         keys,

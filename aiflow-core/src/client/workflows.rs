@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{AiFlow, CONFLICT_TRIES_MAX, Start, Stop};
+use crate::bus::Head;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
@@ -11,7 +12,7 @@ use crate::executor::StopMode;
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
 use crate::records::{WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put};
 use crate::store::{Batch, MetaStoreExt as _, Query};
-use crate::workflow::{Diagnostic, JobAction, Workflow, hash_of};
+use crate::workflow::{ControlEdge, Diagnostic, JobAction, StartPosition, Workflow, hash_of};
 
 /// The most workflows that a project lists.
 const WORKFLOWS_LISTED_MAX: usize = 100_000;
@@ -25,7 +26,8 @@ pub struct SubmittedVersion {
     pub version: u32,
     /// Whether this submission made it; `false` if the latest version was the same already.
     pub is_new: bool,
-    /// What the definition says that is probably not meant: jobs that nothing starts, conditions that never hold, rules that feed themselves.
+    /// What the definition says that is probably not meant: jobs that nothing starts, conditions that never hold, rules that feed themselves,
+    /// rules that ask for events that are not in the log any more.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -35,7 +37,8 @@ impl AiFlow {
     /// Running executions keep the version they began with.
     ///
     /// # Errors
-    /// `Invalid`: the definition has problems, all of which are named, or belongs to another project. `Conflict`: others kept submitting.
+    /// `Invalid`: the definition has problems, all of which are named, or belongs to another project, or a rule begins with an event that is yet
+    /// to come. `Conflict`: others kept submitting.
     pub async fn submit(&self, workflow: &Workflow) -> Result<SubmittedVersion> {
         if workflow.project != *self.project_name() {
             return Err(Error::invalid(
@@ -46,7 +49,8 @@ impl AiFlow {
             .with("of", &workflow.project)
             .with("handle", self.project_name()));
         }
-        let warnings = workflow.check();
+        let mut warnings = workflow.check();
+        self.check_start_positions(workflow, &mut warnings).await?;
         Diagnostic::into_result(&warnings, "submit")?;
         for warning in &warnings {
             tracing::warn!(workflow = %workflow.name, path = warning.path, "{}", warning.message);
@@ -76,6 +80,16 @@ impl AiFlow {
         Err(too_many_conflicts("submit")
             .with("workflow", &workflow.name)
             .with("version", last_error.unwrap_or_default()))
+    }
+
+    /// Whether the log has what rules that begin in the past ask for.
+    async fn check_start_positions(&self, workflow: &Workflow, found: &mut Vec<Diagnostic>) -> Result<()> {
+        let positions = start_positions(workflow);
+        if !positions.is_empty() {
+            let head = self.bus().head().await?;
+            found.extend(positions.into_iter().filter_map(|(path, from)| problem_of(path, from, head)));
+        }
+        Ok(())
     }
 
     async fn store_version(&self, workflow: &Workflow, version: u32, hash: &str) -> Result<()> {
@@ -241,6 +255,33 @@ impl AiFlow {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// The rules that begin in the past, each with its path.
+fn start_positions(workflow: &Workflow) -> Vec<(String, StartPosition)> {
+    let of_jobs = workflow.control_edges.iter().map(|ControlEdge { job, rule }| {
+        let path = format!("job {job}, rule {}", rule.name);
+        (path, rule.from)
+    });
+    let own = workflow.rules.iter().map(|rule| (format!("workflow rule {}", rule.name), rule.from));
+    of_jobs.chain(own).filter(|(_, from)| *from != StartPosition::Now).collect()
+}
+
+fn problem_of(path: String, from: StartPosition, head: Head) -> Option<Diagnostic> {
+    let Head { last, trimmed } = head;
+    match from {
+        StartPosition::Offset(offset) if offset > last.next() => {
+            let what =
+                format!("begins with event {offset}, and the newest is {last}; without a start position it begins now");
+            Some(Diagnostic::new(path, what))
+        }
+        StartPosition::Offset(offset) if offset > trimmed => None,
+        StartPosition::Offset(_) | StartPosition::LatestPerKey if trimmed > Offset::START => {
+            let what = format!("begins in the past, and the events up to {trimmed} are not in the log any more");
+            Some(Diagnostic::warning(path, what))
+        }
+        StartPosition::Offset(_) | StartPosition::LatestPerKey | StartPosition::Now => None,
     }
 }
 

@@ -7,6 +7,7 @@ use super::pools::PoolKey;
 use crate::event::{Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, JobState, Meter, Pool, WorkflowExecution, WorkflowState};
 use crate::executor::{Signal, StopMode};
+use crate::history::History;
 use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
 use crate::workflow::Workflow;
 
@@ -17,11 +18,13 @@ pub struct Input {
     pub event: Arc<Event>,
     /// The definition that a `WorkflowSubmitted` event speaks of.
     pub workflow: Option<Arc<Workflow>>,
+    /// What a `CatchUp` event asks for, [read](crate::history::read_history) from the log before it.
+    pub history: Option<History>,
 }
 
 impl From<Arc<Event>> for Input {
     fn from(event: Arc<Event>) -> Self {
-        Self { event, workflow: None }
+        Self { event, workflow: None, history: None }
     }
 }
 

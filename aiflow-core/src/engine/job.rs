@@ -472,7 +472,8 @@ impl Draft<'_> {
 
     /// Why something is done now: the given rule, used events and the chain behind the current event.
     pub(super) fn firing(&self, rule: Option<crate::id::RuleName>, events: Vec<crate::id::Offset>) -> Firing {
-        Firing { rule, schedule: None, events, key: None, hops: self.event.hops().saturating_add(1) }
+        let hops = self.event.hops().max(self.seen.hops()).saturating_add(1);
+        Firing { rule, schedule: None, events, key: None, hops }
     }
 
     /// The rules of a version, kept alive while the draft changes.

@@ -18,7 +18,7 @@ use crate::workflow::WorkflowAction;
 
 /// Whose rule is evaluated, and where its state is kept.
 #[derive(Debug, Clone)]
-enum Owner {
+pub(super) enum Owner {
     Job(WorkflowExecutionId, JobName),
     Workflow(WorkflowKey),
 }
@@ -34,12 +34,12 @@ impl Draft<'_> {
         // Likewise the first START or RESTART rule of a workflow.
         let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
         let state = self.state;
-        for (rule_ref, (rule, operands)) in state.index().candidates(self.event) {
+        for (rule_ref, (rule, operands)) in state.index().candidates(self.seen) {
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
                     let starts = *action != WorkflowAction::Stop;
                     let is_superseded = starts && started.contains(&rule_ref.workflow);
-                    let fired = self.match_workflow_rule(rule_ref, rule, *action, &operands, is_superseded);
+                    let fired = self.match_workflow_rule(&rule_ref.workflow, rule, *action, &operands, is_superseded);
                     if fired && starts {
                         started.insert(Arc::clone(&rule_ref.workflow));
                     }
@@ -66,9 +66,9 @@ impl Draft<'_> {
         operands: &[usize],
     ) -> Vec<WorkflowExecutionId> {
         let workflow = &rule_ref.workflow;
-        let mut concerned = match self.event.context.workflow_execution {
+        let mut concerned = match self.seen.context.workflow_execution {
             // Found without a look at all the others: nearly every status event takes this way.
-            Some(own) if self.event.context.quiet || !self.sees_other_executions(workflow, version, rule, operands) => {
+            Some(own) if self.seen.context.quiet || !self.sees_other_executions(workflow, version, rule, operands) => {
                 let is_of_workflow = self.execution(own).is_some_and(|execution| {
                     execution.version == version && workflow_key(&execution.project, &execution.workflow) == *workflow
                 });
@@ -100,7 +100,7 @@ impl Draft<'_> {
         })
     }
 
-    fn match_job_rule(
+    pub(super) fn match_job_rule(
         &mut self,
         id: WorkflowExecutionId,
         rule: &CompiledRule,
@@ -108,7 +108,7 @@ impl Draft<'_> {
         operands: &[usize],
         is_superseded: bool,
     ) -> bool {
-        let event = self.event;
+        let event = self.seen;
         let Some(execution) = self.execution(id).filter(|execution| execution.status == WorkflowStatus::Running) else {
             return false;
         };
@@ -128,23 +128,23 @@ impl Draft<'_> {
         self.match_rule(&Owner::Job(id, job.clone()), rule, &hits, hindrance)
     }
 
-    fn match_workflow_rule(
+    pub(super) fn match_workflow_rule(
         &mut self,
-        rule_ref: &RuleRef,
+        key: &WorkflowKey,
         rule: &CompiledRule,
         action: WorkflowAction,
         operands: &[usize],
         is_superseded: bool,
     ) -> bool {
-        let event = self.event;
-        let Some(workflow) = self.workflow(&rule_ref.workflow).filter(|_| !event.context.quiet) else {
+        let event = self.seen;
+        let Some(workflow) = self.workflow(key).filter(|_| !event.context.quiet) else {
             return false;
         };
         let project = workflow.project.as_str();
         let matches =
             |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
         let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
-        let owner = Owner::Workflow(Arc::clone(&rule_ref.workflow));
+        let owner = Owner::Workflow(Arc::clone(key));
         // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
         if action != WorkflowAction::Stop && !workflow.enabled {
             self.pass_over(&owner, rule, &hits, FiringOutcome::Disabled);
@@ -155,11 +155,14 @@ impl Draft<'_> {
 
     /// Shows the current event to a rule that is paused, and records it if it would have counted.
     fn pass_over(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], outcome: FiringOutcome) {
-        let event = self.event;
+        let event = self.seen;
         if hits.is_empty() {
             return;
         }
         let before = self.rule_state(owner, &rule.name).cloned();
+        if self.is_too_early_for(before.as_deref()) {
+            return;
+        }
         let mut state = before.as_deref().cloned().unwrap_or_default();
         let would_count = rule.pass_over(&mut state, hits, event);
         if before.is_some_and(|before| *before != state) {
@@ -173,12 +176,15 @@ impl Draft<'_> {
 
     /// Shows the current event to a rule; true if it fired.
     fn match_rule(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], hindrance: Hindrance) -> bool {
-        let event = self.event;
+        let event = self.seen;
         let is_meant = |only: &String| *only == format!("{}/{}", label(owner), rule.name);
         if hits.is_empty() || event.context.only_rule.as_ref().is_some_and(|only| !is_meant(only)) {
             return false;
         }
         let before = self.rule_state(owner, &rule.name).map(|state| &**state);
+        if self.is_too_early_for(before) {
+            return false;
+        }
         let is_unscheduled = self.is_owner_unscheduled(owner);
         match before.map(|before| before.status).unwrap_or_default() {
             RuleStatus::Active if !is_unscheduled => {}
@@ -201,7 +207,8 @@ impl Draft<'_> {
             }
             Prepared::Hit(hit) => {
                 let statuses = self.statuses_of(owner, rule);
-                let evaluate = |state: &mut RuleState| rule.evaluate(state, &hit, event, &statuses);
+                let decided = self.event.offset;
+                let evaluate = |state: &mut RuleState| rule.evaluate(state, &hit, event, decided, &statuses);
                 let Some(evaluation) = self.change_rule_state(owner, &rule.name, evaluate) else { return false };
                 if hit.is_missing() {
                     let firing = self.firing(Some(rule.name.clone()), vec![event.offset]);
@@ -236,7 +243,7 @@ impl Draft<'_> {
     }
 
     /// Whether the scheduling of the job is stopped whose rule it is.
-    fn is_owner_unscheduled(&self, owner: &Owner) -> bool {
+    pub(super) fn is_owner_unscheduled(&self, owner: &Owner) -> bool {
         match owner {
             Owner::Job(id, job) => self.is_unscheduled(*id, job),
             Owner::Workflow(_) => false,
@@ -263,7 +270,8 @@ impl Draft<'_> {
             let pending = state.pending();
             // A rule that waits for a moment begins anew.
             let anew = if status == RuleStatus::Removed { RuleState::default() } else { rule.begin(event) };
-            *state = RuleState { status, missing_noted: state.missing_noted, ..anew };
+            let catch_up = state.catch_up.take().filter(|_| status != RuleStatus::Removed);
+            *state = RuleState { status, missing_noted: state.missing_noted, catch_up, ..anew };
             Some((pending, outcome))
         };
         let lost = self.change_rule_state(&owner, name, apply).flatten();
@@ -275,7 +283,7 @@ impl Draft<'_> {
     }
 
     /// The rule of this name that is at work, and its owner.
-    fn rule_of(&self, of: &Subject, name: &RuleName) -> Option<(Owner, Arc<CompiledRule>)> {
+    pub(super) fn rule_of(&self, of: &Subject, name: &RuleName) -> Option<(Owner, Arc<CompiledRule>)> {
         match of {
             Subject::Workflow { project, workflow } => {
                 let key = workflow_key(project, workflow);
@@ -331,7 +339,8 @@ impl Draft<'_> {
             ),
             None => {}
         }
-        let hindrance = hindrance.or((self.event.hops() >= EVENT_HOPS_MAX).then_some(FiringOutcome::TooManyHops));
+        let hindrance = hindrance
+            .or((self.event.hops().max(self.seen.hops()) >= EVENT_HOPS_MAX).then_some(FiringOutcome::TooManyHops));
         let fired = !evaluation.firings.is_empty();
         for fired in evaluation.firings {
             let firing = Firing { key: fired.key, ..self.firing(Some(name.clone()), fired.used) };
@@ -378,12 +387,15 @@ impl Draft<'_> {
         self.record_rule(&owner, &Target::Workflow(action), firing, FiringOutcome::RuleChanged);
     }
 
-    /// The rules of a new execution begin: some wait at once.
+    /// The rules of a new execution begin: some wait at once, some are to see the past.
     pub(super) fn begin_job_rules(&mut self, id: WorkflowExecutionId, rules: &[Arc<CompiledRule>]) {
-        for rule in rules.iter().filter(|rule| rule.waits_at_once()) {
+        let Some(project) = self.execution(id).map(|execution| execution.project.clone()) else { return };
+        for rule in rules {
             if let Target::Job(job, _) = &rule.target {
-                let state = rule.begin(self.event);
-                self.change_rule_state(&Owner::Job(id, job.clone()), &rule.name, |new| *new = state);
+                let of = Subject::Job { execution: id, job: job.clone() };
+                if let Some(state) = self.begin_rule(&of, rule, &project, Some(id)) {
+                    self.change_rule_state(&Owner::Job(id, job.clone()), &rule.name, |new| *new = state);
+                }
             }
         }
     }
@@ -403,7 +415,7 @@ impl Draft<'_> {
         rule.jobs.iter().filter_map(|job| Some((job.clone(), status_of(job)?))).collect()
     }
 
-    fn rule_state(&self, owner: &Owner, rule: &RuleName) -> Option<&Arc<RuleState>> {
+    pub(super) fn rule_state(&self, owner: &Owner, rule: &RuleName) -> Option<&Arc<RuleState>> {
         match owner {
             Owner::Job(id, job) => self.job_state(*id, job)?.rules.get(rule),
             Owner::Workflow(key) => self.workflow(key)?.rules.get(rule),
@@ -411,7 +423,7 @@ impl Draft<'_> {
     }
 
     /// Changes the state of a rule in place; an empty one is left out.
-    fn change_rule_state<T>(
+    pub(super) fn change_rule_state<T>(
         &mut self,
         owner: &Owner,
         rule: &RuleName,
@@ -439,7 +451,7 @@ impl Draft<'_> {
     }
 
     fn dead_letter_of(&mut self, owner: &Owner, rule: &RuleName, reason: String) {
-        let id = format!("{}/{}/{rule}", self.event.offset, label(owner));
+        let id = format!("{}/{}/{rule}", self.seen.offset, label(owner));
         self.dead_letter(id, reason);
     }
 }

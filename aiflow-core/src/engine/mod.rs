@@ -11,6 +11,7 @@
 mod admission;
 mod alert;
 mod by_workflow;
+mod catch_up;
 mod decision;
 mod index;
 mod job;
@@ -290,8 +291,8 @@ pub(crate) fn n_slots_in_engine(condition: &crate::workflow::Condition) -> usize
     rules::CompiledRule::of_workflow(&workflow, &rule).n_slots()
 }
 
-impl Draft<'_> {
-    fn on_input(&mut self, input: &Input) {
+impl<'a> Draft<'a> {
+    fn on_input(&mut self, input: &'a Input) {
         let event = self.event;
         if event.namespace == SYSTEM_NAMESPACE {
             match Control::from_event(event) {

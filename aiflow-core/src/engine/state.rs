@@ -234,7 +234,10 @@ pub(super) fn set_timers(
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub(super) state: &'a State,
+    /// The event that is being decided: what is made is named after it, and it says what time it is.
     pub(super) event: &'a Event,
+    /// The event that rules see: the same, unless a rule is shown the past.
+    pub(super) seen: &'a Event,
     pub(super) out: Decision,
     pub(super) customs: &'a CustomConditions,
     /// Executions of which a rule waits no more: they may have nothing left to do.
@@ -260,6 +263,7 @@ impl<'a> Draft<'a> {
         Self {
             state,
             event: first,
+            seen: first,
             out: Decision::default(),
             customs,
             waits_no_more: BTreeSet::new(),
@@ -278,7 +282,7 @@ impl<'a> Draft<'a> {
 
     /// Turns to the next event: everything after is caused by it.
     pub(super) fn turn_to(&mut self, event: &'a Event) {
-        self.event = event;
+        (self.event, self.seen) = (event, event);
         self.out.consumed = self.out.consumed.saturating_add(1);
         self.out.cursor = event.offset;
         self.begun.clear();
@@ -451,7 +455,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn dead_letter(&mut self, id: String, reason: String) {
-        self.out.dead_letters.push(DeadLetter { id, offset: self.event.offset, reason });
+        self.out.dead_letters.push(DeadLetter { id, offset: self.seen.offset, reason });
     }
 }
 

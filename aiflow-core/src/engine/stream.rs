@@ -67,7 +67,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Hands the value of the current event to the live execution of a job; if there is none that could take it, one starts with it.
+    /// Hands a value to the live execution of a job; if there is none that could take it, one starts with it.
     pub(super) fn signal_job(
         &mut self,
         execution: WorkflowExecutionId,
@@ -76,7 +76,7 @@ impl Draft<'_> {
         params: &Value,
         value: Value,
     ) -> Option<FiringOutcome> {
-        let key = if self.event.namespace == SYSTEM_NAMESPACE { String::new() } else { self.event.key.clone() };
+        let key = if self.seen.namespace == SYSTEM_NAMESPACE { String::new() } else { self.seen.key.clone() };
         let signal = Signal { id: self.next_firing_id(), key, value, params: params.clone() };
         let live = self.live_job(execution, job).and_then(|id| self.job(id));
         match live.map(|job| (job.id, job.status, job.signals.len())) {
@@ -93,9 +93,9 @@ impl Draft<'_> {
         }
     }
 
-    /// The value of the current event, if it is one from outside.
+    /// The value of the event that rules see, if it is one from outside.
     pub(super) fn signal_value(&self) -> Value {
-        if self.event.namespace == SYSTEM_NAMESPACE { Value::Null } else { self.event.value.clone() }
+        if self.seen.namespace == SYSTEM_NAMESPACE { Value::Null } else { self.seen.value.clone() }
     }
 
     /// Sends what waits to be sent to the running attempt.

@@ -21,9 +21,9 @@ use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowNam
 use crate::timer::Subject;
 use crate::workflow::{Completion, JobAction, Workflow, WorkflowAction};
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     /// Takes in a control event. What cannot be done becomes a dead letter and an event that says so.
-    pub(super) fn on_control(&mut self, control: Control, input: &Input) {
+    pub(super) fn on_control(&mut self, control: Control, input: &'a Input) {
         let by_hand = self.firing(None, vec![self.event.offset]);
         match control {
             Control::WorkflowSubmitted { project, workflow, version } => match &input.workflow {
@@ -95,6 +95,10 @@ impl Draft<'_> {
                 self.on_backfill(&key, &BackfillRequest { schedule, from, to, quiet, overlap });
             }
             Control::LookAgain { project, workflow } => self.release_all(&Subject::Workflow { project, workflow }),
+            Control::CatchUp { of, rule, begun, read } => match &input.history {
+                Some(history) => self.catch_up(&of, &rule, begun, *read, history),
+                None => self.refuse(format!("what rule {rule} of {of} asks for was not read from the log")),
+            },
             Control::UpgradeExecution { execution } => self.upgrade_execution(execution),
             Control::SetPool { project, pool, slots } => self.set_pool((project, pool), slots),
             Control::Reported { attempt, report } => self.on_report(attempt, report),
@@ -162,8 +166,10 @@ impl Draft<'_> {
                 rule_of(&then.workflow, &rule.name).is_none_or(|then| then.condition != rule.condition)
             });
             let compiled = CompiledRule::of_workflow(&definition.name, rule);
-            if is_new && compiled.waits_at_once() && !rules.contains_key(&rule.name) {
-                rules.insert(rule.name.clone(), Arc::new(compiled.begin(self.event)));
+            if is_new && !rules.contains_key(&rule.name) {
+                let of = Subject::Workflow { project: definition.project.clone(), workflow: definition.name.clone() };
+                let state = self.begin_rule(&of, &compiled, &definition.project, None);
+                rules.extend(state.map(|state| (rule.name.clone(), Arc::new(state))));
             }
         }
         let (project, name) = (definition.project.clone(), definition.name.clone());
@@ -286,7 +292,7 @@ impl Draft<'_> {
         let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
             WorkflowAction::Start => {
-                let context = self.event.context.context.clone();
+                let context = self.seen.context.context.clone();
                 return self.request_start(
                     key,
                     action,
@@ -296,8 +302,8 @@ impl Draft<'_> {
             }
             WorkflowAction::Restart => {
                 let running = self.running_any_version(key);
-                let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
-                let context = self.event.context.context.clone();
+                let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
+                let context = self.seen.context.context.clone();
                 let request = StartRequest { replaces: named, context, params, ..StartRequest::default() };
                 return self.request_start(key, action, firing, request);
             }
@@ -305,7 +311,7 @@ impl Draft<'_> {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);
                 running.retain(|id| !self.is_begun(*id));
-                let named = self.event.context.workflow_execution.filter(|id| running.contains(id));
+                let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
                 let targets = named.map_or(running, |id| vec![id]);
                 let is_restart_cancelled = self.cancel_restarts(&project, &workflow);
                 let acts = !targets.is_empty() || is_restart_cancelled;

@@ -23,6 +23,7 @@ use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
 use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
+use crate::history::read_history;
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::store::{Batch, Lease};
 use crate::timer::Timer;
@@ -346,13 +347,20 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// An event with what the engine cannot look up itself.
     async fn input(&self, event: Arc<Event>) -> Result<Input> {
         let mut input = Input::from(event);
-        if input.event.namespace == SYSTEM_NAMESPACE
-            && let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) =
-                Control::from_event(&input.event)
-        {
-            input.workflow = definition(&*self.parts.store, &project, &workflow, version).await?;
+        if input.event.namespace != SYSTEM_NAMESPACE {
+            return Ok(input);
+        }
+        match Control::from_event(&input.event) {
+            Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) => {
+                input.workflow = definition(&*self.parts.store, &project, &workflow, version).await?;
+            }
+            Ok(Some(Control::CatchUp { read, .. })) => {
+                input.history = Some(read_history(&*self.parts.bus, &read, input.event.offset).await?);
+            }
+            Ok(_) | Err(_) => {}
         }
         Ok(input)
     }

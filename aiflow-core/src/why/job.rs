@@ -110,6 +110,9 @@ fn what_it_waits_for(rule: &RuleExplanation) -> String {
         RuleStatus::Removed => return "was removed".to_owned(),
     }
     let mut said: Vec<String> = Vec::new();
+    if rule.catch_up.as_ref().is_some_and(|catch_up| !catch_up.is_done) {
+        said.push("catches up with the events before it".to_owned());
+    }
     match rule.keys.as_slice() {
         [] => said.push("has seen no event yet".to_owned()),
         [key] => {

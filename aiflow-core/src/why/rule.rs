@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::KeyExplanation;
 use super::words;
-use crate::execution::{AdmissionStep, FiringOutcome, RuleStatus, Waiting};
+use crate::execution::{AdmissionStep, CatchUp, FiringOutcome, RuleStatus, Waiting};
 use crate::id::{Offset, RuleName};
 use crate::timer::Subject;
 
@@ -26,6 +26,9 @@ pub struct RuleExplanation {
     pub text: String,
     /// Whether it is at work.
     pub status: RuleStatus,
+    /// How it came to the present, if it [began in the past](crate::workflow::StartPosition).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
     /// What keeps it from acting, whatever it has seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hindrances: Vec<String>,
@@ -87,6 +90,9 @@ impl fmt::Display for RuleExplanation {
             RuleStatus::Paused => f.write_str("\n  it is paused: events do not count until it is resumed")?,
             RuleStatus::Removed => f.write_str("\n  it was removed, and sees nothing any more")?,
         }
+        if let Some(catch_up) = &self.catch_up {
+            write_catch_up(f, catch_up)?;
+        }
         for hindrance in &self.hindrances {
             write!(f, "\n  {hindrance}")?;
         }
@@ -104,6 +110,28 @@ impl fmt::Display for RuleExplanation {
         }
         Ok(())
     }
+}
+
+fn write_catch_up(f: &mut fmt::Formatter<'_>, catch_up: &CatchUp) -> fmt::Result {
+    let CatchUp { begun, covered, is_done, n_events, lost_through, is_cut, passed_over } = catch_up;
+    if !is_done {
+        let so_far = format!("so far it was shown {n_events} of them, up to event {covered}");
+        write!(
+            f,
+            "\n  it came with event {begun} and catches up with the events before; {so_far}; new ones count after that"
+        )?;
+    } else if *passed_over {
+        write!(f, "\n  it did not count when it should have seen the events before it: they passed")?;
+    } else {
+        write!(
+            f,
+            "\n  it came with event {begun}, was shown {n_events} events from before, and sees those after event {covered}"
+        )?;
+    }
+    if let Some(lost) = lost_through {
+        write!(f, "\n  the events up to {lost} were not in the log any more, or out of reach, and did not count")?;
+    }
+    f.write_str(if *is_cut { "\n  there were too many keys: the latest event of some did not count" } else { "" })
 }
 
 fn write_key(f: &mut fmt::Formatter<'_>, key: &KeyExplanation) -> fmt::Result {

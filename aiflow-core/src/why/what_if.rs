@@ -11,9 +11,10 @@
 //! now simply has no effect: its reports find nobody. Events that its job published are in the log all the same, and count.
 //!
 //! Moments that only a side waits for (an absence of a new rule, another schedule) are not in the log; they come when they are due, before
-//! the next event that was recorded at that time or later.
+//! the next event that was recorded at that time or later. What a rule that [begins in the past](crate::workflow::StartPosition) asks for on
+//! a side only is shown to it at once. Of what lies before the range such rules see nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use crate::control::Control;
 use crate::engine::{CustomConditions, Decision, Engine, Input, NEW_IDS_FROM, Names, WorkflowKey};
-use crate::event::Event;
+use crate::event::{Event, NewEvent};
 use crate::execution::{FiringOutcome, FiringRecord, JobExecution, RuleAction, WorkflowExecution};
+use crate::history::{History, HistoryRead};
 use crate::id::{JobExecutionId, Offset, ProjectName, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::workflow::{JobAction, Workflow, WorkflowAction};
@@ -119,11 +121,35 @@ pub struct Difference {
     pub is_cut: bool,
 }
 
+/// The most pages of the past that rules of a side ask for because of one event and that history does not know; those beyond are left out, and
+/// that is said.
+const PAGES_PER_EVENT_MAX: u32 = 1_000;
+
 /// An engine with some definitions exchanged.
 #[derive(Debug)]
 struct SideEngine {
     engine: Engine,
     exchanged: BTreeMap<WorkflowKey, Arc<Workflow>>,
+    /// What its rules ask for and history does not know.
+    wanted: VecDeque<NewEvent>,
+    /// How many pages it was given because of the current event.
+    n_pages: u32,
+    told: Vec<ReplayedFiring>,
+}
+
+/// What a rule of a side asks for that history does not know.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    is_first: bool,
+    event: Event,
+    read: HistoryRead,
+}
+
+impl Wanted {
+    /// What is to be read, of the events before the offset.
+    pub(crate) fn read(&self) -> (&HistoryRead, Offset) {
+        (&self.read, self.event.offset.next())
+    }
 }
 
 /// Engines that see the same history.
@@ -133,6 +159,8 @@ pub(crate) struct Replay {
     /// The first side; as recorded if `None`.
     first: Option<SideEngine>,
     second: SideEngine,
+    /// Firings as recorded.
+    told: Vec<ReplayedFiring>,
 }
 
 impl Replay {
@@ -143,11 +171,15 @@ impl Replay {
                 .into_iter()
                 .map(|workflow| (key_of(&workflow), Arc::new(workflow)))
                 .collect::<BTreeMap<WorkflowKey, Arc<Workflow>>>(),
+            wanted: VecDeque::new(),
+            n_pages: 0,
+            told: Vec::new(),
         };
         Self {
             recorded: Engine::new().with_conditions(customs.clone()),
             first: (!first.is_empty()).then(|| side(first)),
             second: side(second),
+            told: Vec::new(),
         }
     }
 
@@ -168,38 +200,81 @@ impl Replay {
         for side in self.first.iter_mut().chain([&mut self.second]) {
             let workflow = side.exchanged.get(&key_of(exchanged)).or(recorded.as_ref()).cloned();
             if workflow.is_some() {
-                let input = Input { event: Arc::clone(&event), workflow };
-                side.engine.apply(&side.engine.decide(&[input]));
+                begin(&mut side.engine, Input { workflow, ..Input::from(Arc::clone(&event)) });
             }
         }
         if recorded.is_some() {
-            let decision = self.recorded.decide(&[Input { event, workflow: recorded }]);
-            self.recorded.apply(&decision);
+            begin(&mut self.recorded, Input { workflow: recorded, ..Input::from(event) });
         }
     }
 
-    /// Shows the next event of history to all engines, and adds what they fired.
+    /// Shows the next event of history to all engines.
     pub(crate) fn see(&mut self, input: &Input, page: &mut ReplayPage) {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        if let Some(side) = &mut self.first {
-            page.is_cut |= side.pass_moments(&self.recorded, &input.event, &mut first);
+        for side in self.first.iter_mut().chain([&mut self.second]) {
+            side.n_pages = 0;
+            page.is_cut |= side.pass_moments(&self.recorded, &input.event);
         }
-        page.is_cut |= self.second.pass_moments(&self.recorded, &input.event, &mut second);
         let recorded = self.recorded.decide(std::slice::from_ref(input));
-        match &mut self.first {
-            Some(side) => side.see(input, &recorded, &mut first),
-            None => tell(&self.recorded, &recorded, None, &mut first),
+        for side in self.first.iter_mut().chain([&mut self.second]) {
+            side.see(input, &recorded);
         }
-        self.second.see(input, &recorded, &mut second);
+        if self.first.is_none() {
+            tell(&self.recorded, &recorded, None, &mut self.told);
+        }
         self.recorded.apply(&recorded);
-        compare(first, second, &mut page.firings);
         page.covered = input.event.offset;
     }
+
+    /// What a rule asks for, of the log up to the event that was seen last, and history does not know: to be [given](Self::give).
+    pub(crate) fn wanted(&mut self, last: &Event, page: &mut ReplayPage) -> Option<Wanted> {
+        let sides = self.first.iter_mut().map(|side| (true, side)).chain([(false, &mut self.second)]);
+        for (is_first, side) in sides {
+            while let Some(body) = side.wanted.pop_front() {
+                if side.n_pages >= PAGES_PER_EVENT_MAX {
+                    page.is_cut = true;
+                } else if let Ok(Some(Control::CatchUp { read, .. })) = Control::from_event(&body) {
+                    let event = Event { offset: last.offset, recorded: last.recorded, body };
+                    return Some(Wanted { is_first, event, read: *read });
+                }
+            }
+        }
+        None
+    }
+
+    /// Shows a rule what it asked for.
+    pub(crate) fn give(&mut self, wanted: Wanted, history: History) {
+        let Wanted { is_first, event, .. } = wanted;
+        let side = self.first.as_mut().filter(|_| is_first).unwrap_or(&mut self.second);
+        side.take(Input { history: Some(history), ..Input::from(event) });
+    }
+
+    /// Adds what was fired since it was last asked.
+    pub(crate) fn tell(&mut self, page: &mut ReplayPage) {
+        let first = self.first.as_mut().map_or(&mut self.told, |side| &mut side.told);
+        compare(std::mem::take(first), std::mem::take(&mut self.second.told), &mut page.firings);
+    }
+}
+
+/// Lets an engine know a workflow; its rules have seen nothing.
+fn begin(engine: &mut Engine, input: Input) {
+    let decision = engine.decide(std::slice::from_ref(&input));
+    engine.apply(&decision);
+    for body in asks_for_history(&decision.events) {
+        let (offset, recorded) = (input.event.offset.next(), input.event.recorded);
+        let history = History { covered: input.event.offset, ..History::default() };
+        let event = Event { offset, recorded, body: body.clone() };
+        let decision = engine.decide(&[Input { history: Some(history), ..Input::from(event) }]);
+        engine.apply(&decision);
+    }
+}
+
+fn asks_for_history(events: &[NewEvent]) -> impl Iterator<Item = &NewEvent> {
+    events.iter().filter(|event| matches!(Control::from_event(event), Ok(Some(Control::CatchUp { .. }))))
 }
 
 impl SideEngine {
     /// Lets the moments come that are due before `next` and that history does not know. True if there were too many.
-    fn pass_moments(&mut self, recorded: &Engine, next: &Event, told: &mut Vec<ReplayedFiring>) -> bool {
+    fn pass_moments(&mut self, recorded: &Engine, next: &Event) -> bool {
         for moment in 0..MOMENTS_PER_EVENT_MAX {
             // What history waited for as well came when its event came.
             let Some(timer) = self.engine.due_and_unknown_to(recorded, next.recorded) else {
@@ -208,13 +283,12 @@ impl SideEngine {
             let due = timer.due;
             let event = Event { offset: next.offset, recorded: due, body: timer.into_event() };
             let decision = self.engine.decide_again(&Input::from(event), Names::unknown(moment));
-            tell(&self.engine, &decision, Some(due), told);
-            self.engine.apply(&decision);
+            self.adopt(&decision, Some(due), &[]);
         }
         true
     }
 
-    fn see(&mut self, input: &Input, recorded: &Decision, told: &mut Vec<ReplayedFiring>) {
+    fn see(&mut self, input: &Input, recorded: &Decision) {
         let mut input = input.clone();
         if let Some(submitted) = &input.workflow
             && let Some(exchanged) = self.exchanged.get(&key_of(submitted))
@@ -222,8 +296,24 @@ impl SideEngine {
             input.workflow = Some(Arc::clone(exchanged));
         }
         let decision = self.engine.decide_again(&input, Names::of(recorded));
-        tell(&self.engine, &decision, None, told);
-        self.engine.apply(&decision);
+        self.adopt(&decision, None, &recorded.events);
+    }
+
+    /// Takes in a page of the past that history does not know.
+    fn take(&mut self, input: Input) {
+        let number = MOMENTS_PER_EVENT_MAX.saturating_add(self.n_pages);
+        self.n_pages = self.n_pages.saturating_add(1);
+        let decision = self.engine.decide_again(&input, Names::unknown(number));
+        self.adopt(&decision, None, &[]);
+    }
+
+    fn adopt(&mut self, decision: &Decision, moment: Option<Timestamp>, recorded: &[NewEvent]) {
+        tell(&self.engine, decision, moment, &mut self.told);
+        self.engine.apply(decision);
+        let is_known = |event: &&NewEvent| {
+            recorded.iter().any(|known| (&known.event_type, &known.value) == (&event.event_type, &event.value))
+        };
+        self.wanted.extend(asks_for_history(&decision.events).filter(|event| !is_known(event)).cloned());
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, Times, ValueTest, Window,
+    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, StartPosition, Times, ValueTest, Window,
     WorkflowAction, WorkflowRule,
 };
 use crate::event::Match;
@@ -165,13 +165,24 @@ impl fmt::Display for Word<'_> {
 
 impl fmt::Display for SchedulingRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} when {}", self.action, self.condition)
+        write!(f, "{} when {}{}", self.action, self.condition, self.from)
     }
 }
 
 impl fmt::Display for WorkflowRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} when {}", self.action, self.condition)
+        write!(f, "{} when {}{}", self.action, self.condition, self.from)
+    }
+}
+
+/// What follows the rule; nothing if it begins now.
+impl fmt::Display for StartPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => Ok(()),
+            Self::Offset(offset) => write!(f, ", from event {offset} on"),
+            Self::LatestPerKey => f.write_str(", from the latest of each key on"),
+        }
     }
 }
 

@@ -53,8 +53,8 @@ pub use params::{
 pub use restart::{RestartPolicy, RestartWhen};
 pub use retry::{FAILURE_TESTS_MAX, FailureTest, RetryPolicy};
 pub use rule::{
-    JobAction, SIGNAL_PARAM, SchedulingRule, WorkflowAction, WorkflowRule, ignore, restart, restart_workflow, signal,
-    start, start_workflow, stop, stop_workflow,
+    JobAction, SIGNAL_PARAM, SchedulingRule, StartPosition, WorkflowAction, WorkflowRule, ignore, restart,
+    restart_workflow, signal, start, start_workflow, stop, stop_workflow,
 };
 
 pub use schedule::{

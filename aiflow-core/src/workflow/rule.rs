@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::hash_of;
 use super::params::ParamSource;
-use crate::id::RuleName;
+use crate::id::{Offset, RuleName};
 
 /// When `condition` is met, `action` is taken on a job. Source: seed "Job Scheduling Rule".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct SchedulingRule {
     /// Parameters that it takes from the events that the firing used; they override those of the workflow execution.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, ParamSource>,
+    /// Where in the log it begins when it is new. No part of its identity: a rule that is at work already goes on where it is.
+    #[serde(default, skip_serializing_if = "StartPosition::is_now")]
+    pub from: StartPosition,
 }
 
 /// What a rule does to its job.
@@ -58,6 +61,9 @@ pub struct WorkflowRule {
     /// Parameters that it takes from the events that the firing used; they override those of the workflow.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, ParamSource>,
+    /// Where in the log it begins when it is new. No part of its identity: a rule that is at work already goes on where it is.
+    #[serde(default, skip_serializing_if = "StartPosition::is_now")]
+    pub from: StartPosition,
 }
 
 /// What a rule does to its workflow.
@@ -75,6 +81,34 @@ pub enum WorkflowAction {
     Restart,
 }
 
+/// Where in the log a rule begins when it is new: when its workflow is first submitted with it or with another condition of it; of a job's
+/// rule, when an execution begins or is [upgraded](crate::client::AiFlow::upgrade) to it.
+///
+/// A rule that begins in the past catches up: it is shown the events of the log in their order, as if they came now, and sees new ones once it
+/// has reached the present; none is missed or shown twice. Starts happen now; windows and waits go by the times of the events, so what would
+/// have been due meanwhile is due at once. Guards on jobs look at the jobs as they are now. A rule that is paused then, or whose workflow is
+/// disabled, lets the past pass. What was trimmed from the log cannot be shown; the state of the rule
+/// ([`CatchUp`](crate::execution::CatchUp)) says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StartPosition {
+    /// With the first event after the one that brought the rule.
+    #[default]
+    Now,
+    /// With the event at this offset, or the first after it.
+    Offset(Offset),
+    /// With the newest event of each namespace, key and type that the fields of a pattern match; under `for_each`, of each of its keys. Whether
+    /// a value passes the test is asked of that event alone: the latest value counts, not the latest that would have passed.
+    LatestPerKey,
+}
+
+impl StartPosition {
+    pub(crate) fn is_now(&self) -> bool {
+        *self == Self::Now
+    }
+}
+
 fn derived_name(condition: &Condition, action: &str) -> RuleName {
     let hash = hash_of(&(condition, action));
     let name = format!("{}-{}", action.to_ascii_lowercase(), hash.get(..12).unwrap_or_default());
@@ -86,7 +120,13 @@ impl SchedulingRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: JobAction) -> Self {
         let condition = condition.into();
-        Self { name: derived_name(&condition, action.as_str()), condition, action, params: BTreeMap::new() }
+        Self {
+            name: derived_name(&condition, action.as_str()),
+            condition,
+            action,
+            params: BTreeMap::new(),
+            from: StartPosition::Now,
+        }
     }
 
     /// Takes a parameter from the events that the firing used: from the newest that has the field. If none has it, the parameter is not
@@ -109,6 +149,27 @@ impl SchedulingRule {
     #[must_use]
     pub fn named(mut self, name: RuleName) -> Self {
         self.name = name;
+        self
+    }
+
+    /// The event at `offset`, or the first after it, is the first that the rule sees; by default that is the first after the rule itself.
+    ///
+    /// ```
+    /// use aiflow_core::{id::Offset, workflow::{on, start_workflow}};
+    ///
+    /// // Everything that is in the log, then what comes.
+    /// let rule = start_workflow(on("samples")).from_offset(Offset::START);
+    /// ```
+    #[must_use]
+    pub fn from_offset(mut self, offset: Offset) -> Self {
+        self.from = StartPosition::Offset(offset);
+        self
+    }
+
+    /// Of what came before the rule, it sees the newest event of each key; see [`StartPosition::LatestPerKey`].
+    #[must_use]
+    pub fn from_latest(mut self) -> Self {
+        self.from = StartPosition::LatestPerKey;
         self
     }
 }
@@ -118,7 +179,13 @@ impl WorkflowRule {
     #[must_use]
     pub fn new(condition: impl Into<Condition>, action: WorkflowAction) -> Self {
         let condition = condition.into();
-        Self { name: derived_name(&condition, action.as_str()), condition, action, params: BTreeMap::new() }
+        Self {
+            name: derived_name(&condition, action.as_str()),
+            condition,
+            action,
+            params: BTreeMap::new(),
+            from: StartPosition::Now,
+        }
     }
 
     /// Takes a parameter from the events that the firing used: from the newest that has the field. If none has it, the parameter is not
@@ -141,6 +208,27 @@ impl WorkflowRule {
     #[must_use]
     pub fn named(mut self, name: RuleName) -> Self {
         self.name = name;
+        self
+    }
+
+    /// The event at `offset`, or the first after it, is the first that the rule sees; by default that is the first after the rule itself.
+    ///
+    /// ```
+    /// use aiflow_core::{id::Offset, workflow::{on, start_workflow}};
+    ///
+    /// // Everything that is in the log, then what comes.
+    /// let rule = start_workflow(on("samples")).from_offset(Offset::START);
+    /// ```
+    #[must_use]
+    pub fn from_offset(mut self, offset: Offset) -> Self {
+        self.from = StartPosition::Offset(offset);
+        self
+    }
+
+    /// Of what came before the rule, it sees the newest event of each key; see [`StartPosition::LatestPerKey`].
+    #[must_use]
+    pub fn from_latest(mut self) -> Self {
+        self.from = StartPosition::LatestPerKey;
         self
     }
 }

@@ -7,6 +7,7 @@ mod control;
 mod engine;
 mod function;
 mod graph;
+mod history;
 mod memory;
 mod meta;
 mod scheduler;

@@ -13,6 +13,7 @@ use aiflow_core::execution::{
     RuleAction, WorkflowExecution, WorkflowState,
 };
 use aiflow_core::executor::{Ending, ReportKind};
+use aiflow_core::history::read_history;
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
     DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
@@ -141,18 +142,25 @@ impl Checker<'_> {
     }
 
     /// I3, I4: the state is the fold of the log up to the cursor, nothing more and nothing less.
-    pub(super) fn replay(&self, state: &State) {
+    pub(super) async fn replay(&self, state: &State) -> Result<()> {
         let mut engine = Engine::new().with_conditions(super::workload::customs());
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
         let mut slots_out = SlotsOut::default();
         for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {
             let mut input = Input::from(Arc::clone(event));
-            if let Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) = Control::from_event(event) {
-                let record = state.records.get(&workflow_version_key(&project, &workflow, version));
-                input.workflow = record
-                    .and_then(|record| body_of::<WorkflowVersion>(record).ok())
-                    .map(|version| Arc::new(version.workflow));
+            match Control::from_event(event) {
+                Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) => {
+                    let record = state.records.get(&workflow_version_key(&project, &workflow, version));
+                    input.workflow = record
+                        .and_then(|record| body_of::<WorkflowVersion>(record).ok())
+                        .map(|version| Arc::new(version.workflow));
+                }
+                Ok(Some(Control::CatchUp { read, .. })) => {
+                    self.ledger.count("page of the past");
+                    input.history = Some(read_history(self.recorder, &read, event.offset).await?);
+                }
+                Ok(_) | Err(_) => {}
             }
             let decision = engine.decide(&[input]);
             self.asked_to_stop(event, &decision, &expected);
@@ -216,6 +224,25 @@ impl Checker<'_> {
         let stored = state.log.iter().map(|event| &event.id).filter(|id| id.starts_with("aiflow:"));
         if !stored.eq(emitted.iter()) {
             self.violate("I3", "the events of the scheduler in the log are not those that follow from it".to_owned());
+        }
+        Ok(())
+    }
+
+    /// I28: a rule that begins in the past reaches the present, and nothing of it was missing.
+    pub(super) fn catch_ups(&self, state: &State) {
+        let workflows = state.workflows();
+        let jobs = state.job_states();
+        let of_workflows = workflows.iter().flat_map(|workflow| {
+            workflow.rules.iter().map(move |(rule, state)| (format!("{}/{rule}", workflow.name), state))
+        });
+        let of_jobs = jobs.iter().flat_map(|job| {
+            job.rules.iter().map(move |(rule, state)| (format!("{}/{}/{rule}", job.execution, job.job), state))
+        });
+        for (name, rule) in of_workflows.chain(of_jobs) {
+            let Some(catch_up) = &rule.catch_up else { continue };
+            if !catch_up.is_done || catch_up.lost_through.is_some() || catch_up.is_cut {
+                self.violate("I28", format!("rule {name} has not come to the present: {catch_up:?}"));
+            }
         }
     }
 

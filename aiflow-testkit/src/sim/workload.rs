@@ -22,9 +22,9 @@ use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{
     Admission, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Field, Hook, HookOn, Job,
-    JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule, Window,
-    Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom, every, field,
-    job_status, not_within, on, optional, sequence, workflow_status,
+    JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule,
+    StartPosition, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom,
+    every, field, job_status, not_within, on, optional, sequence, workflow_status,
 };
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -96,7 +96,8 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
                     JobAction::None,
                 ],
             );
-            let rule = SchedulingRule::new(condition, action.unwrap_or(JobAction::Start));
+            let mut rule = SchedulingRule::new(condition, action.unwrap_or(JobAction::Start));
+            rule.from = start_position(rng);
             let rule =
                 if rng.chance(50) { rule.named(format!("r{r}").parse().expect("a letter and digits")) } else { rule };
             if workflow.rules_of(&name).all(|other| other.name != rule.name) {
@@ -123,7 +124,7 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
             13..17 => WorkflowAction::Stop,
             _ => WorkflowAction::Restart,
         };
-        let rule = WorkflowRule::new(condition, action);
+        let rule = WorkflowRule { from: start_position(rng), ..WorkflowRule::new(condition, action) };
         // What a firing takes forms the keys of admission.
         let takes = action != WorkflowAction::Stop && rng.chance(30);
         let rule = if takes { rule.param("order", field("")).param("sequence", Field::Offset) } else { rule };
@@ -141,6 +142,15 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
         workflow.completion = one_of(rng, &[Completion::Idle, Completion::Standing]);
     }
     workflow
+}
+
+/// Mostly now; the other rules catch up with a part of the log, which is short while there are few submissions.
+fn start_position(rng: &mut Rng) -> StartPosition {
+    match rng.below(10) {
+        0 => StartPosition::Offset(Offset(rng.below(60))),
+        1 => StartPosition::LatestPerKey,
+        _ => StartPosition::Now,
+    }
 }
 
 /// Times that come within the first seconds of a world, and then no more.

@@ -345,7 +345,7 @@ impl World {
         }
         operating.await.map_err(broken)?;
         clocks.await.map_err(broken)?;
-        checker.replay(&checker.state().await?);
+        checker.replay(&checker.state().await?).await?;
         let mut state = self.come_to_rest(&checker).await?;
         if !self.ledger().is_broken() {
             checker.reasons(&state, &self.platforms(), self.shared.clock.now());
@@ -375,7 +375,8 @@ impl World {
             checker.reasons(state, &self.platforms(), self.shared.clock.now());
             checker.firings(state, self.shared.clock.now());
         }
-        checker.replay(state);
+        checker.replay(state).await?;
+        checker.catch_ups(state);
         checker.acknowledged(state, acknowledged);
         checker.timers(state);
         checker.schedules(state);

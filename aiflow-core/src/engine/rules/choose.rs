@@ -12,8 +12,10 @@ use crate::time::Timestamp;
 /// What a rule knows of the present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Present<'a> {
-    /// The event at hand.
+    /// The event that is seen.
     pub(super) newest: Offset,
+    /// The event that is being decided.
+    pub(super) decided: Offset,
     pub(super) now: Timestamp,
     /// Of the jobs that guards look at.
     pub(super) statuses: &'a BTreeMap<JobName, JobStatus>,

@@ -6,7 +6,8 @@ use super::{Absence, CompiledRule, Custom, Leaf, Node, Part, Role, Target};
 use crate::event::{JOB_STATUS_CHANGED, Match};
 use crate::id::{JobName, RuleName, WorkflowName};
 use crate::workflow::{
-    CompiledTest, CompiledWindow, Condition, EventPattern, Life, SchedulingRule, WorkflowRule, job_key, on,
+    CompiledTest, CompiledWindow, Condition, EventPattern, Life, SchedulingRule, StartPosition, WorkflowRule, job_key,
+    on,
 };
 
 impl CompiledRule {
@@ -20,12 +21,14 @@ impl CompiledRule {
 
     pub(in crate::engine) fn of_job(workflow: &WorkflowName, job: &JobName, rule: &SchedulingRule) -> Self {
         let target = Target::Job(job.clone(), rule.action);
-        Self { params: rule.params.clone(), ..Self::new(workflow, rule.name.clone(), target, &rule.condition) }
+        let compiled = Self::new(workflow, rule.name.clone(), target, &rule.condition);
+        Self { params: rule.params.clone(), from: rule.from, ..compiled }
     }
 
     pub(in crate::engine) fn of_workflow(workflow: &WorkflowName, rule: &WorkflowRule) -> Self {
         let target = Target::Workflow(rule.action);
-        Self { params: rule.params.clone(), ..Self::new(workflow, rule.name.clone(), target, &rule.condition) }
+        let compiled = Self::new(workflow, rule.name.clone(), target, &rule.condition);
+        Self { params: rule.params.clone(), from: rule.from, ..compiled }
     }
 
     fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
@@ -46,6 +49,7 @@ impl CompiledRule {
                 leaves: Vec::new(),
                 customs: Vec::new(),
                 params: BTreeMap::new(),
+                from: StartPosition::Now,
                 key,
                 tree: Part { node: Node::All(Vec::new()), slots: 0..0 },
                 consumable: Vec::new(),

@@ -56,15 +56,16 @@ enum Step<'a> {
 }
 
 impl CompiledRule {
-    /// Takes in what `event` brings.
+    /// Takes in what `event` brings, because of the event `decided`: the same, unless the rule is shown the past.
     pub(in crate::engine) fn evaluate(
         &self,
         state: &mut RuleState,
         hit: &Hit,
         event: &Event,
+        decided: Offset,
         statuses: &BTreeMap<JobName, JobStatus>,
     ) -> Evaluation {
-        let present = Present { newest: event.offset, now: event.recorded, statuses };
+        let present = Present { newest: event.offset, decided, now: event.recorded, statuses };
         let mut evaluation = Evaluation::default();
         state.missing_noted |= hit.is_missing;
         let Some(key) = &hit.key else {
@@ -96,7 +97,8 @@ impl CompiledRule {
         statuses: &BTreeMap<JobName, JobStatus>,
     ) -> Evaluation {
         // Clocks of different hosts differ: the moment has come because a scheduler said so.
-        let present = Present { newest: event.offset, now: event.recorded.max(alarm.due), statuses };
+        let (newest, now) = (event.offset, event.recorded.max(alarm.due));
+        let present = Present { newest, decided: newest, now, statuses };
         let mut evaluation = Evaluation::default();
         if state.whole.alarm.is_some_and(|waiting| waiting.due <= alarm.due) {
             self.advance(&mut state.whole, None, Step::Timer, present, event, &mut evaluation);
@@ -118,7 +120,7 @@ impl CompiledRule {
     pub(in crate::engine) fn begin(&self, event: &Event) -> RuleState {
         let mut state = RuleState::default();
         if self.waits_at_once && self.key.is_none() {
-            self.begin_waiting(&mut state.whole, event.offset, event.recorded);
+            self.begin_waiting(&mut state.whole, event.offset, event.offset, event.recorded);
         }
         state
     }
@@ -141,7 +143,7 @@ impl CompiledRule {
         let key_state = Arc::make_mut(state.keys.entry(key.to_owned()).or_default());
         let before = key_state.alarm;
         if is_new && self.waits_at_once {
-            self.begin_waiting(key_state, present.newest, present.now);
+            self.begin_waiting(key_state, present.newest, present.decided, present.now);
         }
         self.advance(key_state, Some(key), step, present, event, evaluation);
         let after = key_state.alarm;
@@ -156,10 +158,10 @@ impl CompiledRule {
         }
     }
 
-    fn begin_waiting(&self, state: &mut KeyState, offset: Offset, now: Timestamp) {
+    fn begin_waiting(&self, state: &mut KeyState, offset: Offset, decided: Offset, now: Timestamp) {
         state.operands.resize_with(self.tree.slots.end, OperandState::default);
         self.tree.begin_waiting(&mut state.operands, offset, now);
-        self.set_alarm(state, offset, now);
+        self.set_alarm(state, decided, now);
     }
 
     fn advance(
@@ -198,7 +200,7 @@ impl CompiledRule {
             self.tree.tidy(&mut state.operands);
         }
         state.forget_values();
-        self.set_alarm(state, present.newest, present.now);
+        self.set_alarm(state, present.decided, present.now);
         if state.is_empty() {
             *state = KeyState::default();
         }

@@ -23,7 +23,7 @@ pub(super) use prepare::Prepared;
 use crate::id::{JobName, RuleName};
 use crate::status::JobStatus;
 use crate::workflow::{
-    CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, ParamSource, WorkflowAction,
+    CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, ParamSource, StartPosition, WorkflowAction,
 };
 
 /// The most events that wait at one operand.
@@ -44,7 +44,9 @@ pub(super) struct CompiledRule {
     customs: Vec<Custom>,
     /// What a firing takes from its events.
     params: BTreeMap<String, ParamSource>,
-    key: Option<KeyOf>,
+    /// Where in the log it begins when it is new.
+    pub(super) from: StartPosition,
+    pub(super) key: Option<KeyOf>,
     tree: Part,
     /// Slots whose events a firing uses up.
     consumable: Vec<usize>,

@@ -45,6 +45,7 @@ const RULES: &str = "
     three: NONE when each(key, within(tumbling 2s, count(2, model.*)))
     three: NONE when each(key, absent(2s, model.a, model.*))
     four: NONE when all(custom(sum, 3, raw, model.b), not(2s, halt), is(one QUEUED/RUNNING))
+    four: NONE when any(raw, model.*) from latest
     wf: START when absent(5s, all(raw, halt), go)
 ";
 const NEWER: &str = "
@@ -55,6 +56,9 @@ const NEWER: &str = "
     wf: START when all(raw, raw=1)
     wf: RESTART when again
     wf: STOP when halt
+    wf: START when all(go, samples) from 0
+    wf: START when any(model.*, absent(3s, raw)) from latest
+    train: NONE when each(key, count(2, any(samples, model.*))) from 3
     admit wf concurrency(1) priority(2)
 ";
 

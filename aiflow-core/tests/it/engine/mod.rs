@@ -20,6 +20,7 @@ mod rule_changes;
 mod schedules;
 mod sizes;
 mod soak;
+mod start_positions;
 mod streams;
 mod table;
 mod text;

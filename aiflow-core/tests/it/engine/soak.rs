@@ -51,7 +51,7 @@ impl Soak {
         while let Some((body, workflow)) = self.queue.pop_front() {
             self.n_events += 1;
             let event = Arc::new(Event { offset: Offset(self.n_events), recorded: self.now, body });
-            let decision = self.engine.decide(&[Input { event, workflow }]);
+            let decision = self.engine.decide(&[Input { workflow, ..Input::from(event) }]);
             for time in decision
                 .executions
                 .values()

@@ -11,6 +11,7 @@
 //! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
 //! wf: START when raw with uri=/uri@raw k=key    parameters from the used events: a pointer, key, type, sender, time, offset or label:name;
 //!                                        of events with this key only
+//! wf: START when raw from 3              begins with event 3; `from latest` with the newest event of each key; stands last
 //! param wf rate float required           declares a parameter of the workflow or a job; also default:0.1 min:0 max:1 one_of:["a"]
 //! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
 //! timeout train 5s                       also: timeout queue train 5s, timeout start infer 5s
@@ -38,13 +39,14 @@ use std::time::Duration;
 use aiflow_core::event::Match;
 use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::executor::TimeLimit;
-use aiflow_core::id::{ExecutorName, JobName, ProjectName, RuleName, ScheduleName, WorkflowName};
+use aiflow_core::id::{ExecutorName, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Field,
     Hook, Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, ParamSource, Parameter, Rate, RestartPolicy,
-    RetryPolicy, SchedulingRule, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, all,
-    any, at_least, count, cron, custom, every, field, job_is, not_within, on, optional, sequence, workflow_status,
+    RetryPolicy, SchedulingRule, StartPosition, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent,
+    absent_after, all, any, at_least, count, cron, custom, every, field, job_is, not_within, on, optional, sequence,
+    workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -265,6 +267,11 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
         None => (action.trim(), None),
     };
     let name = name.map(|name| RuleName::parse(name).expect("a rule name"));
+    let (when, from) = match when.rsplit_once(" from ") {
+        Some((when, "latest")) => (when, StartPosition::LatestPerKey),
+        Some((when, offset)) => (when, StartPosition::Offset(Offset(offset.trim().parse().expect("an offset")))),
+        None => (when, StartPosition::Now),
+    };
     let (when, mapping) = when.split_once(" with ").unwrap_or((when, ""));
     let condition = condition(when);
     let mapping = || mapping.split_whitespace().map(param_source);
@@ -275,7 +282,7 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
             "RESTART" => WorkflowAction::Restart,
             _ => panic!("{action:?} is no action of a workflow rule"),
         };
-        let rule = WorkflowRule::new(condition, action);
+        let rule = WorkflowRule { from, ..WorkflowRule::new(condition, action) };
         let rule = mapping().fold(rule, |rule, (name, source)| rule.param(name, source));
         workflow.rules.push(match name {
             Some(name) => rule.named(name),
@@ -283,7 +290,7 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
         });
     } else {
         job_mut(workflow, subject);
-        let rule = SchedulingRule::new(condition, job_action(action));
+        let rule = SchedulingRule { from, ..SchedulingRule::new(condition, job_action(action)) };
         let rule = mapping().fold(rule, |rule, (name, source)| rule.param(name, source));
         let rule = match name {
             Some(name) => rule.named(name),

@@ -268,3 +268,48 @@ fn a_definition_with_errors_is_refused_and_trimmed_events_are_missed() {
         assert!(replayed(&flow, WhatIf::over_all()).await.is_empty());
     });
 }
+
+/// What a rule of a side asks for of the past is shown to it when it comes, whatever the rules of then asked for.
+#[test]
+fn rules_that_begin_in_the_past_are_shown_it_on_their_side() {
+    let late = |when: &str| format!("workflow late; y: function; wf: START [r] when {when}");
+    let events = |when: &str| format!("a=1 | a=2 | submit {{ {} }} | a=2 | a=1", late(when));
+    let same = late("a=1 from 0");
+    check(
+        "x: function",
+        &events("a=1 from 0"),
+        &same,
+        expect![[r#"
+        = at event 5: START workflow late by rule r: event 2 made it fire and start (execution 5.0)
+        = at event 8: START workflow late by rule r: event 8 made it fire and start (execution 8.0)
+    "#]],
+    );
+    check(
+        "x: function",
+        &events("a=1 from 0"),
+        &late("a from latest"),
+        expect![[r#"
+            + at event 4: START workflow late by rule r: event 3 made it fire and start what was not started then: nothing is known of what would have followed
+            - at event 5: START workflow late by rule r: event 2 made it fire and start (execution 5.0)
+            + at event 7: START workflow late by rule r: event 7 made it fire and start what was not started then: nothing is known of what would have followed
+            = at event 8: START workflow late by rule r: event 8 made it fire and start (execution 8.0)
+        "#]],
+    );
+    check(
+        "x: function",
+        &events("a=1"),
+        &late("a=1 from 0"),
+        expect![[r#"
+            + at event 4: START workflow late by rule r: event 2 made it fire and start what was not started then: nothing is known of what would have followed
+            = at event 6: START workflow late by rule r: event 6 made it fire and start (execution 6.0)
+        "#]],
+    );
+    check(
+        "x: function; train: START when model",
+        "model=1 | model=2 | start",
+        "x: function; train: START when model from latest",
+        expect![[r#"
+            + at event 4: START job train in execution 4.0 by rule start-b4981b66e5ff: event 3 made it fire and start what was not started then: nothing is known of what would have followed
+        "#]],
+    );
+}

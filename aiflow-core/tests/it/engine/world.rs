@@ -27,6 +27,7 @@
 //! unschedule train [@n]            stops the scheduling of a job; schedule resumes it
 //! skip 5s                          time passes, and what was due waits for the next tick: no scheduler was there
 //! submit { rules }                 a new version of the workflows
+//! page 2                           rules that begin in the past are shown two events at once; trim 3: nothing up to event 3
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
 //! ```
 //!
@@ -47,12 +48,13 @@ use aiflow_core::execution::{
     Firing, FiringOutcome, JobExecution, JobState, JobStatus, RuleAction, ScheduleAction, WorkflowExecution,
 };
 use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
+use aiflow_core::history::{HISTORY_EVENTS_PAGE, History, HistoryRead};
 use aiflow_core::id::{
     AttemptId, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
 };
 use aiflow_core::time::Timestamp;
 use aiflow_core::timer::{Subject, Timer, TimerKey};
-use aiflow_core::workflow::{JobAction, OverlapPolicy, Workflow};
+use aiflow_core::workflow::{JobAction, KeyOf, OverlapPolicy, Workflow};
 use serde_json::Value;
 
 use super::text::{PROJECT, duration, job_action, job_name, overlap, parse_rules, shown, time, value};
@@ -70,6 +72,10 @@ pub(crate) struct World {
     pub(crate) decisions: Vec<Decision>,
     applied: usize,
     now: Timestamp,
+    /// How many events of the past a rule is shown at once.
+    page: usize,
+    /// Events up to here are not shown to rules that begin in the past.
+    trimmed: Offset,
     labels: BTreeMap<Offset, String>,
     pub(crate) definitions: BTreeMap<(WorkflowName, u32), Arc<Workflow>>,
     names: Names,
@@ -97,6 +103,8 @@ impl World {
             decisions: Vec::new(),
             applied: 0,
             now: Timestamp::EPOCH,
+            page: HISTORY_EVENTS_PAGE,
+            trimmed: Offset::START,
             labels: BTreeMap::new(),
             definitions: BTreeMap::new(),
             names: Names::default(),
@@ -131,6 +139,8 @@ impl World {
         }
         match words[..] {
             ["restore"] => self.restore(),
+            ["page", n] => self.page = n.parse().expect("a number of events"),
+            ["trim", offset] => self.trimmed = Offset(offset.parse().expect("an offset")),
             ["tick", by] => self.tick(by),
             ["at", text] => self.now = time(text),
             ["jump", by] => self.jump(by),
@@ -386,7 +396,40 @@ impl World {
             self.labels.insert(offset, label.to_owned());
         }
         let event = Arc::new(Event { offset, recorded: self.now, body: event });
-        self.log.push(Input { event, workflow });
+        let history = match Control::from_event(&event) {
+            Ok(Some(Control::CatchUp { read, .. })) => Some(self.history(&read)),
+            _ => None,
+        };
+        self.log.push(Input { event, workflow, history });
+    }
+
+    /// What a rule asks for of the whole log so far, found in the simplest way.
+    fn history(&self, read: &HistoryRead) -> History {
+        let after = read.after.max(self.trimmed);
+        let log: Vec<&Arc<Event>> = self.log.iter().map(|input| &input.event).filter(|e| e.offset > after).collect();
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        let key = |event: &Event| {
+            let per = match &read.per {
+                Some(KeyOf::Value(pointer)) => event.value.pointer(pointer).cloned(),
+                Some(KeyOf::Label(name)) => event.context.labels.get(name).cloned().map(Value::from),
+                _ => None,
+            };
+            (event.namespace.clone(), event.key.clone(), event.event_type.clone(), per)
+        };
+        let is_newest_only = |event: &Event| read.latest_through.is_some_and(|through| event.offset <= through);
+        for event in log.into_iter().filter(|event| read.wants(event)) {
+            if is_newest_only(event) {
+                events.retain(|older| key(older) != key(event));
+            }
+            events.push(Arc::clone(event));
+        }
+        let is_all = events.len() <= self.page;
+        events.truncate(self.page);
+        let covered = match events.last() {
+            Some(last) if !is_all => last.offset,
+            _ => Offset(self.log.len() as u64),
+        };
+        History { events, after, covered, is_cut: false }
     }
 
     /// Lets the engine see the log to its end, one event at a time.
@@ -636,6 +679,9 @@ impl Names {
     fn own_event(&self, event: &Event) -> String {
         if event.event_type == "UNDEFINED" {
             return format!("{} {}", event.key, self.shorten(&event.value.to_string()));
+        }
+        if event.event_type == "CATCH_UP" {
+            return format!("{} catches up", self.shorten(&event.key));
         }
         let value = match event.event_type.as_str() {
             "DEADLINE_MISSED" => "DEADLINE_MISSED",
