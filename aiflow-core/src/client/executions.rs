@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::execution::{
-    FiringRecord, JobExecution, JobState, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution,
+    FiringOutcome, FiringRecord, JobExecution, JobState, KIND_FIRING, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION,
+    WorkflowExecution,
 };
 use crate::id::{JobExecutionId, JobName, WorkflowExecutionId, WorkflowName};
-use crate::records::{DeadLetter, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id};
-use crate::store::{MetaStoreExt as _, Query};
+use crate::records::{
+    DeadLetter, FIRING_WAITING, body_of, dead_letter_key, job_execution_key, workflow_execution_key, workflow_id,
+};
+use crate::runtime::scheduler_cursor;
+use crate::store::{MetaStoreExt as _, Query, Record, RecordKey};
 
 /// The most job executions of one workflow execution that are listed.
 const JOB_EXECUTIONS_LISTED_MAX: usize = 100_000;
@@ -58,12 +62,14 @@ impl AiFlow {
     /// Wrap it in a time limit if no scheduler may be running. An execution that ended before is returned at once.
     ///
     /// # Errors
-    /// `Invalid`, with the scheduler's reason, if the start was refused; others are those of the store and the log.
+    /// `Invalid`, with the scheduler's reason, if the start was refused. `NotFound`: it was deleted, or nothing came of the event that it is
+    /// named after. Others are those of the store and the log.
     pub async fn wait(&self, execution: WorkflowExecutionId) -> Result<WorkflowExecution> {
         let mut ticket = self.0.waits.ticket(execution, self.head().await?);
+        let mut lookup = Lookup { flow: self, execution, held: None };
         loop {
             ticket.forget();
-            if let Some(now) = self.started(execution).await?
+            if let Some(now) = lookup.look().await?
                 && now.status.is_terminal()
             {
                 return Ok(now);
@@ -84,10 +90,11 @@ impl AiFlow {
         execution: WorkflowExecutionId,
         mut predicate: impl FnMut(&WorkflowExecution, &BTreeMap<JobName, JobState>) -> bool + Send,
     ) -> Result<(WorkflowExecution, BTreeMap<JobName, JobState>)> {
+        let mut lookup = Lookup { flow: self, execution, held: None };
         loop {
             // The head is taken before the records are read: whatever changes them afterwards also lies after the head.
             let head = self.head().await?;
-            if let Some(now) = self.started(execution).await? {
+            if let Some(now) = lookup.look().await? {
                 let jobs = self.jobs_of(&now).await?;
                 if predicate(&now, &jobs) {
                     return Ok((now, jobs));
@@ -99,23 +106,6 @@ impl AiFlow {
                 }
             }
             self.bus().wait(head).await?;
-        }
-    }
-
-    /// An execution; `None` if it was not started yet, an error if it never will be.
-    async fn started(&self, execution: WorkflowExecutionId) -> Result<Option<WorkflowExecution>> {
-        let keys = [workflow_execution_key(execution), dead_letter_key(execution.cause)];
-        let mut found = self.store().get(&keys).await?.into_iter();
-        if let Some(record) = found.next().flatten() {
-            return body_of(&record).map(Some);
-        }
-        match found.next().flatten() {
-            None => Ok(None),
-            Some(record) => {
-                let letter: DeadLetter = body_of(&record)?;
-                let message = format!("the scheduler refused: {}", letter.reason);
-                Err(Error::invalid("start", message).with("execution", execution))
-            }
         }
     }
 
@@ -146,5 +136,80 @@ impl AiFlow {
         }
         let page = self.store().query(&query.newest_first().limit(limit)).await?;
         page.items.iter().map(body_of).collect()
+    }
+}
+
+/// Looks for an execution that somebody waits for.
+struct Lookup<'a> {
+    flow: &'a AiFlow,
+    execution: WorkflowExecutionId,
+    /// The firing that waits to be admitted before it starts, if one was found.
+    held: Option<RecordKey>,
+}
+
+impl Lookup<'_> {
+    /// The execution; `None` if it was not started yet, an error if it never will be, or is not there any more.
+    async fn look(&mut self) -> Result<Option<WorkflowExecution>> {
+        if let Some(found) = self.found().await? {
+            return Ok(Some(found));
+        }
+        let store = &**self.flow.store();
+        if scheduler_cursor(store).await? < self.execution.cause || self.is_held().await? {
+            return Ok(None);
+        }
+        // What it is named after was applied before this look: an execution that is not there now has been.
+        match self.found().await? {
+            Some(found) => Ok(Some(found)),
+            None => Err(Error::not_found(
+                "wait",
+                "the execution was deleted, or nothing came of the event it is named after",
+            )
+            .with("execution", self.execution)),
+        }
+    }
+
+    async fn found(&self) -> Result<Option<WorkflowExecution>> {
+        let keys = [workflow_execution_key(self.execution), dead_letter_key(self.execution.cause)];
+        let mut found = self.flow.store().get(&keys).await?.into_iter();
+        if let Some(record) = found.next().flatten() {
+            return body_of(&record).map(Some);
+        }
+        match found.next().flatten() {
+            None => Ok(None),
+            Some(record) => {
+                let letter: DeadLetter = body_of(&record)?;
+                let message = format!("the scheduler refused: {}", letter.reason);
+                Err(Error::invalid("start", message).with("execution", self.execution))
+            }
+        }
+    }
+
+    /// Whether its start waits to be admitted. One that was found is remembered, so that the others are gone through once.
+    async fn is_held(&mut self) -> Result<bool> {
+        let store = self.flow.store();
+        let holds = |record: &Record| -> Result<bool> {
+            let firing: FiringRecord = body_of(record)?;
+            Ok(firing.outcome == FiringOutcome::Waiting && firing.request.execution == Some(self.execution))
+        };
+        if let Some(key) = &self.held
+            && let Some(record) = store.get_one(key).await?
+            && holds(&record)?
+        {
+            return Ok(true);
+        }
+        let mut query = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
+        loop {
+            let page = store.query(&query).await?;
+            for record in page.items {
+                if holds(&record)? {
+                    self.held = Some(record.key);
+                    return Ok(true);
+                }
+            }
+            match page.next {
+                Some(token) => query.after = Some(token),
+                None => return Ok(false),
+            }
+        }
     }
 }

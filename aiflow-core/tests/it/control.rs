@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use aiflow_core::ErrorKind;
 use aiflow_core::client::{AiFlow, Retention, Start, Stop};
+use aiflow_core::event::{NewEvent, WORKFLOW_STATUS_CHANGED};
 use aiflow_core::execution::{JobStatus, WorkflowExecution, WorkflowStatus};
 use aiflow_core::executor::StopMode;
 use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions, JobContext, JobError};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
-use aiflow_core::records::DeadLetterState;
+use aiflow_core::records::{DeadLetterState, workflow_execution_key};
 use aiflow_core::runtime::{Scheduler, Settings};
+use aiflow_core::store::Batch;
+use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Completion, ControlEdge, Job, Parameter, ParameterType, RetryPolicy, SchedulingRule, Workflow, custom, on, start,
+    Admission, Completion, ControlEdge, Job, OverlapPolicy, Parameter, ParameterType, RetryPolicy, SchedulingRule,
+    Workflow, custom, on, start,
 };
 use serde_json::{Value, json};
 
@@ -93,6 +97,47 @@ async fn an_execution_that_has_ended_is_deleted_with_all_that_belongs_to_it() {
     assert!(flow.job_executions(labelled).await.unwrap().is_empty());
     assert!(flow.executions_labelled("owner", "ada", 10).await.unwrap().is_empty());
     assert_eq!(flow.job_executions(kept.id).await.unwrap()[0].status, JobStatus::Succeeded);
+    scheduler.shutdown().await.unwrap();
+}
+
+/// A wait ends if there is nothing to wait for any more, and goes on while the start waits to be admitted.
+#[tokio::test]
+async fn a_wait_for_what_was_deleted_says_so_and_one_for_a_start_that_waits_goes_on() {
+    let flow = super::client::aiflow();
+    let mut standing = workflow(&flow, "standing", Vec::new());
+    standing.completion = Some(Completion::Standing);
+    standing.admission = Admission::new().concurrency(1).overlap(OverlapPolicy::BufferAll);
+    flow.submit(&standing).await.unwrap();
+    let scheduler = scheduler(&flow, Settings::default());
+    let is_running = |execution: &WorkflowExecution| execution.status == WorkflowStatus::Running;
+    let first = flow.start("standing", Value::Null).await.unwrap();
+    let second = flow.start("standing", Value::Null).await.unwrap();
+    scheduler.wait_applied(second.cause).await.unwrap();
+    assert!(flow.execution(second).await.unwrap().is_none(), "it waits to be admitted");
+    let admitted = flow.wait_until(second, |execution, _| is_running(execution));
+    let (admitted, _) = tokio::join!(admitted, flow.stop(first));
+    assert_eq!(admitted.unwrap().0.id, second);
+    let waits = {
+        let flow = flow.clone();
+        tokio::spawn(async move { flow.wait(second).await })
+    };
+    flow.stop(second).await.unwrap();
+    assert_eq!(waits.await.unwrap().unwrap().status, WorkflowStatus::Stopped);
+    // It goes while somebody waits: the news of it come together with the removal.
+    let third = flow.start("standing", Value::Null).await.unwrap();
+    flow.wait_until(third, |execution, _| is_running(execution)).await.unwrap();
+    let waits = {
+        let flow = flow.clone();
+        tokio::spawn(async move { flow.wait(third).await })
+    };
+    tokio::task::yield_now().await;
+    let news = NewEvent::new("wine", "standing").event_type(WORKFLOW_STATUS_CHANGED).for_execution(third);
+    let removal = Batch::at(Timestamp::EPOCH).delete(workflow_execution_key(third)).event(news);
+    flow.store().commit(removal).await.unwrap();
+    assert_eq!(waits.await.unwrap().unwrap_err().kind(), ErrorKind::NotFound);
+    flow.delete_execution(first).await.unwrap();
+    assert_eq!(flow.wait(first).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(flow.wait_until(first, |_, _| true).await.unwrap_err().kind(), ErrorKind::NotFound);
     scheduler.shutdown().await.unwrap();
 }
 
