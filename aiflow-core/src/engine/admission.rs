@@ -380,8 +380,11 @@ impl Draft<'_> {
         self.set_alarm(row, window.map(|rate| rate.per).unwrap_or_default(), self.row_head(row).0 > 0);
     }
 
-    /// Starts what a firing asks for: it was admitted.
+    /// Starts what a firing asks for: it was admitted. A version that came while it waited may ask for other parameters.
     pub(super) fn begin(&mut self, mut firing: NewFiring) {
+        if let Err(reason) = self.check_params(&firing) {
+            return self.drop_firing(firing, FiringOutcome::Refused, Some(AdmissionStage::Parameters), reason);
+        }
         let record = &mut firing.record;
         record.waits = None;
         record.outcome = FiringOutcome::Started;

@@ -224,7 +224,10 @@ impl Draft<'_> {
         if self.is_paused(execution) {
             return;
         }
-        if let Some(mut head) = self.row_head(&row).1.and_then(|id| self.held(id)).cloned() {
+        // One that is refused after all makes room for the next.
+        while self.live_job(execution, job).is_none()
+            && let Some(mut head) = self.row_head(&row).1.and_then(|id| self.held(id)).cloned()
+        {
             self.say(&mut head, row.1, "the execution before it has ended".to_owned());
             self.begin(head);
         }

@@ -60,6 +60,52 @@ fn a_start_by_hand_is_checked_and_defaults_are_filled_in() {
     );
 }
 
+/// What waits is checked against the version under which it starts, by hand as by a rule, and what is refused holds up nobody.
+#[test]
+fn a_start_that_waits_is_checked_again_when_it_starts() {
+    given(
+        "a: function; wf: START when new with n=value; admit wf concurrency(1)",
+        "start | start n=x | new=7 | new=y | submit { a: function; wf: START when new with n=value; admit wf concurrency(1); param wf n integer required } | stop @1 | a stopped",
+        expect![[r#"
+            wf: null
+            wf: {"n":7}
+            Started [Offset(2)] 
+            Waiting [Offset(4)] 1 of at most 1 executions are live
+            Waiting [Offset(5)] 1 of at most 1 executions are live
+            Waiting [Offset(6)] 1 of at most 1 executions are live
+            Refused [Offset(4)] 1 of at most 1 executions are live; there is room; parameter n must be a whole number
+            Started [Offset(5)] 1 of at most 1 executions are live; there is room
+            dead letter: parameter n must be a whole number
+        "#]],
+    );
+    given(
+        "a: START when new with n=value; job b streaming; admit a overlap(buffer_all)",
+        "start | new=x | new=y | new=1 | submit { a: START when new with n=value; job b streaming; admit a overlap(buffer_all); param a n integer } | upgrade | a started | a ok",
+        expect![[r#"
+            wf: null
+            a: {"n":"x"}
+            a: {"n":1}
+            Started [Offset(4)] 
+            Waiting [Offset(5)] buffer_all: execution 4.0 is live
+            Waiting [Offset(6)] buffer_all: execution 4.0 is live
+            Refused [Offset(5)] buffer_all: execution 4.0 is live; the execution before it has ended; parameter n must be a whole number
+            Started [Offset(6)] buffer_all: execution 4.0 is live; the execution before it has ended
+        "#]],
+    );
+    given(
+        "a: START when new with n=value; job b streaming",
+        "start | pause | new=x | act START a | submit { a: START when new with n=value; job b streaming; param a n integer required } | upgrade | resume",
+        expect![[r#"
+            wf: null
+            Waiting [Offset(5)] its workflow execution is paused
+            Waiting [Offset(6)] its workflow execution is paused
+            Refused [Offset(5)] its workflow execution is paused; parameter n must be a whole number
+            Refused [Offset(6)] its workflow execution is paused; parameter n is missing
+            dead letter: parameter n is missing
+        "#]],
+    );
+}
+
 /// A firing that lacks what is required is no error of the log: it is refused with a record, and the next one starts.
 #[test]
 fn a_firing_with_wrong_parameters_is_refused_with_a_record() {
