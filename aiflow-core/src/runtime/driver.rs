@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -54,8 +54,10 @@ pub(super) struct Driver<'a> {
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
     pub(super) volatile: &'a Volatile,
-    /// Attempts left behind by the last leader, of which their platform could not say how they stand.
+    /// Attempts of which their platform could not say how they stand: left behind by the last leader, or to stop before they were accepted.
     pub(super) unknown: BTreeSet<AttemptId>,
+    /// More of them.
+    pub(super) unsettled: mpsc::Receiver<AttemptId>,
     /// When the platforms are asked for them again.
     pub(super) look_again: Option<Instant>,
 }
@@ -79,6 +81,9 @@ impl Driver<'_> {
 
     /// Decides what is in the log; publishes the timers that are due; or waits for either, or for the decision that is being committed.
     async fn turn(&mut self) -> Result<()> {
+        while let Ok(attempt) = self.unsettled.try_recv() {
+            self.ask_again(attempt);
+        }
         if self.look_again.is_some_and(|when| when <= Instant::now()) {
             self.look_again().await?;
         }
@@ -103,9 +108,14 @@ impl Driver<'_> {
             return self.publish_timers(due).await;
         }
         let pause = self.engine.next_timer().map_or(CLOCK_CHECK, |next| next.since(now).min(CLOCK_CHECK));
+        let (bus, read_to) = (&self.parts.bus, self.read_to());
         tokio::select! {
             biased;
-            woken = self.parts.bus.wait(self.read_to()) => self.woken(woken).await.map(|_| ()),
+            woken = bus.wait(read_to) => self.woken(woken).await.map(|_| ()),
+            Some(attempt) = self.unsettled.recv() => {
+                self.ask_again(attempt);
+                Ok(())
+            }
             () = sleep_until(self.look_again) => Ok(()),
             () = tokio::time::sleep(pause) => Ok(()),
         }
@@ -170,6 +180,11 @@ impl Driver<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn ask_again(&mut self, attempt: AttemptId) {
+        self.unknown.insert(attempt);
+        self.look_again.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
     }
 
     /// Asks the platforms for the attempts of which they could not say how they stand, unless their end was reported meanwhile.

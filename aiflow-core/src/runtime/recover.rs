@@ -138,6 +138,10 @@ impl Reconciliation {
         match observation {
             Observation::Ended(ending) => report(ReportKind::Ended(ending)),
             Observation::NotFound if job.status == JobStatus::Stopping => report(ReportKind::Ended(Ending::Stopped)),
+            // It was to stop because nobody had accepted it in time.
+            Observation::NotFound if is_stopping && job.status == JobStatus::Queued => {
+                report(ReportKind::Ended(Ending::Stopped));
+            }
             // Only an executor that remembers attempts across its host's death can be given the same one again.
             Observation::NotFound if survives && job.status == JobStatus::Queued => self.submit.push(job.id),
             Observation::NotFound => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::dispatch::Dispatchers;
@@ -202,7 +202,9 @@ async fn start<'a>(
     let found = reconcile(engine.live_attempts(), &parts.executors, parts.clock.now()).await?;
     let retention_closing = closing.clone();
     tasks.spawn(publish_reports(Arc::clone(&parts.bus), reports, closing, parts.settings.clone()));
-    let dispatchers = Dispatchers::start(tasks, &parts.executors, &parts.bus, &reporter, &parts.clock, &parts.settings);
+    let (to_settle, unsettled) = mpsc::channel(parts.settings.dispatch_queue.max(1));
+    let (executors, bus, clock) = (&parts.executors, &parts.bus, &parts.clock);
+    let dispatchers = Dispatchers::start(tasks, executors, bus, &reporter, clock, &parts.settings, &to_settle);
     if parts.settings.retention != Retention::default() {
         tasks.spawn(keep_retention(parts.clone(), lease.fence(), retention_closing));
     }
@@ -220,6 +222,7 @@ async fn start<'a>(
         applied,
         volatile,
         unknown: BTreeSet::new(),
+        unsettled,
         look_again: None,
     };
     driver.settle(found).await?;

@@ -1,14 +1,16 @@
 //! A scheduler and its executors: what is said to a platform that does not accept, and by the next leader?
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::EventFilter;
-use aiflow_core::execution::{JobExecution, JobStatus, KIND_JOB_EXECUTION};
+use aiflow_core::execution::{JobExecution, JobState, JobStatus, KIND_JOB_EXECUTION};
 use aiflow_core::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, Observation, Report, ReportKind,
-    StopMode, Submission, TimeLimit,
+    Signal, StopMode, Submission, TimeLimit,
 };
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext};
 use aiflow_core::graph::{AiGraph, function};
@@ -30,6 +32,10 @@ struct Platform(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     is_full: bool,
+    /// So often it cannot say how an attempt stands.
+    cannot_say: AtomicU32,
+    /// Values that are being handed over, for ever.
+    n_signals: watch::Sender<u32>,
     host: Mutex<Option<ExecutorHost>>,
     stops: watch::Sender<Vec<StopMode>>,
 }
@@ -62,8 +68,18 @@ impl Executor for Platform {
     }
 
     async fn observe(&self, attempts: &[AttemptId]) -> Result<Vec<Observation>> {
-        let standing = if self.0.is_full { Observation::NotFound } else { Observation::Running };
+        let cannot_say = self.0.cannot_say.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok();
+        let standing = match (cannot_say, self.0.is_full) {
+            (true, _) => Observation::Unknown,
+            (false, true) => Observation::NotFound,
+            (false, false) => Observation::Running,
+        };
         Ok(vec![standing; attempts.len()])
+    }
+
+    async fn signal(&self, _: AttemptId, _: Signal) -> Result<()> {
+        self.0.n_signals.send_modify(|n| *n += 1);
+        std::future::pending().await
     }
 
     async fn stop(&self, _: AttemptId, mode: StopMode) -> Result<()> {
@@ -111,6 +127,47 @@ async fn an_attempt_that_no_platform_accepts_ends_at_its_queue_limit() {
     assert_eq!(job.status, JobStatus::Failed);
     assert_eq!(job.ending, Some(Ending::TimedOut { limit: TimeLimit::Queue }));
     assert_eq!(*platform.0.stops.borrow(), [StopMode::Graceful]);
+    scheduler.shutdown().await.unwrap();
+}
+
+/// What nobody can say at once is asked for by the leader until somebody can.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_of_which_nobody_can_say_whether_it_was_accepted_ends_when_somebody_can() {
+    let flow = aiflow();
+    let mut workflow = workflow(&flow);
+    workflow.jobs[0].queue_timeout = Some(Duration::from_millis(30));
+    flow.submit(&workflow).await.unwrap();
+    let shared = Shared { is_full: true, cannot_say: AtomicU32::new(14), ..Shared::default() };
+    let platform = Platform(Arc::new(shared));
+    let scheduler = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    let execution = flow.start("w", Value::Null).await.unwrap();
+    flow.wait(execution).await.unwrap();
+    assert_eq!(platform.0.cannot_say.load(Relaxed), 0);
+    let [job] = &jobs(&flow).await[..] else { panic!("one job ran") };
+    assert_eq!(job.ending, Some(Ending::TimedOut { limit: TimeLimit::Queue }));
+    scheduler.shutdown().await.unwrap();
+}
+
+/// A value that does not get through holds up neither the commands for other attempts nor the stop of its own.
+#[tokio::test]
+async fn a_value_that_does_not_get_through_holds_up_no_stop() {
+    let flow = aiflow();
+    let mut workflow = workflow(&flow);
+    let mut other = workflow.jobs[0].clone();
+    other.name = JobName::parse("other").unwrap();
+    workflow.jobs.push(other);
+    flow.submit(&workflow).await.unwrap();
+    let platform = Platform::default();
+    let scheduler = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    let execution = flow.start("w", Value::Null).await.unwrap();
+    let all_run = |jobs: &BTreeMap<JobName, JobState>| jobs.values().filter(|job| job.current.is_some()).count() == 2;
+    flow.wait_until(execution, |_, jobs| all_run(jobs)).await.unwrap();
+    flow.signal_job(execution, "train", "v2").await.unwrap();
+    platform.0.n_signals.subscribe().wait_for(|n| *n > 0).await.unwrap();
+    flow.stop_job(execution, "other").await.unwrap();
+    platform.is_told(&[StopMode::Graceful]).await;
+    flow.stop_job(execution, "train").await.unwrap();
+    platform.is_told(&[StopMode::Graceful; 2]).await;
     scheduler.shutdown().await.unwrap();
 }
 
