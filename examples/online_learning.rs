@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use aiflow::function::JobError;
-use aiflow::meta::{Model, NewModelVersion};
+use aiflow::meta::{Model, ModelVersion, NewModelVersion, Scalar};
 use aiflow::prelude::*;
 use aiflow::workflow::{Admission, signal};
 use serde_json::{Value, json};
@@ -62,9 +62,14 @@ fn number(value: &Value) -> Result<f64, &'static str> {
     value.as_f64().ok_or("it is no number")
 }
 
+/// The weight of a version is a property of it.
+fn weight_of(version: &ModelVersion) -> Result<f64, &'static str> {
+    version.notes.properties.get("weight").and_then(Scalar::as_f64).ok_or("a version has a weight")
+}
+
 /// The weight in use, 0 if none is.
-async fn weight_in_use(ctx: &JobContext) -> aiflow::Result<f64> {
-    Ok(ctx.models().deployed("slope").await?.map_or(0.0, |version| version.metrics["weight"]))
+async fn weight_in_use(ctx: &JobContext) -> Result<f64, JobError> {
+    Ok(ctx.models().deployed("slope").await?.map_or(Ok(0.0), |version| weight_of(&version))?)
 }
 
 /// Training: one step down the gradient for each sample so far, from the weight in use.
@@ -75,7 +80,7 @@ async fn train(ctx: JobContext, _: Value) -> Result<(), JobError> {
         let (x, y) = (number(&sample.value["x"])?, number(&sample.value["y"])?);
         weight += 0.3 * x * (y - weight * x);
     }
-    let version = NewModelVersion::new("memory").metric("weight", weight).idempotency_key(ctx.once("version"));
+    let version = NewModelVersion::new("memory").property("weight", weight).idempotency_key(ctx.once("version"));
     ctx.models().register_version("slope", version).await?;
     Ok(())
 }
@@ -85,7 +90,7 @@ async fn validate(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let event = ctx.events().first().ok_or("a version made it run")?;
     let version = u32::try_from(event.value["version"].as_u64().ok_or("the event names the version")?)?;
     let candidate = ctx.models().version("slope", version).await?.ok_or("it is registered")?;
-    let (new, used) = (candidate.metrics["weight"], weight_in_use(&ctx).await?);
+    let (new, used) = (weight_of(&candidate)?, weight_in_use(&ctx).await?);
     if (new - TRUTH).abs() < (used - TRUTH).abs() {
         ctx.models().deploy("slope", version).await?;
     } else if candidate.stage == ModelStage::Generated {
@@ -99,7 +104,7 @@ async fn predict(ctx: JobContext, _: Value) -> Result<(), JobError> {
     ctx.ready().await;
     loop {
         if let Some(model) = ctx.models().deployed("slope").await? {
-            let prediction = json!({ "version": model.version, "y": model.metrics["weight"] });
+            let prediction = json!({ "version": model.version, "y": weight_of(&model)? });
             ctx.publish(ctx.event("prediction").value(prediction)).await?;
         }
         tokio::select! {

@@ -11,9 +11,9 @@ pub use aiflow_core::time::Timestamp;
 pub use aiflow_core::workflow::{
     Admission, Comparison, Deadline, FailureTest, KeyOf, Misfire, ModelStage, OverlapPolicy, Parameter, ParameterType,
     Rate, RestartPolicy, RetryPolicy, Schedule, ValueTest, Window, absent, absent_after, all, any, at_least, count,
-    cron, custom, deadline_missed, every, field, job_is, job_status, not_within, on, on_end, on_failure,
-    on_model_version, on_stop, on_success, optional, restart, restart_workflow, sequence, signal, start,
-    start_workflow, stop, stop_workflow, workflow_deadline_missed, workflow_status,
+    cron, custom, deadline_missed, every, field, job_is, job_status, not_within, on, on_alias, on_dataset, on_end,
+    on_failure, on_metric, on_model_version, on_stop, on_success, optional, restart, restart_workflow, sequence,
+    signal, start, start_workflow, stop, stop_workflow, workflow_deadline_missed, workflow_status,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process::{ProcessExecutor, process, shell};

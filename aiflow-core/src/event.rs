@@ -37,6 +37,18 @@ pub const WORKFLOW_STATUS_CHANGED: &str = "WORKFLOW_STATUS_CHANGED";
 /// Type of the event that a job, or an execution of a workflow, was not done at its deadline. Namespace = project, key = `workflow/job` or
 /// workflow, value = an object with `status`, `deadline` (RFC 3339) and, if the deadline is that of one execution of a job, `job_execution`.
 pub const DEADLINE_MISSED: &str = "DEADLINE_MISSED";
+/// Type of the event that a dataset was registered or changed, or has a new version. Key = dataset, value = `{"id", "change", "uri"}` and
+/// what else the change is about; see [`Registry`](crate::meta::Registry).
+pub const DATASET_CHANGED: &str = "DATASET_CHANGED";
+/// Type of the event that a model version reached a stage of the model's own. Key = model, value = `{"version", "uri", "stage"}` and more. The
+/// built-in stages have types of their own, see [`ModelStage::event_type`](crate::workflow::ModelStage::event_type).
+pub const MODEL_STAGE_CHANGED: &str = "MODEL_STAGE_CHANGED";
+/// Type of the event that an alias of a model names another version, or is protected or free. Key = model, value = `{"alias", "from",
+/// "version", "protected"}`; `version` is null if the alias is gone.
+pub const ALIAS_CHANGED: &str = "ALIAS_CHANGED";
+/// Type of the event that values of a metric were recorded: one for the values of a metric of a subject in one call. Key = metric, value =
+/// `{"value", "min", "max", "points", "subject"}`, and `"step"` if it has one. `value` and `step` are those of the last value.
+pub const METRIC_RECORDED: &str = "METRIC_RECORDED";
 /// Namespace of the scheduler's own commands, reports and timer ticks. No rule matches it and no user may publish to it.
 pub const SYSTEM_NAMESPACE: &str = "aiflow.system";
 

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod executor_suite;
 pub mod fault;
 mod fixture;
+pub mod meta_suite;
 pub mod retrying;
 pub mod rng;
 mod run;

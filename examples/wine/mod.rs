@@ -110,7 +110,7 @@ pub(crate) async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
     println!("\nmodel  version  stage       accuracy");
     for version in aiflow.models().versions("wine").await? {
         let subject = Subject::model_version("wine", version.version)?;
-        let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.map_or(f64::NAN, |metric| metric.value);
+        let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.unwrap_or(f64::NAN);
         println!("wine   {:>7}  {:<10}  {accuracy:.3}", version.version, version.stage);
     }
     Ok(())

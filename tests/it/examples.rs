@@ -24,7 +24,7 @@ fn run(name: &str, folder: &Path) -> String {
     text
 }
 
-async fn versions(folder: &Path) -> Vec<aiflow::meta::ModelVersion> {
+async fn versions(folder: &Path) -> Vec<aiflow::meta::Stored<aiflow::meta::ModelVersion>> {
     let url = format!("sqlite://{}", folder.join("aiflow.db").display());
     let aiflow = aiflow::open(&url).await.unwrap().project("wine").unwrap();
     aiflow.models().versions("wine").await.unwrap()

@@ -5,8 +5,7 @@ use crate::bus::EVENTS_PAGE_MAX;
 use crate::error::{Error, Result};
 use crate::event::{DEADLINE_MISSED, EventFilter, JOB_STATUS_CHANGED, NewEvent, WORKFLOW_STATUS_CHANGED};
 use crate::id::Offset;
-use crate::meta::{ARTIFACT_REGISTERED, DATASET_CHANGED, METRIC_RECORDED, MODEL_REGISTERED, PROJECT_CHANGED};
-use crate::workflow::ModelStage;
+use crate::meta::is_meta_event;
 
 /// Namespaces that begin so belong to the library.
 const RESERVED_NAMESPACES: &str = "aiflow.";
@@ -38,22 +37,7 @@ pub fn check_user_event(event: &NewEvent) -> Result<()> {
 }
 
 fn is_reserved_type(event_type: &str) -> bool {
-    [
-        JOB_STATUS_CHANGED,
-        WORKFLOW_STATUS_CHANGED,
-        DEADLINE_MISSED,
-        PROJECT_CHANGED,
-        DATASET_CHANGED,
-        MODEL_REGISTERED,
-        METRIC_RECORDED,
-        ARTIFACT_REGISTERED,
-        ModelStage::Generated.event_type(),
-        ModelStage::Validated.event_type(),
-        ModelStage::Deployed.event_type(),
-        ModelStage::Deprecated.event_type(),
-        ModelStage::Deleted.event_type(),
-    ]
-    .contains(&event_type)
+    [JOB_STATUS_CHANGED, WORKFLOW_STATUS_CHANGED, DEADLINE_MISSED].contains(&event_type) || is_meta_event(event_type)
 }
 
 impl AiFlow {

@@ -11,6 +11,7 @@ use crate::execution::{
     KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::id::{Offset, WorkflowExecutionId};
+use crate::meta::annotation_key;
 use crate::records::{FIRING_WAITING, body_of, label_relations, workflow_execution_key, workflow_id};
 use crate::runtime::scheduler_cursor;
 use crate::store::{Batch, Fence, MetaStore, MetaStoreExt as _, Query, Record, RecordKey};
@@ -257,6 +258,7 @@ impl<'a> Pass<'a> {
         }
         let mut batch =
             Batch::at(self.now).expect(record.key.clone(), Some(record.revision)).delete(record.key.clone());
+        batch.deletes.push(annotation_key(&record.key));
         batch.unrelate = label_relations(execution).collect();
         batch.fence.clone_from(&self.fence);
         self.store.commit(batch).await?;
@@ -269,6 +271,7 @@ impl<'a> Pass<'a> {
         for keys in keys.chunks(DELETES_MAX) {
             let mut batch = Batch::at(self.now);
             batch.deletes = keys.to_vec();
+            batch.deletes.extend(keys.iter().filter(|key| key.kind == KIND_JOB_EXECUTION).map(annotation_key));
             batch.fence.clone_from(&self.fence);
             self.store.commit(batch).await?;
             self.retired.records = self.retired.records.saturating_add(keys.len());

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
 use crate::executor::{JobIdentity, ReportKind};
 use crate::id::{AttemptId, Offset};
-use crate::meta::{Artifacts, Datasets, Metrics, Models};
+use crate::meta::{Annotations, Artifacts, Datasets, MetricDefinitions, Metrics, Models};
 use crate::time::Timestamp;
 use crate::workflow::SCHEDULED_TIME;
 
@@ -134,6 +134,18 @@ impl JobContext {
     #[must_use]
     pub fn artifacts(&self) -> Artifacts {
         self.aiflow().artifacts()
+    }
+
+    /// What the metrics of the project mean.
+    #[must_use]
+    pub fn metric_definitions(&self) -> MetricDefinitions {
+        self.aiflow().metric_definitions()
+    }
+
+    /// Tags and properties of workflows, jobs and executions, this one's too.
+    #[must_use]
+    pub fn annotations(&self) -> Annotations {
+        self.aiflow().annotations()
     }
 
     /// Gives a sign of life. Needed at least once in each `heartbeat_timeout` of the job, if it has one; cheap enough for every step.

@@ -1,18 +1,48 @@
-//! Artifacts: which files did jobs make that are neither datasets nor models?
-
-use std::collections::BTreeMap;
+//! Artifacts: which files did jobs make that are neither datasets nor models, and how far are they?
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::entity::{self, Entity, of_project};
-use super::{ARTIFACT_REGISTERED, DESCRIPTION_BYTES_MAX, KIND_ARTIFACT, URI_BYTES_MAX, check_text};
-use crate::client::AiFlow;
+use super::entity::{Content, EventTypes};
+use super::notes::noted;
+use super::{KIND_ARTIFACT, Notes, Registry, URI_BYTES_MAX, check_some_uri, check_text};
 use crate::error::Result;
 use crate::id::EntityName;
 
+/// Where an artifact is in its life, as in ML Metadata.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum ArtifactState {
+    /// Being written: not to be read yet.
+    Pending,
+    /// There.
+    #[default]
+    Live,
+    /// To be deleted: not to be read any more.
+    MarkedForDeletion,
+    /// Its writer gave up.
+    Abandoned,
+    /// It lies elsewhere and is not ours to delete.
+    Reference,
+}
+
+impl ArtifactState {
+    /// The state in capitals, as stored: `MARKED_FOR_DELETION`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Live => "LIVE",
+            Self::MarkedForDeletion => "MARKED_FOR_DELETION",
+            Self::Abandoned => "ABANDONED",
+            Self::Reference => "REFERENCE",
+        }
+    }
+}
+
 /// A file or folder: a report, a plot, a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Name, unique among the artifacts of the project.
     pub name: EntityName,
@@ -21,16 +51,16 @@ pub struct Artifact {
     /// What it is: `report`, `plot`, …; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub artifact_type: String,
-    /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    /// Free properties.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, String>,
+    /// Where it is in its life. Registering it again does not change it.
+    #[serde(default)]
+    pub state: ArtifactState,
+    /// Description, tags and properties.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 impl Artifact {
-    /// An artifact without type and description.
+    /// A live artifact without type and description.
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed.
@@ -39,8 +69,8 @@ impl Artifact {
             name: EntityName::parse(name)?,
             uri: uri.into(),
             artifact_type: String::new(),
-            description: String::new(),
-            properties: BTreeMap::new(),
+            state: ArtifactState::Live,
+            notes: Notes::default(),
         })
     }
 
@@ -51,74 +81,52 @@ impl Artifact {
         self
     }
 
-    /// Sets the description.
+    /// Sets the first state: [`ArtifactState::Pending`] before it is written.
     #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = description.into();
-        self
-    }
-
-    /// Sets a property.
-    #[must_use]
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.properties.insert(name.into(), value.into());
+    pub fn state(mut self, state: ArtifactState) -> Self {
+        self.state = state;
         self
     }
 }
 
-impl Entity for Artifact {
+noted!(Artifact);
+
+impl Content for Artifact {
     const KIND: &'static str = KIND_ARTIFACT;
-    const EVENT_TYPE: &'static str = ARTIFACT_REGISTERED;
+    const EVENTS: EventTypes = EventTypes {
+        registered: "ARTIFACT_REGISTERED",
+        changed: "ARTIFACT_CHANGED",
+        removed: "ARTIFACT_REMOVED",
+        restored: "ARTIFACT_RESTORED",
+        purged: "ARTIFACT_PURGED",
+    };
+    const LIFE: &'static [&'static str] = &["state"];
 
     fn name(&self) -> &str {
         self.name.as_str()
     }
 
+    fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        check_some_uri(operation, &self.uri)?;
+        check_text(operation, "type", &self.artifact_type, URI_BYTES_MAX)
+    }
+
     fn news(&self) -> Value {
-        json!({"uri": self.uri})
+        json!({"uri": self.uri, "state": self.state})
     }
 
-    fn check(&self) -> Result<()> {
-        check_text("register artifact", "uri", &self.uri, URI_BYTES_MAX)?;
-        check_text("register artifact", "description", &self.description, DESCRIPTION_BYTES_MAX)
-    }
-}
-
-/// The artifacts of a project. Obtained from [`AiFlow::artifacts`] or the context of a job.
-#[derive(Debug, Clone)]
-pub struct Artifacts(pub(super) AiFlow);
-
-impl Artifacts {
-    /// Registers an artifact and announces it. Again with the same content is fine and announces nothing.
-    ///
-    /// # Errors
-    /// `AlreadyExists`: there is one of this name with other content, whose differing fields are named. `Invalid`: out of bounds. Others are
-    /// those of the store.
-    pub async fn register(&self, artifact: Artifact) -> Result<Artifact> {
-        entity::register(&self.0, artifact).await
+    fn state(&self) -> &str {
+        self.state.as_str()
     }
 
-    /// Replaces an artifact and announces it; the same content changes nothing and announces nothing.
-    ///
-    /// # Errors
-    /// `NotFound`: there is none of this name. `Invalid`: out of bounds. Others are those of the store.
-    pub async fn update(&self, artifact: Artifact) -> Result<Artifact> {
-        entity::update(&self.0, artifact).await
-    }
-
-    /// The artifact of this name. Through the context of a job, the lookup is recorded as `read`.
-    ///
-    /// # Errors
-    /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<Artifact>> {
-        entity::get(&self.0, EntityName::parse(name)?.as_str()).await
-    }
-
-    /// All artifacts of the project, oldest first.
-    ///
-    /// # Errors
-    /// `Full` if there are more than [`ENTITIES_LISTED_MAX`](super::ENTITIES_LISTED_MAX); others are those of the store.
-    pub async fn list(&self) -> Result<Vec<Artifact>> {
-        entity::list(&self.0, of_project::<Artifact>(&self.0)).await
+    fn uri(&self) -> Option<&str> {
+        Some(&self.uri)
     }
 }
+
+/// The artifacts of a project: see [`Registry`]. Obtained from [`AiFlow::artifacts`](crate::client::AiFlow::artifacts) or the context of a job.
+pub type Artifacts = Registry<Artifact>;

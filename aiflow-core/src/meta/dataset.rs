@@ -1,36 +1,95 @@
-//! Datasets: where does data lie, and in which form?
-
-use std::collections::BTreeMap;
+//! Datasets: where does data lie, in which form, and which versions of it were there?
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::entity::{self, Entity, of_project};
-use super::{DATASET_CHANGED, DESCRIPTION_BYTES_MAX, KIND_DATASET, URI_BYTES_MAX, check_text};
-use crate::client::AiFlow;
-use crate::error::Result;
+use super::draft::{Draft, Tries};
+use super::entity::{Content, EventTypes, Verb, news};
+use super::notes::noted;
+use super::versions::{NewVersion, VersionContent, Versioned, owner_id};
+use super::{
+    KIND_DATASET, KIND_DATASET_VERSION, Notes, Registry, Schema, URI_BYTES_MAX, check_some_uri, check_text, check_uri,
+    names,
+};
+use crate::error::{Error, Result};
 use crate::id::{EntityName, Offset};
+use crate::store::RecordKey;
+
+/// Where the data of a catalogue dataset is found: a catalogue knows its form and place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Name of the catalogue.
+    pub name: String,
+    /// What it is: `hive`, `glue`, `iceberg`, …
+    #[serde(rename = "type", default, skip_serializing_if = "String::is_empty")]
+    pub catalog_type: String,
+    /// How to connect to it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub connection_uri: String,
+    /// Database in the catalogue.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub database: String,
+    /// Table in the database.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub table: String,
+}
+
+impl Catalog {
+    /// A table in a catalogue.
+    #[must_use]
+    pub fn new(name: impl Into<String>, database: impl Into<String>, table: impl Into<String>) -> Self {
+        Self { name: name.into(), database: database.into(), table: table.into(), ..Self::default() }
+    }
+
+    /// Sets what the catalogue is.
+    #[must_use]
+    pub fn catalog_type(mut self, catalog_type: impl Into<String>) -> Self {
+        self.catalog_type = catalog_type.into();
+        self
+    }
+
+    /// Sets how to connect to it.
+    #[must_use]
+    pub fn connection_uri(mut self, uri: impl Into<String>) -> Self {
+        self.connection_uri = uri.into();
+        self
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        if self.name.is_empty() || self.table.is_empty() {
+            return Err(Error::invalid(operation, "a catalogue dataset needs the name of the catalogue and the table"));
+        }
+        for text in [&self.name, &self.catalog_type, &self.database, &self.table] {
+            check_text(operation, "what names a table in a catalogue", text, URI_BYTES_MAX)?;
+        }
+        check_uri(operation, &self.connection_uri)
+    }
+}
 
 /// Data that jobs read and write.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
     /// Name, unique among the datasets of the project.
     pub name: EntityName,
-    /// Where it lies.
+    /// Where it lies; empty if a catalogue says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uri: String,
     /// Its form: `csv`, `parquet`, …; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub format: String,
-    /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    /// Free properties.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, String>,
+    /// Its columns; may be empty.
+    #[serde(default, skip_serializing_if = "Schema::is_empty")]
+    pub schema: Schema,
+    /// Where a catalogue finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Catalog>,
+    /// Description, tags and properties.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 impl Dataset {
-    /// A dataset without format and description.
+    /// A dataset that lies at `uri`.
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed.
@@ -39,9 +98,18 @@ impl Dataset {
             name: EntityName::parse(name)?,
             uri: uri.into(),
             format: String::new(),
-            description: String::new(),
-            properties: BTreeMap::new(),
+            schema: Schema::new(),
+            catalog: None,
+            notes: Notes::default(),
         })
+    }
+
+    /// A dataset that a catalogue knows.
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed.
+    pub fn in_catalog(name: impl AsRef<str>, catalog: Catalog) -> Result<Self> {
+        Ok(Self { catalog: Some(catalog), ..Self::new(name, "")? })
     }
 
     /// Sets the format.
@@ -51,83 +119,212 @@ impl Dataset {
         self
     }
 
-    /// Sets the description.
+    /// Sets the columns.
     #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = description.into();
-        self
-    }
-
-    /// Sets a property.
-    #[must_use]
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.properties.insert(name.into(), value.into());
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
         self
     }
 }
 
-impl Entity for Dataset {
+noted!(Dataset);
+
+impl Content for Dataset {
     const KIND: &'static str = KIND_DATASET;
-    const EVENT_TYPE: &'static str = DATASET_CHANGED;
+    const EVENTS: EventTypes = EventTypes {
+        registered: "DATASET_CHANGED",
+        changed: "DATASET_CHANGED",
+        removed: "DATASET_REMOVED",
+        restored: "DATASET_RESTORED",
+        purged: "DATASET_PURGED",
+    };
 
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        check_text(operation, "format", &self.format, URI_BYTES_MAX)?;
+        self.schema.check(operation)?;
+        match &self.catalog {
+            Some(catalog) => {
+                catalog.check(operation)?;
+                check_uri(operation, &self.uri)
+            }
+            None => check_some_uri(operation, &self.uri),
+        }
     }
 
     fn news(&self) -> Value {
         json!({"uri": self.uri, "format": self.format})
     }
 
-    fn check(&self) -> Result<()> {
-        check_text("register dataset", "uri", &self.uri, URI_BYTES_MAX)?;
-        check_text("register dataset", "format", &self.format, URI_BYTES_MAX)?;
-        check_text("register dataset", "description", &self.description, DESCRIPTION_BYTES_MAX)
+    fn uri(&self) -> Option<&str> {
+        Some(self.uri.as_str()).filter(|uri| !uri.is_empty())
     }
 }
 
-/// The datasets of a project. Obtained from [`AiFlow::datasets`] or the context of a job.
-#[derive(Debug, Clone)]
-pub struct Datasets(pub(super) AiFlow);
+/// The datasets of a project and their versions: see [`Registry`]. Obtained from [`AiFlow::datasets`](crate::client::AiFlow::datasets) or the context of a job.
+pub type Datasets = Registry<Dataset>;
 
-impl Datasets {
-    /// Registers a dataset and announces it. Again with the same content is fine and announces nothing.
-    ///
-    /// # Errors
-    /// `AlreadyExists`: there is one of this name with other content, whose differing fields are named. `Invalid`: out of bounds. Others are
-    /// those of the store.
-    pub async fn register(&self, dataset: Dataset) -> Result<Dataset> {
-        entity::register(&self.0, dataset).await
-    }
-
-    /// Replaces a dataset and announces it; the same content changes nothing and announces nothing.
-    ///
-    /// # Errors
-    /// `NotFound`: there is none of this name. `Invalid`: out of bounds. Others are those of the store.
-    pub async fn update(&self, dataset: Dataset) -> Result<Dataset> {
-        entity::update(&self.0, dataset).await
-    }
-
+impl Registry<Dataset> {
     /// Announces that the data behind a dataset changed, though what is registered did not. Returns the offset of the event.
     ///
     /// # Errors
     /// `NotFound`: there is none of this name. Others are those of the store.
     pub async fn changed(&self, name: impl AsRef<str>) -> Result<Offset> {
-        entity::announce::<Dataset>(&self.0, EntityName::parse(name)?.as_str()).await
+        let name = EntityName::parse(name)?;
+        let mut tries = Tries::once("announce");
+        loop {
+            let mut draft = Draft::new(&self.flow);
+            let dataset = names::existing::<Dataset>(&mut draft, &self.flow, name.as_str(), "announce").await?;
+            let mut event = news(&self.flow, &dataset, Verb::Updated, &[]);
+            event.value["change"] = "data".into();
+            draft.produced(&dataset.key);
+            draft.event(event);
+            if let Some(receipt) = tries.commit(draft).await? {
+                return Ok(receipt.offsets.first().copied().unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// One version of a dataset: its data at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetVersion {
+    /// Dataset.
+    pub dataset: EntityName,
+    /// Number, from 1, without gaps, never used again.
+    pub version: u32,
+    /// Where this version lies.
+    pub uri: String,
+    /// What its content hashes to, or how its platform names it (a snapshot id); may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    /// Its columns; may be empty.
+    #[serde(default, skip_serializing_if = "Schema::is_empty")]
+    pub schema: Schema,
+    /// Description, tags and properties.
+    #[serde(flatten)]
+    pub notes: Notes,
+}
+
+impl Content for DatasetVersion {
+    const KIND: &'static str = KIND_DATASET_VERSION;
+    const EVENTS: EventTypes = EventTypes {
+        registered: "DATASET_CHANGED",
+        changed: "DATASET_VERSION_CHANGED",
+        removed: "DATASET_VERSION_REMOVED",
+        restored: "DATASET_VERSION_RESTORED",
+        purged: "DATASET_VERSION_PURGED",
+    };
+
+    fn name(&self) -> &str {
+        self.dataset.as_str()
     }
 
-    /// The dataset of this name. Through the context of a job, the lookup is recorded as `read`.
-    ///
-    /// # Errors
-    /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<Dataset>> {
-        entity::get(&self.0, EntityName::parse(name)?.as_str()).await
+    fn notes(&self) -> &Notes {
+        &self.notes
     }
 
-    /// All datasets of the project, oldest first.
-    ///
-    /// # Errors
-    /// `Full` if there are more than [`ENTITIES_LISTED_MAX`](super::ENTITIES_LISTED_MAX); others are those of the store.
-    pub async fn list(&self) -> Result<Vec<Dataset>> {
-        entity::list(&self.0, of_project::<Dataset>(&self.0)).await
+    fn check(&self, operation: &'static str) -> Result<()> {
+        check_some_uri(operation, &self.uri)?;
+        check_text(operation, "digest", &self.digest, URI_BYTES_MAX)?;
+        self.schema.check(operation)
     }
+
+    fn news(&self) -> Value {
+        json!({"uri": self.uri, "version": self.version})
+    }
+
+    fn parent(&self, key: &RecordKey) -> String {
+        owner_id(key).to_owned()
+    }
+
+    fn uri(&self) -> Option<&str> {
+        Some(&self.uri)
+    }
+
+    fn check_update(&self, after: &Self, operation: &'static str) -> Result<()> {
+        if (&self.dataset, self.version) == (&after.dataset, after.version) {
+            return Ok(());
+        }
+        Err(Error::invalid(operation, "the dataset and the number of a version do not change"))
+    }
+}
+
+impl VersionContent for DatasetVersion {
+    fn number(&self) -> u32 {
+        self.version
+    }
+}
+
+/// A dataset version to register.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDatasetVersion {
+    uri: String,
+    digest: String,
+    schema: Schema,
+    notes: Notes,
+    idempotency_key: Option<String>,
+}
+
+impl NewDatasetVersion {
+    /// A version that lies at `uri`.
+    #[must_use]
+    pub fn new(uri: impl Into<String>) -> Self {
+        let (digest, schema, notes) = Default::default();
+        Self { uri: uri.into(), digest, schema, notes, idempotency_key: None }
+    }
+
+    /// Sets what its content hashes to.
+    #[must_use]
+    pub fn digest(mut self, digest: impl Into<String>) -> Self {
+        self.digest = digest.into();
+        self
+    }
+
+    /// Sets its columns.
+    #[must_use]
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Registers at most one version of the dataset under this key: asking again returns the first, whatever else is asked then.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+}
+
+noted!(NewDatasetVersion);
+
+impl NewVersion for NewDatasetVersion {
+    type Version = DatasetVersion;
+
+    fn version(&self, of: &EntityName, number: u32) -> DatasetVersion {
+        DatasetVersion {
+            dataset: of.clone(),
+            version: number,
+            uri: self.uri.clone(),
+            digest: self.digest.clone(),
+            schema: self.schema.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+}
+
+impl Versioned for Dataset {
+    type New = NewDatasetVersion;
+    type Version = DatasetVersion;
 }

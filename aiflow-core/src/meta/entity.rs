@@ -1,146 +1,290 @@
-//! Named entities: how is a thing that has a name and a content registered, changed, found and listed?
+//! Entities: what has every kind of thing in common, and how does it stand in the store?
 
-use serde::Serialize;
+use std::ops::Deref;
+
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::ENTITIES_LISTED_MAX;
-use crate::client::{AiFlow, CONFLICT_TRIES_MAX, too_many_conflicts};
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::Offset;
+use super::Notes;
+use super::draft::Draft;
+use super::payload::{STORED_AT, uri_key};
+use crate::client::AiFlow;
+use crate::error::{Error, Result};
+use crate::event::NewEvent;
+use crate::id::AttemptId;
 use crate::records::{body_of, put};
-use crate::store::{Batch, MetaStoreExt as _, Query, Record, RecordKey, RecordPut};
+use crate::store::{Record, RecordKey, RecordPut};
+use crate::time::Timestamp;
 
-/// A kind of thing of which a project has at most one by each name.
-pub(super) trait Entity: Serialize + DeserializeOwned + PartialEq + Send + Sync {
+/// State of the record of an entity that has no life cycle of its own.
+pub const ACTIVE: &str = "ACTIVE";
+/// State of the record of a deleted entity.
+pub const DELETED: &str = "DELETED";
+
+/// An entity as it stands in the store: its envelope, and through `Deref` its content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored<E> {
+    /// What lineage and every other reference names: kind and id. The id never changes and is never used again.
+    pub key: RecordKey,
+    /// Rises with each change, from 1.
+    pub revision: u64,
+    /// [`ACTIVE`], [`DELETED`], or the state of its own life cycle: a stage, the state of an artifact.
+    pub state: String,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// The attempt that registered it, if a job did.
+    pub created_by: Option<AttemptId>,
+    /// When it was deleted, if it is.
+    pub deleted_at: Option<Timestamp>,
+    /// What was registered.
+    pub content: E,
+}
+
+impl<E> Stored<E> {
+    /// The id within its kind: `project/name`; `project/name~2` is the second of this name, after the first was deleted.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// Whether it is deleted: it does not occupy its name, and only its id finds it.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.state == DELETED
+    }
+}
+
+impl<E> Deref for Stored<E> {
+    type Target = E;
+    fn deref(&self) -> &E {
+        &self.content
+    }
+}
+
+/// What the body of a record holds: the content, and the part of the envelope that has no column.
+#[derive(Debug, Serialize, Deserialize)]
+struct Body<E> {
+    #[serde(flatten)]
+    content: E,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_by: Option<AttemptId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Timestamp>,
+}
+
+impl<E: Content> Stored<E> {
+    /// The entity in a record.
+    pub(crate) fn of(record: &Record) -> Result<Self> {
+        let Body { content, created_by, deleted_at } = body_of(record)?;
+        Ok(Self {
+            key: record.key.clone(),
+            revision: record.revision,
+            state: record.state.clone(),
+            created_at: record.created,
+            updated_at: record.updated,
+            created_by,
+            deleted_at,
+            content,
+        })
+    }
+}
+
+/// The kinds of things of which a project has at most one by each name. Not for implementing: the kinds are those of this module.
+pub trait Entity: Content {}
+
+impl<E: Content> Entity for E {}
+
+/// What was done to an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Registered,
+    Updated,
+    Removed,
+    Restored,
+    Purged,
+}
+
+impl Verb {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Updated => "updated",
+            Self::Removed => "removed",
+            Self::Restored => "restored",
+            Self::Purged => "purged",
+        }
+    }
+}
+
+/// Types of the events that tell of an entity.
+#[derive(Debug)]
+pub struct EventTypes {
+    pub registered: &'static str,
+    pub changed: &'static str,
+    pub removed: &'static str,
+    pub restored: &'static str,
+    pub purged: &'static str,
+}
+
+impl EventTypes {
+    pub(crate) fn all(&self) -> [&'static str; 5] {
+        [self.registered, self.changed, self.removed, self.restored, self.purged]
+    }
+}
+
+/// What the generic verbs must know of a kind.
+pub trait Content: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
     /// Record kind.
     const KIND: &'static str;
-    /// Type of the event that one was registered or changed.
-    const EVENT_TYPE: &'static str;
+    /// The types of its events.
+    const EVENTS: EventTypes;
+    /// Whether it belongs to a project, rather than to the store.
+    const IS_OF_PROJECT: bool = true;
+    /// Fields of its life cycle: registering it again does not speak of them.
+    const LIFE: &'static [&'static str] = &[];
+
     fn name(&self) -> &str;
-    fn key(flow: &AiFlow, name: &str) -> RecordKey {
-        flow.entity_key(Self::KIND, name)
-    }
-    /// Value of the event.
-    fn news(&self) -> Value;
-    fn check(&self) -> Result<()>;
-}
+    fn notes(&self) -> &Notes;
+    /// Whether everything but the notes is within bounds.
+    fn check(&self, operation: &'static str) -> Result<()>;
 
-/// Makes the entity exist. It is fine if it does with the same content.
-pub(super) async fn register<E: Entity>(flow: &AiFlow, entity: E) -> Result<E> {
-    entity.check()?;
-    let key = E::key(flow, entity.name());
-    for _ in 0..CONFLICT_TRIES_MAX {
-        if let Some(record) = flow.store().get_one(&key).await? {
-            let known: E = body_of(&record)?;
-            if known != entity {
-                return Err(differs::<E>(&entity, &record));
-            }
-            let lineage = flow.produced(Batch::at(flow.clock().now()), &key);
-            if !lineage.relate.is_empty() {
-                flow.store().commit(lineage).await?;
-            }
-            return Ok(known);
-        }
-        match flow.store().commit(change(flow, &key, &entity, None)).await {
-            Ok(_) => return Ok(entity),
-            Err(error) if is_read_back(&error) => {}
-            Err(error) => return Err(error),
-        }
+    /// What events of it say, besides what was done.
+    fn news(&self) -> Value {
+        json!({})
     }
-    Err(too_many_conflicts("register").with("key", key))
-}
 
-/// Replaces the content of an entity that exists; the same content changes nothing and says nothing.
-pub(super) async fn update<E: Entity>(flow: &AiFlow, entity: E) -> Result<E> {
-    entity.check()?;
-    let key = E::key(flow, entity.name());
-    for _ in 0..CONFLICT_TRIES_MAX {
-        let record = existing(flow, &key, "update").await?;
-        if body_of::<E>(&record)? == entity {
-            return Ok(entity);
-        }
-        let batch = change(flow, &key, &entity, Some(record.revision));
-        match flow.store().commit(batch).await {
-            Ok(_) => return Ok(entity),
-            Err(error) if is_read_back(&error) => {}
-            Err(error) => return Err(error),
+    fn state(&self) -> &str {
+        ACTIVE
+    }
+
+    /// What its record, which has this key, is a part of.
+    fn parent(&self, _: &RecordKey) -> String {
+        String::new()
+    }
+
+    /// Where its payload lies.
+    fn uri(&self) -> Option<&str> {
+        None
+    }
+
+    fn event_type(&self, verb: Verb) -> &'static str {
+        match verb {
+            Verb::Registered => Self::EVENTS.registered,
+            Verb::Updated => Self::EVENTS.changed,
+            Verb::Removed => Self::EVENTS.removed,
+            Verb::Restored => Self::EVENTS.restored,
+            Verb::Purged => Self::EVENTS.purged,
         }
     }
-    Err(too_many_conflicts("update").with("key", key))
+
+    /// Whether an update may make this of it.
+    fn check_update(&self, after: &Self, operation: &'static str) -> Result<()> {
+        if self.name() == after.name() {
+            return Ok(());
+        }
+        Err(Error::invalid(operation, "a name does not change").with("name", self.name()).with("to", after.name()))
+    }
+
+    /// The handle in whose project it is told of.
+    fn home(flow: &AiFlow, _name: &str) -> Result<AiFlow> {
+        Ok(flow.clone())
+    }
+
+    /// Whether it may be deleted now.
+    fn check_removal(_: &mut Draft, _: &AiFlow, _: &Stored<Self>) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
-/// Announces an entity anew without changing it.
-pub(super) async fn announce<E: Entity>(flow: &AiFlow, name: &str) -> Result<Offset> {
-    let key = E::key(flow, name);
-    let entity: E = body_of(&existing(flow, &key, "announce").await?)?;
-    let batch = flow.produced(Batch::at(flow.clock().now()), &key);
-    let receipt = flow.store().commit(batch.event(news(flow, &entity))).await?;
-    Ok(receipt.offsets.first().copied().unwrap_or_default())
-}
-
-pub(super) async fn get<E: Entity>(flow: &AiFlow, name: &str) -> Result<Option<E>> {
-    let key = E::key(flow, name);
-    let Some(record) = flow.store().get_one(&key).await? else {
-        return Ok(None);
+/// Writes an entity under its key, and what follows from it being there.
+pub(super) fn write<E: Content>(
+    draft: &mut Draft,
+    flow: &AiFlow,
+    key: &RecordKey,
+    before: Option<&Stored<E>>,
+    content: E,
+    deleted_at: Option<Timestamp>,
+) -> Stored<E> {
+    let (old, new) = (before.and_then(|before| before.uri()), content.uri());
+    if old != new {
+        if let Some(old) = old {
+            draft.unrelate(STORED_AT, key.clone(), uri_key(old));
+        }
+        if let Some(new) = new {
+            draft.relate(STORED_AT, key.clone(), uri_key(new));
+        }
+    }
+    let created_by = match before {
+        Some(before) => before.created_by,
+        None => flow.origin().map(|origin| origin.identity.attempt),
     };
-    flow.note_read(&key).await?;
-    body_of(&record).map(Some)
+    let state = if deleted_at.is_some() { DELETED } else { content.state() }.to_owned();
+    let body = Body { content, created_by, deleted_at };
+    let record = draft.put(RecordPut {
+        project: flow.project_name().to_string(),
+        parent: body.content.parent(key),
+        name: body.content.name().to_owned(),
+        state: state.clone(),
+        ..put(key.clone(), &body)
+    });
+    draft.produced(key);
+    Stored {
+        key: record.key,
+        revision: record.revision,
+        state,
+        created_at: record.created,
+        updated_at: record.updated,
+        created_by,
+        deleted_at,
+        content: body.content,
+    }
 }
 
-pub(super) async fn list<E: Entity>(flow: &AiFlow, query: Query) -> Result<Vec<E>> {
-    let records = flow.store().query_all(query, ENTITIES_LISTED_MAX).await?;
-    records.iter().map(body_of).collect()
-}
-
-/// All entities of this kind in the project of `flow`.
-pub(super) fn of_project<E: Entity>(flow: &AiFlow) -> Query {
-    Query::kind(E::KIND).project(flow.project_name().as_str())
-}
-
-pub(super) async fn existing(flow: &AiFlow, key: &RecordKey, operation: &'static str) -> Result<Record> {
-    flow.store()
-        .get_one(key)
-        .await?
-        .ok_or_else(|| Error::not_found(operation, format!("there is no such {}", key.kind)).with("key", key))
-}
-
-/// Whether what is stored now has to be looked at before anything else is tried.
-pub(super) fn is_read_back(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OutcomeUnknown)
-}
-
-fn change<E: Entity>(flow: &AiFlow, key: &RecordKey, entity: &E, revision: Option<u64>) -> Batch {
-    let batch = Batch::at(flow.clock().now())
-        .expect(key.clone(), revision)
-        .put(RecordPut {
-            project: flow.project_name().to_string(),
-            name: entity.name().to_owned(),
-            ..put(key.clone(), entity)
-        })
-        .event(news(flow, entity));
-    flow.produced(batch, key)
-}
-
-fn news<E: Entity>(flow: &AiFlow, entity: &E) -> crate::event::NewEvent {
-    let event = flow.event(entity.name()).event_type(E::EVENT_TYPE).value(entity.news());
+/// The event that tells what was done to an entity; `fields` names those that an update changed.
+pub(super) fn news<E: Content>(flow: &AiFlow, entity: &Stored<E>, verb: Verb, fields: &[String]) -> NewEvent {
+    let mut value = match entity.news() {
+        Value::Object(value) => value,
+        _ => Map::new(),
+    };
+    value.insert("id".to_owned(), entity.id().into());
+    value.insert("change".to_owned(), verb.as_str().into());
+    if !fields.is_empty() {
+        value.insert("fields".to_owned(), fields.into());
+    }
+    let event = flow.event(entity.name()).event_type(entity.event_type(verb)).value(Value::Object(value));
     flow.stamp_for_execution(event)
 }
 
-/// The error that the name is taken by another content, naming the fields that differ.
-pub(super) fn differs<E: Serialize>(wanted: &E, record: &Record) -> Error {
-    let wanted = serde_json::to_value(wanted).unwrap_or_default();
-    let fields: String = match (&wanted, &record.body.to_value()) {
-        (Value::Object(wanted), Value::Object(known)) => {
-            let names = wanted.keys().chain(known.keys());
-            let mut names: Vec<&str> =
-                names.filter(|name| wanted.get(*name) != known.get(*name)).map(String::as_str).collect();
-            names.sort_unstable();
-            names.dedup();
-            names.join(", ")
+/// The fields in which two contents differ.
+pub(super) fn changed_fields<E: Serialize>(before: &E, after: &E) -> Vec<String> {
+    let (before, after) = (fields_of(before), fields_of(after));
+    let mut names: Vec<String> =
+        before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name)).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The fields that `wanted` sets and `known` has otherwise. Tags and properties that `known` has besides are fine: somebody added them.
+pub(super) fn contradictions<E: Content>(wanted: &E, known: &E) -> Vec<String> {
+    let known = fields_of(known);
+    let agrees = |name: &str, wanted: &Value| match (wanted, known.get(name)) {
+        (Value::Object(wanted), Some(Value::Object(known))) if matches!(name, "tags" | "properties") => {
+            wanted.iter().all(|(name, value)| known.get(name) == Some(value))
         }
-        _ => String::new(),
+        (wanted, known) => known == Some(wanted),
     };
-    Error::new(ErrorKind::AlreadyExists, "register", format!("this {} exists with other {fields}", record.key.kind))
-        .with("key", &record.key)
+    let mut fields = fields_of(wanted);
+    fields.retain(|name, value| !E::LIFE.contains(&name.as_str()) && !agrees(name, value));
+    fields.into_iter().map(|(name, _)| name).collect()
+}
+
+fn fields_of<E: Serialize>(content: &E) -> Map<String, Value> {
+    match serde_json::to_value(content) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
 }

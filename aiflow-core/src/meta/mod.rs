@@ -3,21 +3,50 @@
 //! Typed entities outside, records and relations inside. Every change and the event that announces it are one transaction, so rules see
 //! exactly what happened. Through the context of a job the same calls also write lineage: `produced` and `read`, from the job execution.
 //! Source: seed "Meta Service"; AIFlow 0.3 metadata store and model center.
+//!
+//! In reading order: [`Registry`] (what can be done with any entity) → the entities; inside, `draft` (a transaction in the making) → `entity`,
+//! `names`, `verbs` (written once for all kinds) → `versions`, `stage`, `alias`, `metric_append`.
 
+mod alias;
+mod annotation;
 mod artifact;
+mod batch;
 mod dataset;
+mod draft;
 mod entity;
 mod metric;
+mod metric_append;
 mod model;
 mod model_version;
+mod names;
+mod notes;
+mod payload;
 mod project;
+mod registry;
+mod schema;
+mod stage;
+mod verbs;
+mod versions;
 
-pub use artifact::{Artifact, Artifacts};
-pub use dataset::{Dataset, Datasets};
-pub use metric::{METRICS_BATCH_MAX, Metric, Metrics, NewMetric, Subject};
-pub use model::{Model, Models};
-pub use model_version::{ModelVersion, NewModelVersion};
+pub use alias::{ALIASES_MAX, Alias, AliasChange};
+pub use annotation::{Annotated, Annotation, Annotations, annotation_key};
+pub use artifact::{Artifact, ArtifactState, Artifacts};
+pub use batch::{CHANGES_MAX, MetaBatch};
+pub use dataset::{Catalog, Dataset, DatasetVersion, Datasets, NewDatasetVersion};
+pub use entity::{ACTIVE, DELETED, Entity, Stored};
+pub use metric::{
+    Better, METRICS_BATCH_MAX, MetricDefinition, MetricDefinitions, MetricOwner, MetricPoint, MetricSummary, Metrics,
+    NewMetric, Subject,
+};
+pub use model::{MODEL_STAGES_MAX, Model, Models};
+pub use model_version::{ModelVersion, NewModelVersion, VersionStatus};
+pub use notes::{NOTE_NAME_BYTES_MAX, NOTE_VALUE_BYTES_MAX, NOTES_MAX, Notes, Scalar};
+pub use payload::{Garbage, PURGED_MAX, STORED_AT, uri_key};
 pub use project::{Project, Projects};
+pub use registry::{Listing, Registry};
+pub use schema::{COLUMNS_MAX, Column, DataType, Schema};
+pub use stage::StageChange;
+pub use versions::{IDEMPOTENCY_KEY_BYTES_MAX, Versioned};
 
 pub use crate::workflow::ModelStage;
 
@@ -25,32 +54,49 @@ use crate::client::AiFlow;
 use crate::error::{Error, Result};
 use crate::records::job_execution_key;
 use crate::store::{Batch, RecordKey};
+use entity::Content as _;
 
-/// Type of the event that a project was registered or changed. Key = project.
-pub const PROJECT_CHANGED: &str = "PROJECT_CHANGED";
-/// Type of the event that a dataset was registered or changed. Key = dataset, value = `{"uri", "format"}`.
-pub const DATASET_CHANGED: &str = "DATASET_CHANGED";
-/// Type of the event that a model was registered. Key = model. Its versions announce their stages, see [`ModelStage::event_type`].
-pub const MODEL_REGISTERED: &str = "MODEL_REGISTERED";
-/// Type of the event that a metric was recorded. Key = metric, value = `{"value", "subject"}` and `"step"` if it has one.
-pub const METRIC_RECORDED: &str = "METRIC_RECORDED";
-/// Type of the event that an artifact was registered. Key = artifact, value = `{"uri"}`.
-pub const ARTIFACT_REGISTERED: &str = "ARTIFACT_REGISTERED";
+pub use crate::event::{ALIAS_CHANGED, DATASET_CHANGED, METRIC_RECORDED, MODEL_STAGE_CHANGED};
+
+/// Type of the event that the values of a metric were removed. Key = metric, value = `{"subject", "points"}`.
+pub const METRIC_REMOVED: &str = "METRIC_REMOVED";
+/// Type of the event that tags or properties of what the scheduler keeps changed. Key = workflow, `workflow/job` or id of an execution,
+/// value = `{"of", "fields", "tags"}`.
+pub const ANNOTATION_CHANGED: &str = "ANNOTATION_CHANGED";
 
 /// Record kind of a project.
 pub const KIND_PROJECT: &str = "project";
 /// Record kind of a dataset.
 pub const KIND_DATASET: &str = "dataset";
+/// Record kind of a version of a dataset.
+pub const KIND_DATASET_VERSION: &str = "dataset_version";
 /// Record kind of a model.
 pub const KIND_MODEL: &str = "model";
-/// Record kind of a model version.
+/// Record kind of a model version. State = stage.
 pub const KIND_MODEL_VERSION: &str = "model_version";
-/// Record kind of the idempotency key under which a model version was registered.
-pub const KIND_MODEL_VERSION_KEY: &str = "model_version_key";
-/// Record kind of one recorded value of a metric.
-pub const KIND_METRIC: &str = "metric";
-/// Record kind of an artifact.
+/// Record kind of a recorded change of the stage of a model version.
+pub const KIND_STAGE_CHANGE: &str = "model_stage_change";
+/// Record kind of an alias of a model version.
+pub const KIND_ALIAS: &str = "alias";
+/// Record kind of a recorded change of an alias.
+pub const KIND_ALIAS_CHANGE: &str = "alias_change";
+/// Record kind of what changes with the versions of a dataset or model.
+pub const KIND_VERSION_HEAD: &str = "version_head";
+/// Record kind of the idempotency key under which a version was registered.
+pub const KIND_VERSION_KEY: &str = "version_key";
+/// Record kind of a name of which an entity was deleted: which one has it now.
+pub const KIND_NAME: &str = "entity_name";
+/// Record kind of what a metric means.
+pub const KIND_METRIC_DEFINITION: &str = "metric_definition";
+/// Record kind of the summary of a metric of a subject, with its newest values. Parent = `kind:id` of the subject, name = metric,
+/// number = latest value.
+pub const KIND_METRIC_SUMMARY: &str = "metric_summary";
+/// Record kind of earlier values of a metric of a subject: a list. Parent = id of the summary.
+pub const KIND_METRIC_POINTS: &str = "metric_points";
+/// Record kind of an artifact. State = [`ArtifactState`], or [`DELETED`].
 pub const KIND_ARTIFACT: &str = "artifact";
+/// Record kind of the tags and properties of something that the scheduler keeps. Parent = `kind:id` of it.
+pub const KIND_ANNOTATION: &str = "annotation";
 
 /// Relation from a job execution to what it registered or changed.
 pub const PRODUCED: &str = "produced";
@@ -68,46 +114,48 @@ impl AiFlow {
     /// The projects.
     #[must_use]
     pub fn projects(&self) -> Projects {
-        Projects(self.clone())
+        Projects::new(self)
     }
 
-    /// The datasets of this project.
+    /// The datasets of this project, and their versions.
     #[must_use]
     pub fn datasets(&self) -> Datasets {
-        Datasets(self.clone())
+        Datasets::new(self)
     }
 
-    /// The models of this project, and their versions.
+    /// The models of this project, their versions and aliases.
     #[must_use]
     pub fn models(&self) -> Models {
-        Models(self.clone())
+        Models::new(self)
     }
 
-    /// The metrics of this project.
+    /// The values of the metrics of this project.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics(self.clone())
     }
 
+    /// What the metrics of this project mean.
+    #[must_use]
+    pub fn metric_definitions(&self) -> MetricDefinitions {
+        MetricDefinitions::new(self)
+    }
+
     /// The artifacts of this project.
     #[must_use]
     pub fn artifacts(&self) -> Artifacts {
-        Artifacts(self.clone())
+        Artifacts::new(self)
     }
 
-    /// `project/name`: id of an entity of this project.
-    fn entity_key(&self, kind: &str, name: impl std::fmt::Display) -> RecordKey {
-        RecordKey::new(kind, format!("{}/{name}", self.project_name()))
+    /// Tags and properties of the workflows, jobs and executions of this project.
+    #[must_use]
+    pub fn annotations(&self) -> Annotations {
+        Annotations(self.clone())
     }
 
-    /// Adds to `batch` that the job that speaks through this handle made `entity`.
-    fn produced(&self, batch: Batch, entity: &RecordKey) -> Batch {
-        match self.origin() {
-            Some(origin) => {
-                batch.relate(PRODUCED, job_execution_key(origin.identity.attempt.job_execution), entity.clone())
-            }
-            None => batch,
-        }
+    /// Changes of metadata that are made together or not at all.
+    pub fn meta_batch(&self) -> MetaBatch {
+        MetaBatch::new(self)
     }
 
     /// Records that the job that speaks through this handle read `entity`.
@@ -121,9 +169,43 @@ impl AiFlow {
     }
 }
 
+/// Whether only metadata itself announces events of this type.
+pub(crate) fn is_meta_event(event_type: &str) -> bool {
+    let of_entities = [
+        Project::EVENTS.all(),
+        Dataset::EVENTS.all(),
+        DatasetVersion::EVENTS.all(),
+        Model::EVENTS.all(),
+        ModelVersion::EVENTS.all(),
+        Artifact::EVENTS.all(),
+        MetricDefinition::EVENTS.all(),
+    ];
+    let others = [ALIAS_CHANGED, METRIC_RECORDED, METRIC_REMOVED, ANNOTATION_CHANGED, MODEL_STAGE_CHANGED];
+    of_entities.as_flattened().contains(&event_type)
+        || others.contains(&event_type)
+        || ModelStage::BUILT_IN.iter().any(|stage| stage.event_type() == event_type)
+}
+
 fn check_text(operation: &'static str, what: &str, text: &str, max: usize) -> Result<()> {
     if text.len() > max {
         return Err(Error::invalid(operation, format!("{what} has {} bytes, at most {max} are allowed", text.len())));
     }
     Ok(())
+}
+
+/// A URI or path; may be empty.
+fn check_uri(operation: &'static str, uri: &str) -> Result<()> {
+    check_text(operation, "uri", uri, URI_BYTES_MAX)?;
+    match uri.char_indices().find(|(_, c)| c.is_control()) {
+        None => Ok(()),
+        Some((at, _)) => Err(Error::invalid(operation, format!("the uri has a control character at byte {at}"))),
+    }
+}
+
+/// A URI or path that must be there.
+fn check_some_uri(operation: &'static str, uri: &str) -> Result<()> {
+    if uri.is_empty() {
+        return Err(Error::invalid(operation, "the uri is missing"));
+    }
+    check_uri(operation, uri)
 }

@@ -1,102 +1,96 @@
 //! Projects: what is known of a project, besides that it is a namespace?
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::entity::{self, Entity};
-use super::{DESCRIPTION_BYTES_MAX, KIND_PROJECT, PROJECT_CHANGED, check_text};
+use super::draft::Draft;
+use super::entity::{Content, DELETED, EventTypes, Stored};
+use super::notes::noted;
+use super::{
+    KIND_ARTIFACT, KIND_DATASET, KIND_METRIC_DEFINITION, KIND_MODEL, KIND_PROJECT, Notes, Registry, check_uri,
+};
 use crate::client::AiFlow;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::execution::KIND_WORKFLOW;
 use crate::id::ProjectName;
-use crate::store::{Query, RecordKey};
+use crate::store::Query;
 
 /// What is known of a project. Nothing requires it: a project works without being registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     /// Name.
     pub name: ProjectName,
-    /// For people.
+    /// Where its files lie; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    /// Free properties.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, String>,
+    pub uri: String,
+    /// Description, tags and properties.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 impl Project {
     /// A project without description.
     #[must_use]
     pub fn new(name: ProjectName) -> Self {
-        Self { name, description: String::new(), properties: BTreeMap::new() }
+        Self { name, uri: String::new(), notes: Notes::default() }
     }
 
-    /// Sets the description.
+    /// Sets where its files lie.
     #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = description.into();
+    pub fn uri(mut self, uri: impl Into<String>) -> Self {
+        self.uri = uri.into();
         self
     }
 }
 
-impl Entity for Project {
+noted!(Project);
+
+impl Content for Project {
     const KIND: &'static str = KIND_PROJECT;
-    const EVENT_TYPE: &'static str = PROJECT_CHANGED;
+    const EVENTS: EventTypes = EventTypes {
+        registered: "PROJECT_CHANGED",
+        changed: "PROJECT_CHANGED",
+        removed: "PROJECT_REMOVED",
+        restored: "PROJECT_RESTORED",
+        purged: "PROJECT_PURGED",
+    };
+    const IS_OF_PROJECT: bool = false;
 
     fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    fn key(_: &AiFlow, name: &str) -> RecordKey {
-        RecordKey::new(Self::KIND, name)
+    fn notes(&self) -> &Notes {
+        &self.notes
     }
 
-    fn news(&self) -> Value {
-        json!({})
+    fn check(&self, operation: &'static str) -> Result<()> {
+        check_uri(operation, &self.uri)
     }
 
-    fn check(&self) -> Result<()> {
-        check_text("register project", "description", &self.description, DESCRIPTION_BYTES_MAX)
-    }
-}
-
-/// The projects of a store. Obtained from [`AiFlow::projects`].
-#[derive(Debug, Clone)]
-pub struct Projects(pub(super) AiFlow);
-
-impl Projects {
-    /// Registers a project. Again with the same content is fine. Announced in the project's own namespace.
-    ///
-    /// # Errors
-    /// `AlreadyExists`: there is one of this name with other content. `Invalid`: out of bounds. Others are those of the store.
-    pub async fn register(&self, project: Project) -> Result<Project> {
-        let flow = self.0.project(&project.name)?;
-        entity::register(&flow, project).await
+    /// A project is told of in its own namespace.
+    fn home(flow: &AiFlow, name: &str) -> Result<AiFlow> {
+        flow.project(name)
     }
 
-    /// Replaces what is known of a project; the same content changes nothing and announces nothing.
-    ///
-    /// # Errors
-    /// `NotFound`: there is none of this name. `Invalid`: out of bounds. Others are those of the store.
-    pub async fn update(&self, project: Project) -> Result<Project> {
-        let flow = self.0.project(&project.name)?;
-        entity::update(&flow, project).await
-    }
-
-    /// The registered project of this name.
-    ///
-    /// # Errors
-    /// `Invalid` if the name is not well formed; others are those of the store.
-    pub async fn get(&self, name: impl AsRef<str>) -> Result<Option<Project>> {
-        entity::get(&self.0, ProjectName::parse(name)?.as_str()).await
-    }
-
-    /// All registered projects, oldest first.
-    ///
-    /// # Errors
-    /// `Full` if there are more than [`ENTITIES_LISTED_MAX`](super::ENTITIES_LISTED_MAX); others are those of the store.
-    pub async fn list(&self) -> Result<Vec<Project>> {
-        entity::list(&self.0, Query::kind(KIND_PROJECT)).await
+    async fn check_removal(_: &mut Draft, flow: &AiFlow, project: &Stored<Self>) -> Result<()> {
+        for kind in [KIND_WORKFLOW, KIND_DATASET, KIND_MODEL, KIND_ARTIFACT, KIND_METRIC_DEFINITION] {
+            let mut query = Query::kind(kind).project(project.name.as_str());
+            loop {
+                let page = flow.store().query(&query).await?;
+                if let Some(record) = page.items.iter().find(|record| record.state != DELETED) {
+                    return Err(Error::new(ErrorKind::Conflict, "delete", "the project is not empty")
+                        .with("project", &project.name)
+                        .with("holds", &record.key));
+                }
+                match page.next {
+                    Some(token) => query.after = Some(token),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
     }
 }
+
+/// The projects of a store: see [`Registry`]. Obtained from [`AiFlow::projects`]. A project that has anything in it is not deleted.
+pub type Projects = Registry<Project>;

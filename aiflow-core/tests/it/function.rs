@@ -531,7 +531,7 @@ async fn what_a_job_registers_and_reads_becomes_lineage() {
     let functions = Functions::new().register("train", |ctx: JobContext, _: Value| async move {
         let data = ctx.datasets().get("train").await?.ok_or("no data")?;
         ctx.models().register(Model::new("wine")?).await?;
-        let version = NewModelVersion::new(data.uri).idempotency_key(ctx.once("model"));
+        let version = NewModelVersion::new(&data.uri).idempotency_key(ctx.once("model"));
         Ok(ctx.models().register_version("wine", version).await?.version)
     });
     let mut stage = Stage::new(functions).await;

@@ -16,6 +16,10 @@ mod store {
     aiflow_testkit::meta_store_suite!(aiflow_testkit::MemoryFixture::new());
 }
 
+mod meta {
+    aiflow_testkit::meta_suite!(aiflow_testkit::MemoryFixture::new());
+}
+
 mod bus {
     aiflow_testkit::event_bus_suite!(aiflow_testkit::MemoryFixture::new());
 }

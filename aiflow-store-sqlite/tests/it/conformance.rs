@@ -44,6 +44,12 @@ mod store {
     aiflow_testkit::meta_store_suite!(File::new());
 }
 
+mod meta {
+    use super::File;
+
+    aiflow_testkit::meta_suite!(File::new());
+}
+
 mod bus {
     use super::File;
 

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod groups;
+mod meta;
 mod opening;
 mod processes;
 mod readers;

@@ -19,13 +19,13 @@ const FILE: &str = "AIFLOW_SQLITE_TEST_FILE";
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// The file to work on, if this is the other process.
-fn as_other_process() -> Option<PathBuf> {
+pub(crate) fn as_other_process() -> Option<PathBuf> {
     std::env::var_os(FILE).map(PathBuf::from)
 }
 
-fn other_process(test: &str, path: &Path) -> Child {
+pub(crate) fn other_process(test: &str, path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([&format!("processes::{test}"), "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture"])
         .env(FILE, path)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -34,7 +34,7 @@ fn other_process(test: &str, path: &Path) -> Child {
 }
 
 /// What the other process reports, line by line.
-fn reports(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+pub(crate) fn reports(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     lines.map_while(Result::ok)
 }
@@ -55,7 +55,7 @@ async fn an_event_of_another_process_wakes_a_waiter() {
             tokio::spawn(async move { store.wait(ours).await })
         })
         .collect();
-    let mut child = other_process("an_event_of_another_process_wakes_a_waiter", &path);
+    let mut child = other_process("processes::an_event_of_another_process_wakes_a_waiter", &path);
     for waiter in waiters {
         waiter.await.unwrap().unwrap();
     }
@@ -81,7 +81,7 @@ async fn a_killed_writer_loses_nothing_that_it_acknowledged() {
     }
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
-    let mut child = other_process("a_killed_writer_loses_nothing_that_it_acknowledged", &path);
+    let mut child = other_process("processes::a_killed_writer_loses_nothing_that_it_acknowledged", &path);
     let mut lines = reports(&mut child);
     let mut acknowledged: Vec<String> = lines.by_ref().take(ACKNOWLEDGED).collect();
     assert_eq!(acknowledged.len(), ACKNOWLEDGED);
@@ -111,7 +111,7 @@ async fn the_lease_of_a_killed_process_is_free_at_once() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("aiflow.db");
     let store = open(&path).await;
-    let mut child = other_process("the_lease_of_a_killed_process_is_free_at_once", &path);
+    let mut child = other_process("processes::the_lease_of_a_killed_process_is_free_at_once", &path);
     let epoch: u64 = reports(&mut child).next().unwrap().parse().unwrap();
     let early = store.acquire("leader", "us", LONG).await.unwrap();
     assert_eq!(early, None, "the holder lives");

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
 use aiflow_core::execution::{JobExecution, JobState, WorkflowExecution, WorkflowState};
-use aiflow_core::meta::{Artifact, Dataset, Model, ModelStage, NewMetric, NewModelVersion, Subject};
+use aiflow_core::meta::{
+    Artifact, Catalog, DataType, Dataset, MetricDefinition, Model, ModelStage, NewDatasetVersion, NewMetric,
+    NewModelVersion, Project, Schema, Subject,
+};
 use aiflow_core::records::{job_execution_put, job_state_put, workflow_execution_put, workflow_put};
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::Timestamp;
@@ -47,19 +50,28 @@ fn stored<T: serde::de::DeserializeOwned>(body: Value) -> T {
 }
 
 async fn metadata(flow: &AiFlow) {
-    let dataset = Dataset::new("samples", "file:///samples").unwrap();
-    flow.datasets().register(dataset).await.unwrap();
+    flow.projects().register(Project::new("wine".parse().unwrap()).uri("file:///wine")).await.unwrap();
+    let schema = Schema::new().column("grape", DataType::String);
+    let dataset = Dataset::in_catalog("samples", Catalog::new("hive", "wines", "samples")).unwrap().schema(schema);
+    flow.datasets().register(dataset.tag("team", "ads").property("rows", 7)).await.unwrap();
+    let version = NewDatasetVersion::new("file:///samples/1").digest("sha:1");
+    flow.datasets().register_version("samples", version).await.unwrap();
     let model = Model::new("classifier").unwrap().description("wine by taste");
     flow.models().register(model).await.unwrap();
     let version = NewModelVersion::new("file:///m1").metric("accuracy", 0.9);
     let models = flow.models();
     let version = models.register_version("classifier", version).await.unwrap();
     models.set_stage("classifier", version.version, ModelStage::Validated).await.unwrap();
+    models.set_alias("classifier", "prod", version.version).await.unwrap();
     let subject = Subject::model_version("classifier", 1).unwrap();
-    let metric = NewMetric::new("loss", subject, 0.25).unwrap().step(5);
-    flow.metrics().record(metric).await.unwrap();
+    let losses = (0..40).map(|n| NewMetric::new("loss", subject.clone(), f64::from(n) / 4.0).unwrap().step(5));
+    flow.metrics().record_all(losses.collect()).await.unwrap();
+    flow.metrics().record(NewMetric::new("loss", subject, 0.25).unwrap().step(6)).await.unwrap();
+    flow.metric_definitions().register(MetricDefinition::new("loss").unwrap().unit("nats")).await.unwrap();
     let artifact = Artifact::new("report", "file:///report").unwrap().artifact_type("html");
     flow.artifacts().register(artifact).await.unwrap();
+    let execution = aiflow_core::id::WorkflowExecutionId::new(aiflow_core::id::Offset(7), 0);
+    flow.annotations().update(execution, |notes| notes.tag("owner", "ada")).await.unwrap();
 }
 
 /// The named columns of the only row of a view, as JSON.
@@ -96,19 +108,43 @@ async fn every_view_shows_what_was_stored() {
             "id,workflow_execution,workflow,job,status,attempt,executor,started_at,finished_at",
             r#"["8.1","7.0","train","fit","RUNNING",2,"process","AT",null]"#,
         ),
-        ("dataset", "project,name,uri", r#"["wine","samples","file:///samples"]"#),
+        ("project", "name,uri,state", r#"["wine","file:///wine","ACTIVE"]"#),
+        (
+            "dataset",
+            "project,name,id,state,uri,catalog_name,catalog_table,json(schema),json(tags),json(properties)",
+            r#"["wine","samples","wine/samples","ACTIVE",null,"hive","samples",[{"name":"grape","type":"STRING"}],{"team":"ads"},{"rows":7}]"#,
+        ),
+        (
+            "dataset_version",
+            "project,dataset,version,uri,digest",
+            r#"["wine","samples",1,"file:///samples/1","sha:1"]"#,
+        ),
         ("model", "project,name,description", r#"["wine","classifier","wine by taste"]"#),
         (
             "model_version",
-            "project,model,version,stage,uri,json_extract(metrics,'$.accuracy')",
-            r#"["wine","classifier",1,"VALIDATED","file:///m1",0.9]"#,
+            "project,model,version,stage,status,uri,json(aliases),json_extract(metrics,'$.accuracy'),json_extract(metrics,'$.loss')",
+            r#"["wine","classifier",1,"VALIDATED","READY","file:///m1",["prod"],0.9,0.25]"#,
+        ),
+        ("model_version_stage WHERE stage='GENERATED'", "model,version,from_stage", r#"["classifier",1,null]"#),
+        ("model_version_stage WHERE stage='VALIDATED'", "model,version,from_stage", r#"["classifier",1,"GENERATED"]"#),
+        ("alias", "model,alias,version,protected", r#"["classifier","prod",1,0]"#),
+        ("alias_history", "model,alias,from_version,version", r#"["classifier","prod",null,1]"#),
+        ("metric_definition", "project,name,unit", r#"["wine","loss","nats"]"#),
+        (
+            "metric_summary WHERE name='loss'",
+            "project,subject,latest,step,min,max,count",
+            r#"["wine","model_version:wine/classifier/1",0.25,6,0.0,9.75,41]"#,
         ),
         (
-            "metric",
-            "project,name,value,step,json(subject)",
-            r#"["wine","loss",0.25,5,{"model_version":{"model":"classifier","version":1}}]"#,
+            "(SELECT * FROM metric WHERE name='loss' LIMIT 1 OFFSET 40)",
+            "project,subject,step,value",
+            r#"["wine","model_version:wine/classifier/1",6,0.25]"#,
         ),
-        ("artifact", "project,name,artifact_type,uri", r#"["wine","report","html","file:///report"]"#),
+        ("(SELECT count(*) AS n, sum(value) AS s FROM metric WHERE name='loss')", "n,s", "[41,195.25]"),
+        ("artifact", "project,name,state,artifact_type,uri", r#"["wine","report","LIVE","html","file:///report"]"#),
+        ("tag WHERE tag='team'", "kind,id,value", r#"["dataset","wine/samples","ads"]"#),
+        ("tag WHERE tag='owner'", "kind,id,value", r#"["workflow_execution","7.0","ada"]"#),
+        ("property", "kind,name,property,value", r#"["dataset","samples","rows",7]"#),
     ];
     for (view, columns, expected) in cases {
         let expected = expected.replace("AT\"", &format!("{AT_TEXT}\""));
@@ -129,7 +165,7 @@ async fn no_view_fails_on_an_empty_store() {
     let mut conn = shell(&path).await;
     let views = text(&mut conn, "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'");
     let views: Vec<String> = serde_json::from_str(&views.await).unwrap();
-    assert_eq!(views.len(), 10);
+    assert_eq!(views.len(), 19);
     for view in views {
         let sql = format!("SELECT count(*) || '' FROM {view}");
         let count = text(&mut conn, &sql);

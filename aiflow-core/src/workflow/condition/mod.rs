@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use build::{
     absent, absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, optional, sequence,
 };
-pub use pattern::{EventPattern, Life, on, on_model_version, workflow_status};
+pub use pattern::{EventPattern, Life, on, on_alias, on_dataset, on_metric, on_model_version, workflow_status};
 pub use stage::ModelStage;
 pub use value::{CEL_BYTES_MAX, Comparison, ValueTest};
 pub(crate) use value::{CompiledTest, Tested};

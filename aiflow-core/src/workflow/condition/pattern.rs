@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Comparison, Condition, ModelStage, ValueTest};
-use crate::event::{Match, NewEvent, WORKFLOW_STATUS_CHANGED};
+use crate::event::{ALIAS_CHANGED, DATASET_CHANGED, METRIC_RECORDED, Match, NewEvent, WORKFLOW_STATUS_CHANGED};
 use crate::id::WorkflowName;
 use crate::status::WorkflowStatus;
 
@@ -80,7 +80,51 @@ pub fn on(key: impl Into<Match>) -> EventPattern {
 /// A version of `model` reached `stage`, in the workflow's project.
 #[must_use]
 pub fn on_model_version(model: impl Into<String>, stage: ModelStage) -> EventPattern {
-    EventPattern { any_execution: true, ..on(Match::Exact(model.into())) }.event_type(stage.event_type())
+    let pattern = on_metadata(model, stage.event_type());
+    match &stage {
+        ModelStage::Custom(name) => pattern.at("/stage", ValueTest::Equals(name.as_str().into())),
+        _ => pattern,
+    }
+}
+
+/// An alias of `model` names another version, in the workflow's project.
+#[must_use]
+pub fn on_alias(model: impl Into<String>, alias: impl Into<String>) -> EventPattern {
+    on_metadata(model, ALIAS_CHANGED).at("/alias", ValueTest::Equals(Value::String(alias.into())))
+}
+
+/// A dataset was registered or changed, has a new version, or its data was said to have changed, in the workflow's project.
+///
+/// ```
+/// use aiflow_core::workflow::{on_dataset, start};
+/// let rule = start(on_dataset("samples"));
+/// ```
+#[must_use]
+pub fn on_dataset(name: impl Into<String>) -> EventPattern {
+    on_metadata(name, DATASET_CHANGED)
+}
+
+/// A value of a metric was recorded that compares so with `value`, on whatever it was measured, in the workflow's project. Values that were
+/// recorded together count as one match.
+///
+/// ```
+/// use aiflow_core::workflow::{Comparison, on_metric, start};
+/// let rule = start(on_metric("drift", Comparison::Greater, 0.2));
+/// ```
+#[must_use]
+pub fn on_metric(name: impl Into<String>, comparison: Comparison, value: f64) -> EventPattern {
+    // If any of the values passes, so does the least, or the greatest, of them.
+    let pointer = match comparison {
+        Comparison::Less | Comparison::LessOrEqual => "/min",
+        Comparison::Greater | Comparison::GreaterOrEqual => "/max",
+        Comparison::NotEqual => "/value",
+    };
+    on_metadata(name, METRIC_RECORDED).at(pointer, ValueTest::Compare(comparison, value.into()))
+}
+
+/// What any execution says of metadata concerns all.
+fn on_metadata(key: impl Into<String>, event_type: &str) -> EventPattern {
+    EventPattern { any_execution: true, ..on(Match::Exact(key.into())) }.event_type(event_type)
 }
 
 /// An execution of `workflow`, in the same project, reached `status`.

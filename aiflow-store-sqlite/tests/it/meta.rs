@@ -1,0 +1,80 @@
+//! Metadata in a file: what a process that is killed leaves behind.
+
+use std::sync::Arc;
+
+use aiflow_core::bus::EventBus as _;
+use aiflow_core::client::AiFlow;
+use aiflow_core::event::EventFilter;
+use aiflow_core::id::Offset;
+use aiflow_core::meta::{Model, ModelStage, NewModelVersion, Subject};
+use aiflow_store_sqlite::SqliteStore;
+use tempfile::tempdir;
+
+use super::processes::{as_other_process, other_process, reports};
+use super::{assert_intact, open};
+
+fn handle(store: &SqliteStore) -> AiFlow {
+    let store = Arc::new(store.clone());
+    AiFlow::new(Arc::<SqliteStore>::clone(&store), store).unwrap().project("wine").unwrap()
+}
+
+async fn count(flow: &AiFlow, event_type: &str) -> u32 {
+    let filter = EventFilter::all().event_type(event_type);
+    let events = flow.bus().read(Offset::START, &filter, 10_000).await.unwrap().events;
+    u32::try_from(events.len()).unwrap()
+}
+
+/// Registers, measures and deploys versions for ever, and reports each number once it is acknowledged.
+async fn register_for_ever(flow: &AiFlow) {
+    let models = flow.models();
+    models.register(Model::new("wine").unwrap()).await.unwrap();
+    loop {
+        let new = NewModelVersion::new("file:///m").metric("auc", 0.9);
+        let version = models.register_version("wine", new).await.unwrap().version;
+        models.deploy("wine", version).await.unwrap();
+        eprintln!("{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_killed_while_it_registers_leaves_metadata_and_events_together() {
+    const TEST: &str = "meta::a_process_killed_while_it_registers_leaves_metadata_and_events_together";
+    if let Some(path) = as_other_process() {
+        register_for_ever(&handle(&open(&path).await)).await;
+    }
+    // Killed after ever more reports, so that it dies at ever other moments.
+    for reported in [1, 7, 40] {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("aiflow.db");
+        let mut child = other_process(TEST, &path);
+        let mut lines = reports(&mut child);
+        let mut acknowledged: Vec<String> = lines.by_ref().take(reported).collect();
+        child.kill().unwrap();
+        acknowledged.extend(lines);
+        child.wait().unwrap();
+        let acknowledged: u32 = acknowledged.last().unwrap().parse().unwrap();
+
+        let store = open(&path).await;
+        let flow = handle(&store);
+        let versions = flow.models().versions("wine").await.unwrap();
+        let n = u32::try_from(versions.len()).unwrap();
+        assert!(n >= acknowledged, "{n} of {acknowledged}");
+        assert!(versions.iter().map(|version| version.version).eq(1..=n));
+        assert_eq!(count(&flow, "MODEL_GENERATED").await, n, "metadata and event are there both, or neither");
+        assert_eq!(count(&flow, "METRIC_RECORDED").await, n);
+        for version in 1..=n {
+            let subject = Subject::model_version("wine", version).unwrap();
+            assert_eq!(flow.metrics().latest(&subject, "auc").await.unwrap(), Some(0.9));
+        }
+        let deployed: Vec<u32> =
+            versions.iter().filter(|it| it.stage == ModelStage::Deployed).map(|it| it.version).collect();
+        assert_eq!(deployed, [count(&flow, "MODEL_DEPLOYED").await]);
+        assert_eq!(count(&flow, "MODEL_DEPRECATED").await, deployed[0] - 1);
+        let history = flow.models().stage_history("wine").await.unwrap();
+        assert_eq!(history.len(), (n + 2 * deployed[0] - 1) as usize);
+        let next = flow.models().register_version("wine", NewModelVersion::new("file:///m")).await.unwrap();
+        assert_eq!(next.version, n + 1);
+        drop((flow, store));
+        assert_intact(&path).await;
+    }
+}
