@@ -71,7 +71,7 @@ pub trait Executor: Send + Sync + fmt::Debug {
     /// ([`ReportKind::Acknowledged`]). The same signal may come again: its id says so. One for an attempt that has ended is dropped.
     ///
     /// # Errors
-    /// `Unsupported`, unless implemented: the job is restarted with the value.
+    /// `Unsupported`, unless implemented and [declared](ExecutorCapabilities::signals): the job is restarted with the value.
     async fn signal(&self, attempt: AttemptId, signal: Signal) -> Result<()> {
         Err(Error::new(ErrorKind::Unsupported, "signal", "this executor cannot hand values to running attempts")
             .with("attempt", attempt)
@@ -98,6 +98,8 @@ pub struct ExecutorCapabilities {
     pub logs: bool,
     /// `stop` can be graceful.
     pub graceful_stop: bool,
+    /// `signal` works. If not, each value of a SIGNAL rule restarts its job, and a scheduler says so when such a workflow comes into use.
+    pub signals: bool,
 }
 
 impl ExecutorCapabilities {
@@ -119,6 +121,13 @@ impl ExecutorCapabilities {
     #[must_use]
     pub fn graceful_stop(mut self) -> Self {
         self.graceful_stop = true;
+        self
+    }
+
+    /// Declares that values can be handed to running attempts.
+    #[must_use]
+    pub fn signals(mut self) -> Self {
+        self.signals = true;
         self
     }
 }

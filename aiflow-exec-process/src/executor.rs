@@ -300,7 +300,7 @@ impl Executor for ProcessExecutor {
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
-        ExecutorCapabilities::default().survives_host().logs().graceful_stop()
+        ExecutorCapabilities::default().survives_host().logs().graceful_stop().signals()
     }
 
     async fn shutdown(&self) -> Result<()> {

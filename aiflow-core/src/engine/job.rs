@@ -285,7 +285,7 @@ impl Draft<'_> {
             ) => {}
             (ReportKind::Checkpoint { number, value }, _) => self.on_checkpoint(id, number, value),
             (ReportKind::Acknowledged { signal }, _) => self.on_acknowledged(id, signal),
-            (ReportKind::SignalRefused { signal, .. }, _) => self.on_signal_refused(id, signal),
+            (ReportKind::SignalRefused { signal, message }, _) => self.on_signal_refused(id, signal, &message),
             (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),
             (ReportKind::Ready, JobStatus::Running) => self.on_ready(id),
             (ReportKind::Ready, JobStatus::Queued | JobStatus::Unknown) => {
@@ -425,7 +425,7 @@ impl Draft<'_> {
                 if is_running {
                     if let Some((.., newest)) = unheard {
                         // It ended before it took the value.
-                        let _ = self.restart_with(execution, &job, newest.cause, &newest.signal);
+                        let _ = self.restart_with(execution, &job, newest.cause, &newest.signal, None);
                     }
                     self.release_job(execution, &job);
                 }

@@ -89,7 +89,7 @@ impl Draft<'_> {
                 }
                 Some(FiringOutcome::HandedOver)
             }
-            _ => self.restart_with(execution, job, firing, &signal),
+            _ => self.restart_with(execution, job, firing, &signal, None),
         }
     }
 
@@ -120,9 +120,9 @@ impl Draft<'_> {
     }
 
     /// The running attempt cannot take a signal.
-    pub(super) fn on_signal_refused(&mut self, id: JobExecutionId, signal: FiringId) {
+    pub(super) fn on_signal_refused(&mut self, id: JobExecutionId, signal: FiringId, message: &str) {
         if self.job(id).is_some_and(|job| job.signals.iter().any(|pending| pending.signal.id == signal)) {
-            self.restart_with_newest(id);
+            self.restart_with_newest(id, &format!("the value could not be handed over: {message}"));
         }
     }
 
@@ -131,14 +131,14 @@ impl Draft<'_> {
         let timer = Timer { due, key: TimerKey::Signal { attempt, signal } };
         let id = attempt.job_execution;
         if self.job(id).is_some_and(|job| job.timers().any(|waits| waits == timer)) {
-            self.restart_with_newest(id);
+            self.restart_with_newest(id, "the value was not acknowledged in time");
         }
     }
 
-    fn restart_with_newest(&mut self, id: JobExecutionId) {
+    fn restart_with_newest(&mut self, id: JobExecutionId, why_not: &str) {
         let Some((execution, name, newest)) = self.take_signal(id) else { return };
         // It made no execution of its own: the one that waits takes the value along.
-        let _ = self.restart_with(execution, &name, newest.cause, &newest.signal);
+        let _ = self.restart_with(execution, &name, newest.cause, &newest.signal, Some(why_not));
     }
 
     /// The newest value that a job execution was to take and has not; it takes none any more.
@@ -159,13 +159,15 @@ impl Draft<'_> {
         }
     }
 
-    /// RESTART with the value among the parameters. An execution that waits already takes the value of the newest.
+    /// RESTART with the value among the parameters. An execution that waits already takes the value of the newest. `why_not` says why what runs
+    /// did not take it.
     pub(super) fn restart_with(
         &mut self,
         execution: WorkflowExecutionId,
         job: &JobName,
         firing: Firing,
         signal: &Signal,
+        why_not: Option<&str>,
     ) -> Option<FiringOutcome> {
         if self.execution(execution).is_none_or(|execution| execution.status != WorkflowStatus::Running) {
             return Some(FiringOutcome::NotLive);
@@ -179,6 +181,7 @@ impl Draft<'_> {
         }
         let live = self.live_job(execution, job);
         let why = firing.why();
+        let why = why_not.map_or(why.clone(), |why_not| format!("{why}; {why_not}"));
         self.create_job(execution, job, firing, &params);
         if let Some(live) = live {
             self.stop_job(live, StopMode::Graceful, &why);

@@ -248,7 +248,7 @@ impl Executor for FunctionExecutor {
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
-        ExecutorCapabilities::default().graceful_stop()
+        ExecutorCapabilities::default().graceful_stop().signals()
     }
 
     async fn shutdown(&self) -> Result<()> {

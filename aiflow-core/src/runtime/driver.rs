@@ -27,6 +27,7 @@ use crate::history::read_history;
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::store::{Batch, Lease};
 use crate::timer::Timer;
+use crate::workflow::{Job, JobAction, Workflow};
 
 /// How often the wall clock is looked at again while a timer waits: it may be set forward.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
@@ -383,6 +384,9 @@ impl Driver<'_> {
     /// Hands the commands of a committed decision to the executors.
     async fn carry_out(&mut self, decision: &Decision, inputs: &[Input]) {
         self.volatile.note(&self.parts.executors, decision.jobs.values().map(|job| &**job));
+        for definition in decision.definitions.values() {
+            self.warn_of_restarts(definition);
+        }
         for command in &decision.commands {
             match command {
                 Command::Launch { attempt } => self.launch(*attempt, inputs).await,
@@ -396,6 +400,18 @@ impl Driver<'_> {
             }
         }
         self.applied.send_replace(self.cursor.offset);
+    }
+
+    /// A workflow has come into use: says which of its jobs will be restarted for each value, because their executor cannot hand it over.
+    fn warn_of_restarts(&self, workflow: &Workflow) {
+        let signalled = |job: &Job| workflow.rules_of(&job.name).any(|rule| rule.action == JobAction::Signal);
+        for job in workflow.jobs.iter().filter(|job| signalled(job)) {
+            let executor = self.parts.executors.get(&job.executor);
+            if executor.is_some_and(|executor| !executor.capabilities().signals) {
+                let (workflow, executor) = (&workflow.name, &job.executor);
+                tracing::warn!(%workflow, job = %job.name, %executor, "each value of a SIGNAL rule restarts this job: its executor cannot hand values to what runs");
+            }
+        }
     }
 
     /// Hands an attempt to its executor. One that a later event of the same batch has ended already is not started.

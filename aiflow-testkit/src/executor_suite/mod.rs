@@ -7,6 +7,7 @@ mod fixture;
 mod life;
 mod logs;
 mod observe;
+mod signal;
 mod start;
 mod stop;
 
@@ -15,6 +16,7 @@ pub use fixture::*;
 pub use life::*;
 pub use logs::*;
 pub use observe::*;
+pub use signal::*;
 pub use start::*;
 pub use stop::*;
 
@@ -45,6 +47,7 @@ macro_rules! executor_suite {
             stopping_what_ended_or_is_unknown_is_fine,
             a_repeated_stop_is_harmless,
             an_attempt_stopped_at_once_ends_once,
+            values_are_taken_by_those_that_say_so,
             logs_read_on_without_loss_or_repetition,
             logs_are_told_apart_by_stream,
             shutdown_stops_what_cannot_survive,

@@ -607,7 +607,7 @@ impl Executor for SimExecutor {
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {
-        let capabilities = ExecutorCapabilities::default().graceful_stop();
+        let capabilities = ExecutorCapabilities::default().graceful_stop().signals();
         if self.platform.is_durable { capabilities.survives_host() } else { capabilities }
     }
 

@@ -172,6 +172,10 @@ fn a_value_that_cannot_be_handed_over_restarts_the_job_at_once() {
     );
     let newest = world.jobs.values().next_back().expect("it was restarted");
     assert_eq!((world.jobs.len(), newest.params.clone()), (2, json!({ "signal": "v2" })));
+    // Whoever looks at what was stopped reads why.
+    let stopped = world.jobs.values().next().expect("it ran");
+    let why = &stopped.stops.first().expect("it was asked to stop").reason;
+    assert!(why.starts_with("rule ") && why.ends_with("; the value could not be handed over: it cannot"), "{why}");
 }
 
 #[test]
