@@ -95,6 +95,12 @@ impl<'w> Meaning<'w> {
                     let target = Target { part, is_restart: rule.action == JobAction::Restart };
                     support.extend(self.fed_by(&rule.condition, target, live).into_iter().flatten());
                 }
+                // A value for a job that has ended starts it; one that does not end by itself takes it while it runs.
+                let ends = self.workflow.job(job).is_some_and(|job| !job.streaming);
+                for rule in self.signal_rules(job).filter(|_| ends) {
+                    let target = Target { part, is_restart: false };
+                    support.extend(self.fed_by(&rule.condition, target, live).into_iter().flatten());
+                }
             }
             None => {
                 for rule in self.workflow.rules.iter().filter(|rule| rule.action != WorkflowAction::Stop) {

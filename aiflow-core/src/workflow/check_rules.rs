@@ -44,6 +44,12 @@ impl<'w> Meaning<'w> {
         rules.iter().copied().filter(|rule| starts(rule))
     }
 
+    /// The rules that hand values to a job, and start it with them if it does not run.
+    pub(super) fn signal_rules(&self, job: &JobName) -> impl Iterator<Item = &'w SchedulingRule> {
+        let rules = self.rules.get(job).map(Vec::as_slice).unwrap_or_default();
+        rules.iter().copied().filter(|rule| rule.action == JobAction::Signal)
+    }
+
     /// The name of a job as the workflow holds it.
     pub(super) fn job(&self, name: &str) -> Option<&'w JobName> {
         self.jobs.get(&JobName::parse(name).ok()?).copied()

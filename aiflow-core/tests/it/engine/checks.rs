@@ -182,6 +182,14 @@ fn rules_that_feed_themselves_are_named_with_their_cycle() {
     "#]],
     );
     warnings(
+        "a: function; a: SIGNAL when status(b SUCCEEDED); b: START when status(a SUCCEEDED)",
+        expect![[r#"
+        warning: job a: feeds itself without an event from outside: job a starts job b starts job a; only the bound on chains of causes ends it
+    "#]],
+    );
+    // What goes on running takes the value.
+    warnings("job a streaming; a: SIGNAL when status(b SUCCEEDED); b: START when status(a RUNNING)", expect![[r#""#]]);
+    warnings(
         "a: function; wf: START when workflow(wf SUCCEEDED)",
         expect![[r#"
         warning: workflow wf: feeds itself without an event from outside: workflow wf starts workflow wf; only the bound on chains of causes ends it
