@@ -155,6 +155,13 @@ pub enum Control {
         /// What becomes of a time while an execution is live.
         overlap: OverlapPolicy,
     },
+    /// Run an ended execution again, as a stored [plan](crate::rerun::RerunPlan) says. The execution's id is this event's offset, number 0.
+    RerunExecution {
+        /// The execution that is run again.
+        execution: WorkflowExecutionId,
+        /// The plan.
+        plan: String,
+    },
     /// Let a running workflow execution go on under the latest version of its workflow.
     UpgradeExecution {
         /// Which.
@@ -214,6 +221,7 @@ impl Control {
             Self::StopExecution { execution, .. } => ("STOP_EXECUTION", execution.to_string()),
             Self::PauseExecution { execution, .. } => ("PAUSE_EXECUTION", execution.to_string()),
             Self::ResumeExecution { execution } => ("RESUME_EXECUTION", execution.to_string()),
+            Self::RerunExecution { execution, .. } => ("RERUN_EXECUTION", execution.to_string()),
             Self::ScheduleJob { execution, job, .. } => ("SCHEDULE_JOB", format!("{execution}/{job}")),
             Self::SignalJob { execution, job, .. } => ("SIGNAL_JOB", format!("{execution}/{job}")),
             Self::ActOnJob { execution, job, .. } => ("ACT_ON_JOB", format!("{execution}/{job}")),

@@ -69,6 +69,9 @@ pub struct WorkflowExecution {
     pub labels: BTreeMap<String, String>,
     /// Why it was started.
     pub cause: Firing,
+    /// The execution that it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<WorkflowExecutionId>,
     /// When it was started.
     pub created_at: Timestamp,
     /// Why it was asked to stop, and how: at most once gracefully, and once more to be killed.
@@ -251,6 +254,9 @@ pub struct JobExecution {
     /// Its next attempt waits for its workflow execution to be resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// The execution of an earlier run that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<JobExecutionId>,
     /// What it has to do with the pool of its job, if the job names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<Slots>,

@@ -1,11 +1,13 @@
 //! Firings: which events satisfied which rule, and what became of it?
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{FiringId, JobName, Offset, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
+use crate::rerun::RerunPlan;
 use crate::schedule_state::ScheduledTime;
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
@@ -143,6 +145,9 @@ pub struct StartRequest {
     /// RESTART only: the one execution that it replaces; all live ones if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<WorkflowExecutionId>,
+    /// What it takes over from an ended execution, if it runs that again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Arc<RerunPlan>>,
     /// A person or program asks by an event of its own, which is refused if nothing is started.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_hand: bool,

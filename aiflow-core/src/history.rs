@@ -33,6 +33,9 @@ pub struct HistoryRead {
     pub filters: Vec<EventFilter>,
     /// Those after this one.
     pub after: Offset,
+    /// These events before any others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
     /// Up to here, only the newest event of each key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_through: Option<Offset>,
@@ -48,6 +51,15 @@ pub struct HistoryRead {
     /// It sees events of other executions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub others: bool,
+}
+
+/// Events of an earlier run that a rule of a [rerun](crate::rerun::RerunPlan) is shown as if they were of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The events, oldest first.
+    pub events: Vec<Offset>,
+    /// What follows them are the events after this one: the one that began the rerun.
+    pub then: Offset,
 }
 
 /// What was read.
@@ -114,6 +126,12 @@ impl Reader<'_> {
         let reach = through.map_or(Offset::START, |through| Offset(through.0.saturating_sub(HISTORY_REACH)));
         let after = self.read.after.max(trimmed).max(reach);
         let mut history = History { after, covered: after, ..History::default() };
+        if let Some(again) = &self.read.again {
+            self.read_again(&mut history, again, trimmed).await?;
+            if history.covered < again.then {
+                return Ok(history);
+            }
+        }
         if let Some(through) = through.filter(|through| *through > after) {
             self.read_latest(&mut history, through).await?;
             if history.covered < through {
@@ -127,6 +145,37 @@ impl Reader<'_> {
             history.covered = covered;
         }
         Ok(history)
+    }
+
+    /// Adds the events that are shown again, as many as a page holds.
+    async fn read_again(&self, history: &mut History, again: &Again, trimmed: Offset) -> Result<()> {
+        let asked = self.read.after;
+        let (lost, rest): (Vec<Offset>, Vec<Offset>) =
+            again.events.iter().filter(|offset| **offset > asked).partition(|offset| **offset <= trimmed);
+        history.after = lost.last().copied().unwrap_or(asked);
+        for offset in rest.iter().take(HISTORY_EVENTS_PAGE) {
+            let before = Offset(offset.0.saturating_sub(1));
+            let page = self.bus.read(before, &EventFilter::all(), 1).await?;
+            let found = page.events.into_iter().find(|event| event.offset == *offset);
+            history.events.extend(found.map(|event| self.as_own(&event)));
+        }
+        let is_all = rest.len() <= HISTORY_EVENTS_PAGE;
+        history.covered = match history.events.last() {
+            Some(last) if !is_all => last.offset,
+            _ => again.then.max(trimmed).max(asked),
+        };
+        Ok(())
+    }
+
+    /// The event as one of the execution that is shown it.
+    fn as_own(&self, event: &Event) -> Arc<Event> {
+        let mut event = event.clone();
+        let context = &mut event.body.context;
+        context.only_rule = None;
+        if context.workflow_execution.is_some() {
+            context.workflow_execution = self.read.execution;
+        }
+        Arc::new(event)
     }
 
     /// Adds the newest event of each key up to `through`, as many as a page holds.

@@ -53,6 +53,9 @@ pub struct JobState {
     /// How the last ended one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobStatus>,
+    /// The one that ended last; one of an earlier run if its result stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_execution: Option<JobExecutionId>,
     /// What its rules have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<RuleName, Arc<RuleState>>,
@@ -78,6 +81,7 @@ impl JobState {
             succeeded: false,
             deadline: None,
             last: None,
+            last_execution: None,
             rules: BTreeMap::new(),
             schedules: BTreeMap::new(),
         }

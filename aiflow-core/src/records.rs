@@ -15,6 +15,7 @@ use crate::execution::{
 };
 use crate::id::{JobExecutionId, JobName, Offset, PoolName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::json::Json;
+use crate::rerun::{KIND_RERUN, RerunPlan};
 use crate::store::{Record, RecordKey, RecordPut, Relation};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
@@ -114,6 +115,23 @@ pub fn workflow_execution_key(id: WorkflowExecutionId) -> RecordKey {
 #[must_use]
 pub fn job_state_key(execution: WorkflowExecutionId, job: &JobName) -> RecordKey {
     RecordKey::new(KIND_JOB_STATE, format!("{execution}/{job}"))
+}
+
+/// Key of a plan by which an execution is run again.
+#[must_use]
+pub fn rerun_key(id: &str) -> RecordKey {
+    RecordKey::new(KIND_RERUN, id)
+}
+
+/// The record of a plan by which an execution is run again. Parent = that execution, name = workflow.
+#[must_use]
+pub fn rerun_put(plan: &RerunPlan) -> RecordPut {
+    RecordPut {
+        project: plan.project.to_string(),
+        parent: plan.execution.to_string(),
+        name: plan.workflow.to_string(),
+        ..put(rerun_key(&plan.id), plan)
+    }
 }
 
 /// Key of a job execution.
@@ -339,6 +357,7 @@ mod tests {
             completion: Completion::Idle,
             params: Value::Null,
             cause: cause(),
+            rerun_of: None,
             created_at: Timestamp::EPOCH,
             finished_at: None,
             counts: JobCounts::default(),

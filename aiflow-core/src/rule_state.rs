@@ -101,11 +101,33 @@ impl RuleState {
             && self.catch_up.is_none()
     }
 
+    /// What it has seen, without what it waits for: its execution has ended. `None` if there is nothing.
+    pub(crate) fn ended(&self) -> Option<Self> {
+        let ended = |key: &KeyState| KeyState { alarm: None, ..key.clone() };
+        let keys = self.keys.iter().map(|(name, key)| (name.clone(), Arc::new(ended(key)))).collect();
+        let (alarms, catch_up) = (BTreeSet::new(), None);
+        let ended = Self { whole: ended(&self.whole), keys, alarms, catch_up, ..self.clone() };
+        (!ended.kept().is_empty()).then_some(ended)
+    }
+
+    /// Every event that a firing may still use, oldest first: those that wait, and those that stand.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Offset> {
+        let mut kept: Vec<Offset> = self.operands().flat_map(OperandState::kept).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        kept
+    }
+
+    fn operands(&self) -> impl Iterator<Item = &OperandState> {
+        let keys = std::iter::once(&self.whole).chain(self.keys.values().map(|state| &**state));
+        keys.flat_map(|key| &key.operands)
+    }
+
     /// The events that wait for a firing, oldest first: those that would be lost with the rule.
     #[must_use]
     pub fn pending(&self) -> Vec<Offset> {
-        let keys = std::iter::once(&self.whole).chain(self.keys.values().map(|state| &**state));
-        let mut pending: Vec<Offset> = keys.flat_map(|key| &key.operands).flat_map(OperandState::pending).collect();
+        let mut pending: Vec<Offset> = self.operands().flat_map(OperandState::pending).collect();
         pending.sort_unstable();
         pending.dedup();
         pending

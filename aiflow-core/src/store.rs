@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::NewEvent;
 use crate::id::Offset;
 use crate::json::Json;
+use crate::search::{self, Search};
 use crate::time::Timestamp;
 
 /// The most rows a page may hold, and the most keys a `get` may name.
@@ -25,7 +26,7 @@ pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Keeps records and relations, appends events with them atomically, and says who leads.
 ///
 /// # Parties
-/// *Backends* implement these eight methods and know nothing of scheduling or of models. *Core* builds everything else on them: the
+/// *Backends* implement these methods, all but one of them by themselves, and know nothing of scheduling or of models. *Core* builds everything else on them: the
 /// typed metadata API, the scheduler's state, the conveniences. *Wrappers* (fault injection, metrics) are backends too and pass the same
 /// conformance suite.
 ///
@@ -56,6 +57,14 @@ pub trait MetaStore: Send + Sync + fmt::Debug {
 
     /// One page of the records that match `query`.
     async fn query(&self, query: &Query) -> Result<Page<Record>>;
+
+    /// One page of the records that match `search`, in its order.
+    ///
+    /// A record that exists throughout with the same fields is returned exactly once over all pages. Backends without an index of their
+    /// own leave this to [`search::scan`], which looks at every record of the kind and says what the answer is.
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        search::scan(self, search).await
+    }
 
     /// One page of the relations that match `query`.
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>>;
@@ -542,6 +551,9 @@ impl<S: MetaStore + ?Sized> MetaStore for Arc<S> {
     }
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         (**self).query(query).await
+    }
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        (**self).search(search).await
     }
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         (**self).relations(query).await

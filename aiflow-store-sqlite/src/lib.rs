@@ -24,6 +24,7 @@ mod query;
 mod reader;
 mod row;
 mod schema;
+mod search;
 mod signal;
 mod sql;
 mod store;

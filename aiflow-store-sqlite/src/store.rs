@@ -9,6 +9,7 @@ use std::time::Duration;
 use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, Query, Receipt, Record, RecordKey, Relation,
     RelationQuery,
@@ -28,6 +29,7 @@ use crate::query::{self, WINDOW};
 use crate::reader::Readers;
 use crate::row::{self, EventRow, LogPage, RecordRow};
 use crate::schema;
+use crate::search;
 use crate::signal::{self, Signal};
 use crate::sql::{Args, Bulk};
 use crate::tail::Tail;
@@ -257,6 +259,20 @@ impl MetaStore for SqliteStore {
             items.push(record);
         }
         let next = last.filter(|_| rows.len() > limit).map(query::seq_token);
+        Ok(Page { items, next })
+    }
+
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        self.0.signal.check("search")?;
+        let statement = search::page(search)?;
+        let rows = self.0.readers.rows("search", statement.sql, statement.args).await?;
+        let limit = search.page_rows();
+        let mut items = Vec::with_capacity(rows.len().min(limit));
+        for row in rows.iter().take(limit) {
+            items.push(row::record("search", row)?.1);
+        }
+        let last = rows.get(limit.saturating_sub(1)).zip(items.last()).filter(|_| rows.len() > limit);
+        let next = last.map(|(row, record)| search::token(search, row, record)).transpose()?;
         Ok(Page { items, next })
     }
 

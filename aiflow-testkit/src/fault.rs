@@ -10,6 +10,7 @@ use std::time::Duration;
 use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
@@ -146,6 +147,9 @@ impl MetaStore for FaultyStore {
     }
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         self.faults.read("query", self.inner.query(query)).await
+    }
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        self.faults.read("search", self.inner.search(search)).await
     }
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         let call = self.inner.relations(query);

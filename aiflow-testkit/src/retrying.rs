@@ -11,6 +11,7 @@ use std::time::Duration;
 use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::{Offset, random_id};
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, RecordPut, Relation, RelationQuery,
 };
@@ -97,6 +98,10 @@ impl MetaStore for Retrying {
 
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         repeat(|| self.store.query(query)).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        repeat(|| self.store.search(search)).await
     }
 
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {

@@ -10,6 +10,7 @@ mod executions;
 mod jobs;
 mod listener;
 mod pools;
+mod rerun;
 mod retention;
 mod rules;
 mod schedules;

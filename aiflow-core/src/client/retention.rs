@@ -13,6 +13,7 @@ use crate::execution::{
 use crate::id::{Offset, WorkflowExecutionId};
 use crate::meta::annotation_key;
 use crate::records::{FIRING_WAITING, body_of, label_relations, workflow_execution_key, workflow_id};
+use crate::rerun::KIND_RERUN;
 use crate::runtime::scheduler_cursor;
 use crate::store::{Batch, Fence, MetaStore, MetaStoreExt as _, Query, Record, RecordKey};
 use crate::time::Timestamp;
@@ -245,7 +246,7 @@ impl<'a> Pass<'a> {
 
     /// Removes what belongs to an execution, then the execution.
     async fn remove_execution(&mut self, record: &Record, execution: &WorkflowExecution) -> Result<()> {
-        for kind in [KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_FIRING] {
+        for kind in [KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_FIRING, KIND_RERUN] {
             let mut query = Query::kind(kind).parent(execution.id.to_string());
             loop {
                 let page = self.store.query(&query).await?;

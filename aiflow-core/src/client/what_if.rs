@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::AiFlow;
-use crate::control::Control;
-use crate::engine::{CustomConditions, Input};
+use crate::engine::CustomConditions;
 use crate::error::Result;
-use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
+use crate::event::{Event, EventFilter};
 use crate::history::read_history;
 use crate::id::{Offset, ProjectName, WorkflowName};
 use crate::records::{WorkflowVersion, body_of, workflow_version_key};
+use crate::runtime::input;
 use crate::store::MetaStoreExt as _;
 use crate::time::Timestamp;
 use crate::why::{Difference, Replay, ReplayPage, Side};
@@ -166,7 +166,7 @@ impl WhatIfReplay {
             if !self.beginning.is_empty() {
                 self.begin(&event).await?;
             }
-            let input = self.input(event).await?;
+            let input = input(&**self.flow.store(), &**self.flow.bus(), event).await?;
             self.replay.see(&input, &mut page);
             while let Some(wanted) = self.replay.wanted(&input.event, &mut page) {
                 let (read, before) = wanted.read();
@@ -234,23 +234,5 @@ impl WhatIfReplay {
             known.push(place);
         }
         Ok(())
-    }
-
-    async fn input(&self, event: Arc<Event>) -> Result<Input> {
-        let mut input = Input::from(event);
-        if input.event.namespace != SYSTEM_NAMESPACE {
-            return Ok(input);
-        }
-        match Control::from_event(&input.event) {
-            Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) => {
-                let stored = self.flow.version_of(&project, &workflow, version).await?;
-                input.workflow = stored.map(|stored| Arc::new(stored.workflow));
-            }
-            Ok(Some(Control::CatchUp { read, .. })) => {
-                input.history = Some(read_history(&**self.flow.bus(), &read, input.event.offset).await?);
-            }
-            Ok(_) | Err(_) => {}
-        }
-        Ok(input)
     }
 }

@@ -127,9 +127,16 @@ impl<'a> Chain<'a> {
             return Ok(Step::Gone { execution: id.to_string() });
         };
         let parent = self.flow.execution(ran.workflow_execution).await?;
-        let because = match self.because(&ran.cause) {
-            Some(because) => because,
-            None => self.without_rule(&ran, parent.as_ref()).await?,
+        let because = match ran.repeats {
+            Some(execution) => {
+                self.follow(Todo::Workflow(ran.workflow_execution));
+                self.follow(Todo::Job(execution));
+                Because::Repeats { execution }
+            }
+            None => match self.because(&ran.cause) {
+                Some(because) => because,
+                None => self.without_rule(&ran, parent.as_ref()).await?,
+            },
         };
         let because = match (because, &parent) {
             (Because::Rule { rule, key, events, n_events, .. }, Some(parent)) => {

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::decision::{DeadLetter, NewFiring, WorkflowKey};
 use super::queues::RowKey;
 use super::state::{Draft, workflow_key};
-use super::workflow::merge;
 use crate::control::CONTROL_REFUSED;
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::execution::{
@@ -22,7 +21,7 @@ use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject};
 use crate::workflow::{
     Admission, BatchOf, Debounce, Idempotency, JobAction, OverlapPolicy, Rate, WAITING_PER_KEY_MAX, WorkflowAction,
-    hash_of,
+    hash_of, merge,
 };
 
 /// The longest key that is kept as it is; a longer one is replaced by its hash.
@@ -382,7 +381,7 @@ impl Draft<'_> {
 
     /// Starts what a firing asks for: it was admitted. A version that came while it waited may ask for other parameters.
     pub(super) fn begin(&mut self, mut firing: NewFiring) {
-        if let Err(reason) = self.check_params(&firing) {
+        if let Err(reason) = self.check_plan(&firing).and_then(|()| self.check_params(&firing)) {
             return self.drop_firing(firing, FiringOutcome::Refused, Some(AdmissionStage::Parameters), reason);
         }
         let record = &mut firing.record;

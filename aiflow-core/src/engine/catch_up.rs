@@ -10,26 +10,32 @@ use super::state::Draft;
 use crate::control::Control;
 use crate::event::{Event, EventFilter, Match};
 use crate::execution::{CatchUp, RuleState, RuleStatus};
-use crate::history::{HISTORY_FILTERS_MAX, History, HistoryRead};
+use crate::history::{Again, HISTORY_FILTERS_MAX, History, HistoryRead};
 use crate::id::{Offset, ProjectName, RuleName, WorkflowExecutionId};
 use crate::timer::Subject;
 use crate::workflow::{StartPosition, WorkflowAction};
 
 impl<'a> Draft<'a> {
-    /// A new rule begins. What it has seen, if that is anything: it may wait at once, and may have to see the past first.
+    /// A new rule begins. What it has seen, if that is anything: it may wait at once, and may have to see the past first, or these events
+    /// of an earlier run.
     pub(super) fn begin_rule(
         &mut self,
         of: &Subject,
         rule: &CompiledRule,
         project: &ProjectName,
         execution: Option<WorkflowExecutionId>,
+        again: Option<&[Offset]>,
     ) -> Option<RuleState> {
         let state = rule.waits_at_once().then(|| rule.begin(self.event));
         let begun = self.event.offset;
-        let (after, latest_through) = match rule.from {
-            StartPosition::Now => return state,
-            StartPosition::Offset(first) => (Offset(first.0.saturating_sub(1)), None),
-            StartPosition::LatestPerKey => (Offset::START, Some(begun)),
+        let again = again.map(|events| Again { events: events.to_vec(), then: begun });
+        let (after, latest_through) = match (&again, rule.from) {
+            // A rerun goes on from what its rules had seen, not from where they once began.
+            (Some(again), _) if again.events.is_empty() => return state,
+            (Some(_), _) => (Offset::START, None),
+            (None, StartPosition::Now) => return state,
+            (None, StartPosition::Offset(first)) => (Offset(first.0.saturating_sub(1)), None),
+            (None, StartPosition::LatestPerKey) => (Offset::START, Some(begun)),
         };
         // It may also begin in the future.
         let catch_up = CatchUp { begun, covered: after, is_done: after >= begun, ..CatchUp::default() };
@@ -37,6 +43,7 @@ impl<'a> Draft<'a> {
             let read = HistoryRead {
                 filters: filters(rule, project),
                 after,
+                again,
                 latest_through,
                 per: rule.key.clone().filter(|_| latest_through.is_some()),
                 context: execution.and_then(|id| self.execution(id)?.context.clone()),

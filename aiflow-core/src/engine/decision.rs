@@ -9,6 +9,7 @@ use crate::execution::{FiringRecord, JobExecution, JobState, Meter, Pool, Workfl
 use crate::executor::{Signal, StopMode};
 use crate::history::History;
 use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
+use crate::rerun::RerunPlan;
 use crate::workflow::Workflow;
 
 /// An event from the log, with what the engine cannot look up itself.
@@ -20,11 +21,13 @@ pub struct Input {
     pub workflow: Option<Arc<Workflow>>,
     /// What a `CatchUp` event asks for, [read](crate::history::read_history) from the log before it.
     pub history: Option<History>,
+    /// The plan that a `RerunExecution` event speaks of.
+    pub rerun: Option<Arc<RerunPlan>>,
 }
 
 impl From<Arc<Event>> for Input {
     fn from(event: Arc<Event>) -> Self {
-        Self { event, workflow: None, history: None }
+        Self { event, workflow: None, history: None, rerun: None }
     }
 }
 

@@ -176,6 +176,7 @@ impl Draft<'_> {
                 killed: false,
                 stops: Vec::new(),
                 held: false,
+                repeats: None,
                 slots: definition.admission.pool.clone().map(|of| Slots {
                     of,
                     priority: definition.admission.priority,
@@ -413,7 +414,7 @@ impl Draft<'_> {
         };
         let is_running = self.execution(execution).is_some_and(|execution| execution.status == WorkflowStatus::Running);
         let next = self.change_job_state(execution, &job, |state| {
-            state.last = Some(status);
+            (state.last, state.last_execution) = (Some(status), Some(id));
             state.succeeded |= status == JobStatus::Succeeded;
             state.current = state.waiting.take();
             state.current

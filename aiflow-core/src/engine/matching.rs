@@ -13,6 +13,7 @@ use crate::execution::{
     WorkflowStatus,
 };
 use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
+use crate::rerun::RerunPlan;
 use crate::timer::{Alarm, Subject};
 use crate::workflow::WorkflowAction;
 
@@ -387,13 +388,19 @@ impl Draft<'_> {
         self.record_rule(&owner, &Target::Workflow(action), firing, FiringOutcome::RuleChanged);
     }
 
-    /// The rules of a new execution begin: some wait at once, some are to see the past.
-    pub(super) fn begin_job_rules(&mut self, id: WorkflowExecutionId, rules: &[Arc<CompiledRule>]) {
+    /// The rules of a new execution begin: some wait at once, some are to see the past, those of a rerun what they had seen.
+    pub(super) fn begin_job_rules(
+        &mut self,
+        id: WorkflowExecutionId,
+        rules: &[Arc<CompiledRule>],
+        rerun: Option<&RerunPlan>,
+    ) {
         let Some(project) = self.execution(id).map(|execution| execution.project.clone()) else { return };
         for rule in rules {
             if let Target::Job(job, _) = &rule.target {
                 let of = Subject::Job { execution: id, job: job.clone() };
-                if let Some(state) = self.begin_rule(&of, rule, &project, Some(id)) {
+                let again = rerun.map(|plan| plan.events_of(job, &rule.name));
+                if let Some(state) = self.begin_rule(&of, rule, &project, Some(id), again) {
                     self.change_rule_state(&Owner::Job(id, job.clone()), &rule.name, |new| *new = state);
                 }
             }

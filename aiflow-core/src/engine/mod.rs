@@ -21,6 +21,7 @@ mod overlap;
 mod pause;
 mod pools;
 mod queues;
+mod rerun;
 mod rules;
 mod schedule;
 mod state;
@@ -50,7 +51,7 @@ use crate::execution::{JobExecution, JobState, JobStatus, Meter, Pool, WorkflowE
 use crate::id::{FiringId, JobExecutionId, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
-use crate::workflow::{Job, Workflow};
+use crate::workflow::{Job, Workflow, merge};
 
 /// The scheduling engine.
 #[derive(Debug, Clone, Default)]
@@ -264,11 +265,11 @@ impl Engine {
         let parent = self.state.executions.get(&execution.workflow_execution)?;
         let compiled = self.state.definition(&workflow_key(&execution.project, &execution.workflow), parent.version)?;
         let job = compiled.job(&execution.job)?;
-        let mut params = workflow::merge(&job.base_params(), &parent.params);
+        let mut params = merge(&job.base_params(), &parent.params);
         if let Some(schedule) = &execution.cause.schedule {
-            params = workflow::merge(&params, &schedule::time_param(schedule.time));
+            params = merge(&params, &schedule::time_param(schedule.time));
         }
-        params = workflow::merge(&params, &execution.params);
+        params = merge(&params, &execution.params);
         Some(LaunchPlan { execution, job, params })
     }
 

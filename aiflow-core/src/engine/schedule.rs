@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::decision::WorkflowKey;
 use super::state::{Compiled, Draft, workflow_key};
-use super::workflow::merge;
 use crate::execution::{Firing, FiringOutcome, FiringRecord, RuleAction, StartRequest, WorkflowStatus};
 use crate::id::{JobName, Offset, ScheduleName, WorkflowExecutionId};
 use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
@@ -18,7 +17,7 @@ use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject};
 use crate::workflow::{
     CompiledSchedule, JobAction, MISFIRE_TIMES_MAX, Misfire, OverlapPolicy, SCHEDULED_TIME, Schedule, Workflow,
-    WorkflowAction,
+    WorkflowAction, merge,
 };
 
 /// The most times that one backfill starts an execution for.

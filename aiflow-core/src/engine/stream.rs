@@ -4,14 +4,13 @@ use serde_json::{Value, json};
 
 use super::decision::Command;
 use super::state::Draft;
-use super::workflow::merge;
 use crate::event::SYSTEM_NAMESPACE;
 use crate::execution::{Checkpoint, Firing, FiringOutcome, JobStatus, PendingSignal, WorkflowStatus};
 use crate::executor::{Ending, SIGNALS_PENDING_MAX, Signal, StopMode};
 use crate::id::{AttemptId, FiringId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{JobTimer, Timer, TimerKey};
-use crate::workflow::SIGNAL_PARAM;
+use crate::workflow::{SIGNAL_PARAM, merge};
 
 impl Draft<'_> {
     /// Lets the next attempt of a stream follow after a pause, if its policy says so.

@@ -83,7 +83,7 @@ impl Draft<'_> {
             })
         };
         let rules: Vec<Arc<CompiledRule>> = new.job_rules.iter().filter(is_new).cloned().collect();
-        self.begin_job_rules(id, &rules);
+        self.begin_job_rules(id, &rules, None);
     }
 
     /// Jobs that the old version did not have start if they start with an execution.

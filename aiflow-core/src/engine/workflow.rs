@@ -19,7 +19,7 @@ use crate::execution::{
 use crate::executor::StopMode;
 use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
 use crate::timer::Subject;
-use crate::workflow::{Completion, JobAction, Workflow, WorkflowAction};
+use crate::workflow::{Completion, JobAction, Workflow, WorkflowAction, merge};
 
 impl<'a> Draft<'a> {
     /// Takes in a control event. What cannot be done becomes a dead letter and an event that says so.
@@ -100,6 +100,10 @@ impl<'a> Draft<'a> {
                 None => self.refuse(format!("what rule {rule} of {of} asks for was not read from the log")),
             },
             Control::UpgradeExecution { execution } => self.upgrade_execution(execution),
+            Control::RerunExecution { plan, .. } => match &input.rerun {
+                Some(plan) => self.request_rerun(plan, by_hand),
+                None => self.refuse(format!("plan {plan} is not stored")),
+            },
             Control::SetPool { project, pool, slots } => self.set_pool((project, pool), slots),
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
@@ -168,7 +172,7 @@ impl<'a> Draft<'a> {
             let compiled = CompiledRule::of_workflow(&definition.name, rule);
             if is_new && !rules.contains_key(&rule.name) {
                 let of = Subject::Workflow { project: definition.project.clone(), workflow: definition.name.clone() };
-                let state = self.begin_rule(&of, &compiled, &definition.project, None);
+                let state = self.begin_rule(&of, &compiled, &definition.project, None, None);
                 rules.extend(state.map(|state| (rule.name.clone(), Arc::new(state))));
             }
         }
@@ -231,6 +235,7 @@ impl<'a> Draft<'a> {
             params,
             held: 0,
             cause,
+            rerun_of: request.rerun.as_ref().map(|plan| plan.execution),
             created_at: self.now(),
             finished_at: None,
             paused: None,
@@ -245,7 +250,10 @@ impl<'a> Draft<'a> {
             self.out.labelled.push(id);
         }
         self.announce_status(id, WorkflowStatus::Running);
-        self.begin_job_rules(id, &compiled.job_rules);
+        self.begin_job_rules(id, &compiled.job_rules, request.rerun.as_deref());
+        if let Some(plan) = request.rerun {
+            return self.begin_rerun(id, &plan, definition);
+        }
         let cause = self.firing(None, vec![self.event.offset]);
         for job in definition.jobs_that_start() {
             self.create_job(id, &job.name, cause.clone(), &Value::Null);
@@ -389,13 +397,17 @@ impl<'a> Draft<'a> {
         self.on_execution_ended(id);
     }
 
-    /// The jobs of an execution wait for nothing any more.
+    /// The jobs of an execution wait for nothing any more. What their rules have seen stays to be read, and for a rerun.
     fn forget_waits(&mut self, id: WorkflowExecutionId) {
         for job in self.jobs_of(id) {
             let waits = |job: &JobState| !job.rules.is_empty() || !job.schedules.is_empty() || job.deadline.is_some();
             if self.job_state(id, &job).is_some_and(waits) {
                 self.change_job_state(id, &job, |job| {
-                    job.rules.clear();
+                    job.rules = job
+                        .rules
+                        .iter()
+                        .filter_map(|(name, rule)| Some((name.clone(), Arc::new(rule.ended()?))))
+                        .collect();
                     job.schedules.clear();
                     job.deadline = None;
                 });
@@ -427,17 +439,4 @@ impl<'a> Draft<'a> {
 /// What happened, and the reason that was given, if one was.
 fn because(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }
-}
-
-/// The members of both objects; those of `over` win.
-pub(super) fn merge(under: &Value, over: &Value) -> Value {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            let mut merged = under.clone();
-            merged.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
-            Value::Object(merged)
-        }
-        (under, Value::Null) => under.clone(),
-        (_, over) => over.clone(),
-    }
 }

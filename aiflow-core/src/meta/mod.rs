@@ -48,6 +48,7 @@ pub use schema::{COLUMNS_MAX, Column, DataType, Schema};
 pub use stage::StageChange;
 pub use versions::{IDEMPOTENCY_KEY_BYTES_MAX, Versioned};
 
+pub use crate::search::{KIND_ANNOTATION, KIND_METRIC_SUMMARY};
 pub use crate::workflow::ModelStage;
 
 use crate::client::AiFlow;
@@ -88,15 +89,10 @@ pub const KIND_VERSION_KEY: &str = "version_key";
 pub const KIND_NAME: &str = "entity_name";
 /// Record kind of what a metric means.
 pub const KIND_METRIC_DEFINITION: &str = "metric_definition";
-/// Record kind of the summary of a metric of a subject, with its newest values. Parent = `kind:id` of the subject, name = metric,
-/// number = latest value.
-pub const KIND_METRIC_SUMMARY: &str = "metric_summary";
 /// Record kind of earlier values of a metric of a subject: a list. Parent = id of the summary.
 pub const KIND_METRIC_POINTS: &str = "metric_points";
 /// Record kind of an artifact. State = [`ArtifactState`], or [`DELETED`].
 pub const KIND_ARTIFACT: &str = "artifact";
-/// Record kind of the tags and properties of something that the scheduler keeps. Parent = `kind:id` of it.
-pub const KIND_ANNOTATION: &str = "annotation";
 
 /// Relation from a job execution to what it registered or changed.
 pub const PRODUCED: &str = "produced";

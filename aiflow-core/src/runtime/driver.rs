@@ -14,16 +14,15 @@ use tokio::time::Instant;
 use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
-use super::recover::{Reconciliation, definition, load, reconcile};
+use super::input::input;
+use super::recover::{Reconciliation, load, reconcile};
 use super::report::publish;
 use super::settings::Backoff;
 use super::volatile::Volatile;
-use crate::control::Control;
 use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::event::{Event, EventFilter, SYSTEM_NAMESPACE};
+use crate::event::{Event, EventFilter};
 use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
-use crate::history::read_history;
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::store::{Batch, Lease};
 use crate::timer::Timer;
@@ -275,7 +274,7 @@ impl Driver<'_> {
     async fn apply_events(&mut self, events: Vec<Arc<Event>>) -> Result<()> {
         let mut rest = Vec::with_capacity(events.len());
         for event in events {
-            rest.push(self.input(event).await?);
+            rest.push(input(&*self.parts.store, &*self.parts.bus, event).await?);
         }
         while !rest.is_empty() {
             let decision = self.engine.decide(&rest);
@@ -361,24 +360,6 @@ impl Driver<'_> {
         self.engine.apply(&decision);
         self.carry_out(&decision, inputs).await;
         Ok(())
-    }
-
-    /// An event with what the engine cannot look up itself.
-    async fn input(&self, event: Arc<Event>) -> Result<Input> {
-        let mut input = Input::from(event);
-        if input.event.namespace != SYSTEM_NAMESPACE {
-            return Ok(input);
-        }
-        match Control::from_event(&input.event) {
-            Ok(Some(Control::WorkflowSubmitted { project, workflow, version })) => {
-                input.workflow = definition(&*self.parts.store, &project, &workflow, version).await?;
-            }
-            Ok(Some(Control::CatchUp { read, .. })) => {
-                input.history = Some(read_history(&*self.parts.bus, &read, input.event.offset).await?);
-            }
-            Ok(_) | Err(_) => {}
-        }
-        Ok(input)
     }
 
     /// Hands the commands of a committed decision to the executors.

@@ -10,6 +10,7 @@
 mod commit;
 mod dispatch;
 mod driver;
+mod input;
 mod recover;
 mod report;
 mod session;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 
 pub use commit::KIND_CURSOR;
 pub(crate) use commit::scheduler_cursor;
+pub(crate) use input::input;
 pub use recover::LIVE_ROWS_MAX;
 pub use settings::Settings;
 

@@ -18,7 +18,6 @@ use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowNa
 use crate::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_version_key};
 use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Query, RecordKey};
 use crate::time::Timestamp;
-use crate::workflow::Workflow;
 
 /// The most workflows, live workflow executions or live job executions that a scheduler takes over.
 pub const LIVE_ROWS_MAX: usize = 10_000_000;
@@ -62,19 +61,6 @@ pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
 
 async fn read<T: serde::de::DeserializeOwned>(store: &dyn MetaStore, query: Query) -> Result<Vec<T>> {
     store.query_all(query, LIVE_ROWS_MAX).await?.iter().map(body_of).collect()
-}
-
-/// The definition of a version, if it is stored.
-pub(super) async fn definition(
-    store: &dyn MetaStore,
-    project: &ProjectName,
-    workflow: &WorkflowName,
-    version: u32,
-) -> Result<Option<Arc<Workflow>>> {
-    match store.get_one(&workflow_version_key(project, workflow, version)).await? {
-        Some(record) => Ok(Some(Arc::new(body_of::<WorkflowVersion>(&record)?.workflow))),
-        None => Ok(None),
-    }
 }
 
 /// The ending of an attempt that its executor does not know any more.

@@ -111,6 +111,11 @@ pub enum Because {
     Schedule(ScheduledTime),
     /// The job starts together with its workflow execution.
     WithExecution,
+    /// Its workflow execution runs an earlier one again, and it repeats this execution of it.
+    Repeats {
+        /// The execution.
+        execution: JobExecutionId,
+    },
     /// It was asked for.
     ByHand {
         /// The request.
@@ -241,6 +246,7 @@ impl fmt::Display for Because {
                 f.write_str(if time.backfill { ", which was made up for" } else { "" })
             }
             Self::WithExecution => f.write_str("it starts together with its workflow execution"),
+            Self::Repeats { execution } => write!(f, "it repeats execution {execution} of an earlier run"),
             Self::ByHand { request } => write!(f, "it was asked for by event {request}"),
         }
     }

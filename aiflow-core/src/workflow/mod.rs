@@ -45,11 +45,11 @@ pub use condition::{
     on_metric, on_model_version, optional, sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
-pub(crate) use params::take_params;
 pub use params::{
     Field, MAPPED_VALUE_BYTES_MAX, PARAMETER_NAME_BYTES_MAX, PARAMETERS_MAX, ParamSource, Parameter, ParameterType,
     field,
 };
+pub(crate) use params::{merge, take_params};
 pub use restart::{RestartPolicy, RestartWhen};
 pub use retry::{FAILURE_TESTS_MAX, FailureTest, RetryPolicy};
 pub use rule::{

@@ -291,6 +291,19 @@ impl super::Job {
     }
 }
 
+/// The members of both objects; those of `over` win.
+pub(crate) fn merge(under: &Value, over: &Value) -> Value {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            let mut merged = under.clone();
+            merged.extend(over.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Value::Object(merged)
+        }
+        (under, Value::Null) => under.clone(),
+        (_, over) => over.clone(),
+    }
+}
+
 fn over(under: &Value, over: &Value) -> Value {
     let mut all = under.as_object().cloned().unwrap_or_default();
     all.extend(over.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));

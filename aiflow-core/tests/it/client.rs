@@ -232,6 +232,7 @@ fn execution(flow: &AiFlow, id: WorkflowExecutionId, status: WorkflowStatus) -> 
         completion: Completion::Idle,
         params: Value::Null,
         cause: Firing { rule: None, schedule: None, events: vec![id.cause], key: None, hops: 0 },
+        rerun_of: None,
         created_at: Timestamp::EPOCH,
         finished_at: None,
         counts: JobCounts::default(),

@@ -16,6 +16,7 @@ fn wanting(keys: &[&str]) -> HistoryRead {
     HistoryRead {
         filters: keys.iter().map(|key| EventFilter::all().namespace("wine").key(*key)).collect(),
         after: Offset::START,
+        again: None,
         latest_through: None,
         per: None,
         execution: None,

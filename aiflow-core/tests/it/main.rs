@@ -10,5 +10,6 @@ mod graph;
 mod history;
 mod memory;
 mod meta;
+mod rerun;
 mod scheduler;
 mod schedules;

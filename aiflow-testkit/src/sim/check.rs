@@ -17,7 +17,7 @@ use aiflow_core::history::read_history;
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
     DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
-    job_state_put, meter_key, meter_put, pool_key, pool_put, workflow_execution_key, workflow_execution_put,
+    job_state_put, meter_key, meter_put, pool_key, pool_put, rerun_key, workflow_execution_key, workflow_execution_put,
     workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
@@ -159,6 +159,10 @@ impl Checker<'_> {
                 Ok(Some(Control::CatchUp { read, .. })) => {
                     self.ledger.count("page of the past");
                     input.history = Some(read_history(self.recorder, &read, event.offset).await?);
+                }
+                Ok(Some(Control::RerunExecution { plan, .. })) => {
+                    let record = state.records.get(&rerun_key(&plan));
+                    input.rerun = record.and_then(|record| body_of(record).ok()).map(Arc::new);
                 }
                 Ok(_) | Err(_) => {}
             }

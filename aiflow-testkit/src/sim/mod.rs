@@ -14,6 +14,7 @@ mod faults;
 mod ledger;
 mod process;
 mod recorder;
+mod rerun;
 mod workload;
 mod world;
 

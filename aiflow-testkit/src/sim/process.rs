@@ -10,6 +10,7 @@ use std::time::Duration;
 use aiflow_core::bus::{EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::Offset;
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, Page, Query, Receipt, Record, RecordKey, Relation, RelationQuery,
 };
@@ -284,6 +285,10 @@ impl MetaStore for Connection {
         self.process.pass("query").await;
         let answer = self.store().query(query).await;
         self.note("query", answer)
+    }
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        self.process.pass("search").await;
+        self.store().search(search).await
     }
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         self.process.pass("relations").await;

@@ -15,7 +15,9 @@ use aiflow_core::execution::{
 };
 use aiflow_core::id::Offset;
 use aiflow_core::memory::MemoryStore;
+use aiflow_core::rerun::KIND_RERUN;
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, MetaStoreExt as _, Page, Query, Receipt, Record, RecordKey, RecordPut,
     Relation, RelationQuery,
@@ -30,10 +32,11 @@ use super::faults::Mutation;
 use super::ledger::Ledger;
 
 /// Every kind of record that a scheduler and its clients write.
-pub(super) const KINDS: [&str; 10] = [
+pub(super) const KINDS: [&str; 11] = [
     KIND_CURSOR,
     KIND_WORKFLOW,
     KIND_WORKFLOW_VERSION,
+    KIND_RERUN,
     KIND_WORKFLOW_EXECUTION,
     KIND_JOB_EXECUTION,
     KIND_JOB_STATE,
@@ -249,6 +252,9 @@ impl MetaStore for Recorder {
     }
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         self.inner.query(query).await
+    }
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        self.inner.search(search).await
     }
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
         self.inner.relations(query).await

@@ -41,9 +41,9 @@ const VALUES: [&str; 3] = ["ready", "bad", "7"];
 /// Name of the custom condition.
 pub(super) const CUSTOM: &str = "every so many";
 /// Waits between tries of a client.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> Option<T> {
+pub(super) fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> Option<T> {
     let index = rng.below(u64::try_from(of.len()).ok()?);
     of.get(usize::try_from(index).ok()?).copied()
 }
@@ -64,7 +64,7 @@ fn workflow_name(index: u32) -> WorkflowName {
     WorkflowName::parse(format!("w{index}")).expect("a letter and digits")
 }
 
-fn job_name(index: u32) -> JobName {
+pub(super) fn job_name(index: u32) -> JobName {
     JobName::parse(format!("j{index}")).expect("a letter and digits")
 }
 
@@ -146,7 +146,7 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
 
 /// Mostly now; the other rules catch up with a part of the log, which is short while there are few submissions.
 fn start_position(rng: &mut Rng) -> StartPosition {
-    match rng.below(10) {
+    match rng.below(20) {
         0 => StartPosition::Offset(Offset(rng.below(60))),
         1 => StartPosition::LatestPerKey,
         _ => StartPosition::Now,
@@ -468,7 +468,7 @@ async fn live_executions(connection: &Connection) -> Result<Vec<WorkflowExecutio
 }
 
 /// Asks for this and that while the world is in chaos.
-pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, workflows: u32, orders: u32) {
+pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>, workflows: u32, orders: u32) {
     let slots = |shared: &Shared| Some(shared.ledger.draw(|rng| number(rng, 0, 4)));
     let first = Control::SetPool { project: project(), pool: pool(), slots: slots(shared) };
     publish(connection, shared, vec![first.into_event("pool")]).await;
@@ -476,7 +476,7 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(33)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(37)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
             0..9 => Control::StartWorkflow {
@@ -496,7 +496,11 @@ pub(super) async fn operator(connection: &Connection, shared: &Arc<Shared>, work
                 submit(connection, shared, definition, *version).await;
                 continue;
             }
-            30.. => Control::SetPool { project, pool: pool(), slots: slots(shared).filter(|slots| *slots != 4) },
+            33.. => {
+                super::rerun::run_again(connection, shared, order).await;
+                continue;
+            }
+            30..33 => Control::SetPool { project, pool: pool(), slots: slots(shared).filter(|slots| *slots != 4) },
             20..24 => match on_a_schedule(connection, shared, &workflow).await {
                 Some(control) => control,
                 None => continue,

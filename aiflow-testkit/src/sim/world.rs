@@ -323,7 +323,7 @@ impl World {
         }
         let world = Arc::clone(self);
         let operating = tokio::spawn(async move {
-            let client = world.client("operator");
+            let client = Arc::new(world.client("operator"));
             for index in 0..workflows {
                 let definition = world.ledger().draw(|rng| workload::workflow(rng, index));
                 if !workload::is_valid(&definition) {
@@ -381,6 +381,7 @@ impl World {
         checker.timers(state);
         checker.schedules(state);
         checker.pools(state);
+        checker.reruns(state);
         checker.effects(&self.effects.all());
         checker.why(state, &self.shared.recorder).await?;
         for _ in 0..state.log.len() {

@@ -7,12 +7,14 @@ mod leases;
 mod life;
 mod pages;
 mod relations;
+mod search;
 
 pub use commit::*;
 pub use leases::*;
 pub use life::*;
 pub use pages::*;
 pub use relations::*;
+pub use search::*;
 
 use aiflow_core::id::Offset;
 use aiflow_core::store::{Batch, MetaStore, Receipt, RecordKey, RecordPut};
@@ -52,6 +54,10 @@ macro_rules! meta_store_suite {
             pages_are_stable_while_others_write,
             pages_backwards_are_stable_while_others_write,
             a_page_never_exceeds_the_bound,
+            a_search_finds_what_its_language_says,
+            a_search_agrees_with_a_look_at_every_record,
+            a_search_orders_by_the_time_of_creation,
+            a_token_of_another_search_is_refused,
             a_relation_exists_at_most_once,
             a_removed_relation_is_gone,
             relations_are_found_by_kind_and_ends,

@@ -16,6 +16,7 @@ mod operators;
 mod params;
 mod pauses;
 mod pools;
+mod reruns;
 mod rule_changes;
 mod schedules;
 mod sizes;

@@ -20,6 +20,7 @@
 //! jump 5s, jump -5s                the clock is set forward or back; what is due by it fires
 //! pause wf/nightly                 a schedule; also resume, delete; of a job in an execution: pause train/tick [@n]
 //! upgrade @1                             lets an execution go on under the latest version
+//! rerun @1 from:train,test k=v           runs an ended execution again; without from: what did not succeed
 //! pool gpu 2                             says how many slots a pool has; `none` removes it
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
@@ -67,7 +68,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) log: Vec<Input>,
     pub(crate) executions: BTreeMap<WorkflowExecutionId, WorkflowExecution>,
-    job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, JobState>>,
+    pub(super) job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, JobState>>,
     pub(crate) jobs: BTreeMap<JobExecutionId, JobExecution>,
     pub(crate) decisions: Vec<Decision>,
     applied: usize,
@@ -79,7 +80,7 @@ pub(crate) struct World {
     labels: BTreeMap<Offset, String>,
     pub(crate) definitions: BTreeMap<(WorkflowName, u32), Arc<Workflow>>,
     names: Names,
-    trace: String,
+    pub(super) trace: String,
 }
 
 /// Short names of executions and rules, in order of appearance.
@@ -190,6 +191,7 @@ impl World {
                 let execution = self.execution_named(words.get(1).copied());
                 self.control(step, Control::UpgradeExecution { execution });
             }
+            ["rerun", ..] => self.rerun(step, &words),
             ["pool", name, slots] => {
                 let (project, pool) = (project(), name.parse().expect("a pool name"));
                 self.control(step, Control::SetPool { project, pool, slots: slots.parse().ok() });
@@ -385,8 +387,15 @@ impl World {
         &self.names.jobs[&job]
     }
 
-    fn fresh_id(&self) -> String {
+    pub(super) fn fresh_id(&self) -> String {
         format!("x{}", self.log.len())
+    }
+
+    /// A text with the short names of the executions that it speaks of.
+    pub(super) fn shorten(&self, text: &str) -> String {
+        let executions = self.names.jobs.iter().map(|(id, name)| (id.to_string(), name));
+        let executions = executions.chain(self.names.executions.iter().map(|(id, name)| (id.to_string(), name)));
+        executions.fold(text.to_owned(), |text, (id, name)| text.replace(&format!("execution {id}"), name))
     }
 
     fn append(&mut self, event: NewEvent, label: &str, workflow: Option<Arc<Workflow>>) {
@@ -400,11 +409,22 @@ impl World {
             Ok(Some(Control::CatchUp { read, .. })) => Some(self.history(&read)),
             _ => None,
         };
-        self.log.push(Input { event, workflow, history });
+        self.log.push(Input { workflow, history, ..Input::from(event) });
     }
 
     /// What a rule asks for of the whole log so far, found in the simplest way.
     fn history(&self, read: &HistoryRead) -> History {
+        if let Some(again) = &read.again {
+            let mut own = read.clone();
+            (own.again, own.after) = (None, again.then);
+            let mut history = self.history(&own);
+            for offset in again.events.iter().rev() {
+                let mut event = Event::clone(&self.log[usize::try_from(offset.0).expect("an offset") - 1].event);
+                event.body.context.workflow_execution = event.body.context.workflow_execution.and(read.execution);
+                history.events.insert(0, Arc::new(event));
+            }
+            return History { after: read.after, ..history };
+        }
         let after = read.after.max(self.trimmed);
         let log: Vec<&Arc<Event>> = self.log.iter().map(|input| &input.event).filter(|e| e.offset > after).collect();
         let mut events: Vec<Arc<Event>> = Vec::new();
@@ -459,7 +479,7 @@ impl World {
         }
     }
 
-    fn execution_named(&self, name: Option<&str>) -> WorkflowExecutionId {
+    pub(super) fn execution_named(&self, name: Option<&str>) -> WorkflowExecutionId {
         let found = match name {
             None | Some("wf") => self.executions.keys().next_back(),
             Some(name) => {

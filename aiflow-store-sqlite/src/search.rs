@@ -1,0 +1,433 @@
+//! Searches: which statement says what a filter says, and where does the next page begin?
+//!
+//! A filter is written out as one condition. Every part is 0 or 1 and never NULL, so that `not` means the opposite. Texts of a search are
+//! values of the statement, never part of it.
+
+use aiflow_core::Result;
+use aiflow_core::search::{
+    Field, Filter, KIND_ANNOTATION, KIND_METRIC_SUMMARY, Literal, Near, Op, Search, Sorted, place_of, token_of,
+};
+use aiflow_core::store::{PageToken, Record};
+use serde_json::Number;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
+
+use crate::error::{Fault, Phase};
+use crate::query::Statement;
+use crate::sql::{Args, RECORD_COLUMNS};
+
+/// How many columns stand before those of the order.
+const COLUMNS: usize = 12;
+
+/// One page of a search. `limit` rows and one more, which tells whether there is another page.
+///
+/// # Errors
+/// `Invalid`: the token is not one of this search.
+pub(crate) fn page(search: &Search) -> Result<Statement> {
+    let after = search.after.as_ref().map(|token| place_of(token, search)).transpose()?;
+    let mut text = Text::default();
+    let keys: Vec<String> = (0..search.order.len()).map(|n| format!("k{n}")).collect();
+    let columns: String = keys.iter().map(|key| format!(",p.{key}")).collect();
+    let of_row: String = keys.iter().map(|key| format!(",{key}")).collect();
+    text.push(&format!(
+        "SELECT {RECORD_COLUMNS}{columns} FROM (SELECT seq,created,id{of_row} FROM (SELECT r0.seq,r0.created,r0.id"
+    ));
+    let row = Row { depth: 0, kind: &search.kind };
+    for (key, name) in search.order.iter().zip(&keys) {
+        text.push(",");
+        text.sorted(row, &key.field);
+        text.push(&format!(" AS {name}"));
+    }
+    text.push(" FROM record r0 WHERE r0.kind=");
+    text.str(&search.kind);
+    if let Some(project) = &search.project {
+        text.push(" AND r0.project=");
+        text.str(project);
+    }
+    if let Some(filter) = &search.filter {
+        text.push(" AND ");
+        text.filter(row, filter);
+    }
+    text.push(")");
+    if let Some(after) = &after {
+        text.push(" WHERE ");
+        text.after(search, after, 0);
+    }
+    let order = order(search, &keys);
+    text.push(&format!(" ORDER BY {order} LIMIT "));
+    text.args.int(i64::try_from(search.page_rows()).unwrap_or(i64::MAX).saturating_add(1));
+    text.push(&format!("?) p CROSS JOIN record r ON r.seq=p.seq ORDER BY {}", order_of_page(search, &keys)));
+    Ok(Statement { sql: text.sql.into(), args: text.args })
+}
+
+fn order(search: &Search, keys: &[String]) -> String {
+    let mut order = String::new();
+    for (key, name) in search.order.iter().zip(keys) {
+        order.push_str(&format!("{name} IS NULL,{name}{},", if key.descending { " DESC" } else { "" }));
+    }
+    let way = if search.ties_descend() { " DESC" } else { "" };
+    order + &format!("created{way},id{way}")
+}
+
+fn order_of_page(search: &Search, keys: &[String]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
+    order(search, &keys).replace("created", "p.created").replace(",id", ",p.id")
+}
+
+/// The token of the page that ends with this row.
+pub(crate) fn token(search: &Search, row: &SqliteRow, record: &Record) -> Result<PageToken> {
+    let keys: Result<Vec<Option<Literal>>> = (0..search.order.len()).map(|n| literal(row, COLUMNS + n)).collect();
+    Ok(token_of(&Sorted { keys: keys?, created: record.created.as_millis(), id: record.key.id.clone() }))
+}
+
+fn literal(row: &SqliteRow, column: usize) -> Result<Option<Literal>> {
+    let fault = |error: sqlx::Error| Fault::from(error).into_error("search", Phase::Read);
+    let value = row.try_get_raw(column).map_err(fault)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let literal = match value.type_info().name() {
+        "INTEGER" => Literal::Number(row.try_get_unchecked::<i64, _>(column).map_err(fault)?.into()),
+        "REAL" => {
+            let number = row.try_get_unchecked::<f64, _>(column).map_err(fault)?;
+            return Ok(Number::from_f64(number).map(Literal::Number));
+        }
+        _ => Literal::Text(row.try_get_unchecked(column).map_err(fault)?),
+    };
+    Ok(Some(literal))
+}
+
+/// The record that a condition is about: `r0`, and `r1` for one near it.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    depth: usize,
+    kind: &'a str,
+}
+
+impl Row<'_> {
+    fn column(self, name: &str) -> String {
+        format!("r{}.{name}", self.depth)
+    }
+}
+
+#[derive(Default)]
+struct Text {
+    sql: String,
+    args: Args,
+}
+
+impl Text {
+    fn push(&mut self, text: &str) {
+        self.sql.push_str(text);
+    }
+
+    fn str(&mut self, value: &str) {
+        self.sql.push('?');
+        self.args.str(value);
+    }
+
+    fn literal(&mut self, literal: &Literal) {
+        match literal {
+            Literal::Text(text) => self.str(text),
+            Literal::Bool(is) => self.push(if *is { "1" } else { "0" }),
+            Literal::Number(number) => {
+                self.sql.push('?');
+                match number.as_i64() {
+                    Some(number) => self.args.int(number),
+                    None => self.args.optional_real(number.as_f64()),
+                }
+            }
+        }
+    }
+
+    fn filter(&mut self, row: Row<'_>, filter: &Filter) {
+        match filter {
+            Filter::All(filters) => self.several(row, filters, " AND ", "1"),
+            Filter::Any(filters) => self.several(row, filters, " OR ", "0"),
+            Filter::Not(filter) => {
+                self.push("NOT ");
+                self.filter(row, filter);
+            }
+            Filter::Compare(field, op, with) => self.compare(row, field, *op, with),
+            Filter::In(field, values, true) => {
+                let one = |with: &Literal| Filter::Compare(field.clone(), Op::Eq, with.clone());
+                self.several(row, &values.iter().map(one).collect::<Vec<Filter>>(), " OR ", "0");
+            }
+            Filter::In(field, values, false) => {
+                let other = |with: &Literal| Filter::Compare(field.clone(), Op::Ne, with.clone());
+                let is_comparable = Filter::Any(values.iter().map(other).collect());
+                let is_in = Filter::In(field.clone(), values.clone(), true);
+                self.filter(row, &Filter::All(vec![is_comparable, Filter::Not(Box::new(is_in))]));
+            }
+            Filter::Like(field, pattern, is_like) => self.like(row, field, pattern, *is_like),
+            Filter::Exists(field) => self.exists(row, field),
+            Filter::Near(near, kind, filter) => self.near(row, near, kind, filter.as_deref()),
+            // What a newer core can say and this store cannot matches nothing; the conformance suite would tell.
+            _ => self.push("0"),
+        }
+    }
+
+    fn several(&mut self, row: Row<'_>, filters: &[Filter], between: &str, none: &str) {
+        self.push("(");
+        if filters.is_empty() {
+            self.push(none);
+        }
+        for (i, filter) in filters.iter().enumerate() {
+            if i > 0 {
+                self.push(between);
+            }
+            self.filter(row, filter);
+        }
+        self.push(")");
+    }
+
+    fn compare(&mut self, row: Row<'_>, field: &Field, op: Op, with: &Literal) {
+        match (field, with) {
+            (Field::Metric(name), Literal::Number(_)) => self.compare_metric(row, name, op, with),
+            (Field::Body(_), _) => {
+                self.push("coalesce(");
+                self.kind_of(row, field);
+                self.push(match with {
+                    Literal::Text(_) => "='text' AND ",
+                    Literal::Number(_) => " IN ('integer','real') AND ",
+                    Literal::Bool(_) => " IN ('true','false') AND ",
+                });
+                self.value(row, field);
+                self.push(op.as_str());
+                self.literal(with);
+                self.push(",0)");
+            }
+            _ => match (text_column(field), number_column(field), with) {
+                (Some(column), _, Literal::Text(_)) | (_, Some(column), Literal::Number(_)) => {
+                    self.push(&format!("({}{}", row.column(column), op.as_str()));
+                    self.literal(with);
+                    self.push(")");
+                }
+                _ => self.push("0"),
+            },
+        }
+    }
+
+    /// By the index of the values of the metric: found are the records that they are of.
+    fn compare_metric(&mut self, row: Row<'_>, name: &str, op: Op, with: &Literal) {
+        let prefix = format!("{}:", row.kind);
+        self.push(&format!("({} IN (SELECT substr(m.parent,", row.column("id")));
+        self.sql.push('?');
+        self.args.int(i64::try_from(prefix.chars().count()).unwrap_or(0).saturating_add(1));
+        self.push(") FROM record m WHERE m.kind=");
+        self.str(KIND_METRIC_SUMMARY);
+        self.push(" AND m.name=");
+        self.str(name);
+        self.push(&format!(" AND m.number{}", op.as_str()));
+        self.literal(with);
+        self.push(" AND substr(m.parent,1,");
+        self.sql.push('?');
+        self.args.int(i64::try_from(prefix.chars().count()).unwrap_or(0));
+        self.push(")=");
+        self.str(&prefix);
+        self.push("))");
+    }
+
+    fn like(&mut self, row: Row<'_>, field: &Field, pattern: &str, is_like: bool) {
+        let not = if is_like { "" } else { "NOT " };
+        match (field, text_column(field)) {
+            (Field::Body(_), _) => {
+                self.push("coalesce(");
+                self.kind_of(row, field);
+                self.push("='text' AND ");
+                self.value(row, field);
+                self.push(&format!(" {not}GLOB "));
+                self.str(&glob(pattern));
+                self.push(",0)");
+            }
+            (_, Some(column)) => {
+                self.push(&format!("({} {not}GLOB ", row.column(column)));
+                self.str(&glob(pattern));
+                self.push(")");
+            }
+            _ => self.push("0"),
+        }
+    }
+
+    fn exists(&mut self, row: Row<'_>, field: &Field) {
+        match field {
+            Field::Body(_) => {
+                self.push("(coalesce(");
+                self.kind_of(row, field);
+                self.push(",'null')!='null')");
+            }
+            Field::Metric(_) => {
+                self.push("(");
+                self.value(row, field);
+                self.push(" IS NOT NULL)");
+            }
+            _ => self.push("1"),
+        }
+    }
+
+    /// The JSON type of a field of the body; NULL if it is missing.
+    fn kind_of(&mut self, row: Row<'_>, field: &Field) {
+        self.in_body(row, field, "json_type");
+    }
+
+    /// The value of a field.
+    fn value(&mut self, row: Row<'_>, field: &Field) {
+        match field {
+            Field::Body(_) => self.in_body(row, field, "json_extract"),
+            Field::Metric(name) => {
+                self.push("(SELECT m.number FROM record m WHERE m.kind=");
+                self.str(KIND_METRIC_SUMMARY);
+                self.push(" AND m.id=");
+                self.str(&format!("{}:", row.kind));
+                self.push(&format!("||{}||", row.column("id")));
+                self.str(&format!("/{name}"));
+                self.push(")");
+            }
+            _ => {
+                let column = text_column(field).or(number_column(field)).unwrap_or("id");
+                self.push(&row.column(column));
+            }
+        }
+    }
+
+    fn in_body(&mut self, row: Row<'_>, field: &Field, function: &str) {
+        let Field::Body(path) = field else { return };
+        let path: String =
+            std::iter::once("$".to_owned()).chain(path.iter().map(|name| format!(".\"{name}\""))).collect();
+        let is_annotated = field.may_be_annotated(row.kind);
+        // A null in the body is as nothing.
+        let is_type = function == "json_type";
+        self.push(match (is_annotated, is_type) {
+            (false, _) => "",
+            (true, false) => "coalesce(",
+            (true, true) => "coalesce(nullif(",
+        });
+        self.push(&format!("{function}({},", row.column("body")));
+        self.str(&path);
+        self.push(")");
+        if is_annotated {
+            self.push(&format!("{},(SELECT {function}(n.body,", if is_type { ",'null')" } else { "" }));
+            self.str(&path);
+            self.push(") FROM record n WHERE n.kind=");
+            self.str(KIND_ANNOTATION);
+            self.push(" AND n.id=");
+            self.str(&format!("{}:", row.kind));
+            self.push(&format!("||{}))", row.column("id")));
+        }
+    }
+
+    /// What an order goes by; NULL for what is neither number nor text.
+    fn sorted(&mut self, row: Row<'_>, field: &Field) {
+        let Field::Body(_) = field else { return self.value(row, field) };
+        self.push("CASE WHEN ");
+        self.kind_of(row, field);
+        self.push(" IN ('array','object') THEN NULL ELSE ");
+        self.value(row, field);
+        self.push(" END");
+    }
+
+    fn near(&mut self, row: Row<'_>, near: &Near, kind: &str, filter: Option<&Filter>) {
+        let other = Row { depth: row.depth.saturating_add(1), kind };
+        let name = format!("r{}", other.depth);
+        match near {
+            Near::Child => {
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM record {name} WHERE {name}.parent={} AND ",
+                    row.column("id")
+                ));
+            }
+            Near::Parent => {
+                self.push(&format!("EXISTS (SELECT 1 FROM record {name} WHERE {name}.id={} AND ", row.column("parent")))
+            }
+            Near::To(relation) | Near::From(relation) => {
+                let (own, far) = if matches!(near, Near::To(_)) { ("from", "to") } else { ("to", "from") };
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM relation l{0} JOIN record {name} ON {name}.kind=l{0}.{far}_kind AND {name}.id=l{0}.{far}_id \
+                     WHERE l{0}.{own}_id={1} AND l{0}.{own}_kind=",
+                    other.depth,
+                    row.column("id")
+                ));
+                self.str(row.kind);
+                self.push(&format!(" AND l{0}.{far}_kind={name}.kind AND l{0}.kind=", other.depth));
+                self.str(relation);
+                self.push(" AND ");
+            }
+            _ => return self.push("0"),
+        }
+        self.push(&format!("{name}.kind="));
+        self.str(kind);
+        if let Some(filter) = filter {
+            self.push(" AND ");
+            self.filter(other, filter);
+        }
+        self.push(")");
+    }
+
+    /// What comes after a place, from its key number `n` on.
+    fn after(&mut self, search: &Search, place: &Sorted, n: usize) {
+        let key = format!("k{n}");
+        let Some((order, value)) = search.order.get(n).zip(place.keys.get(n)) else {
+            let than = if search.ties_descend() { '<' } else { '>' };
+            self.push(&format!("(created,id){than}("));
+            self.sql.push('?');
+            self.args.int(place.created);
+            self.push(",");
+            self.str(&place.id);
+            return self.push(")");
+        };
+        match value {
+            None => {
+                self.push(&format!("({key} IS NULL AND "));
+                self.after(search, place, n.saturating_add(1));
+                self.push(")");
+            }
+            Some(value) => {
+                self.push(&format!("({key} IS NULL OR {key}{}", if order.descending { '<' } else { '>' }));
+                self.literal(value);
+                self.push(&format!(" OR ({key}="));
+                self.literal(value);
+                self.push(" AND ");
+                self.after(search, place, n.saturating_add(1));
+                self.push("))");
+            }
+        }
+    }
+}
+
+fn text_column(field: &Field) -> Option<&'static str> {
+    Some(match field {
+        Field::Name => "name",
+        Field::Id => "id",
+        Field::Project => "project",
+        Field::Parent => "parent",
+        Field::State => "state",
+        _ => return None,
+    })
+}
+
+fn number_column(field: &Field) -> Option<&'static str> {
+    Some(match field {
+        Field::Revision => "revision",
+        Field::Created => "created",
+        Field::Updated => "updated",
+        _ => return None,
+    })
+}
+
+/// The same pattern in the way of GLOB, which tells capitals from small letters.
+fn glob(pattern: &str) -> String {
+    let mut glob = String::with_capacity(pattern.len());
+    for c in pattern.chars() {
+        match c {
+            '%' => glob.push('*'),
+            '_' => glob.push('?'),
+            '*' | '?' | '[' => {
+                glob.push('[');
+                glob.push(c);
+                glob.push(']');
+            }
+            c => glob.push(c),
+        }
+    }
+    glob
+}
