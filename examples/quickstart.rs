@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use aiflow::function::JobError;
-use aiflow::meta::{Dataset, Model, NewMetric, NewModelVersion, Subject};
+use aiflow::meta::{DATASET_CHANGED, Dataset, Model, NewDatasetVersion, NewMetric, NewModelVersion, Subject};
 use aiflow::prelude::*;
 use serde_json::Value;
 
@@ -17,14 +17,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = wine::folder("quickstart").join("aiflow.db");
     let aiflow = aiflow::open(&format!("sqlite://{}", store.display())).await?.project("wine")?;
 
-    // Four stages, and the events that start them.
+    // What it is about, and four stages with the events that start them.
+    let samples = Dataset::new("samples", "aiflow-data")?;
+    aiflow.meta_batch().register(samples).register(Model::new("wine")?).commit().await?;
     let mut graph = AiGraph::new("wine", "quality");
     graph.node("feature_engineering", function("features"));
     graph.node("training", function("train"));
     graph.node("evaluation", function("evaluate"));
     graph.node("inference", function("infer").streaming());
     graph.control("feature_engineering", start(on("raw_batch")));
-    graph.control("training", start(on("samples")));
+    graph.control("training", start(on_dataset("samples")));
     graph.control("evaluation", start(on_model_version("wine", ModelStage::Generated)));
     graph.control("inference", restart(on_model_version("wine", ModelStage::Deployed)));
     aiflow.submit(&graph.translate()?).await?;
@@ -60,22 +62,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(scheduler.shutdown().await?)
 }
 
-/// Feature engineering: turns a raw batch into samples and says so.
+/// Feature engineering: turns a raw batch into samples, the next version of the dataset.
 async fn features(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let n = ctx.events()[0].value.as_u64().ok_or("a raw batch has a number")?;
     let path = wine::write_samples(&wine::folder("quickstart"), usize::try_from(n)?)?.display().to_string();
-    ctx.datasets().register(Dataset::new(format!("samples-{n}"), &path)?.format("csv")).await?;
-    ctx.publish_once("samples", ctx.event("samples").value(path)).await?;
+    let version = NewDatasetVersion::new(path).idempotency_key(ctx.once("version"));
+    ctx.datasets().register_version("samples", version).await?;
     Ok(())
 }
 
 /// Training: fits a decision tree to all samples so far and registers it as the next version of the model.
 fn train(ctx: JobContext, _: Value) -> Result<(), JobError> {
-    let samples = ctx.block_on(ctx.datasets().list())?;
-    let paths: Vec<PathBuf> = samples.iter().map(|dataset| PathBuf::from(&dataset.uri)).collect();
+    let samples = ctx.block_on(ctx.datasets().versions("samples"))?;
+    let paths: Vec<PathBuf> = samples.iter().map(|version| PathBuf::from(&version.uri)).collect();
     let path = wine::folder("quickstart").join(format!("model-of-{}-batches.json", paths.len()));
     wine::Tree::train(&paths)?.save(&path)?;
-    ctx.block_on(ctx.models().register(Model::new("wine")?))?;
     let version = NewModelVersion::new(path.display().to_string()).idempotency_key(ctx.once("version"));
     ctx.block_on(ctx.models().register_version("wine", version))?;
     Ok(())
@@ -86,10 +87,9 @@ async fn evaluate(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let (models, version) = (ctx.models(), wine::version_in(&ctx)?);
     let candidate = models.version("wine", version).await?.ok_or("the version is registered")?;
     let accuracy = wine::Tree::load(&candidate.uri)?.accuracy()?;
-    let subject = Subject::model_version("wine", version)?;
-    ctx.metrics().record(NewMetric::new("accuracy", subject, accuracy)?).await?;
+    ctx.metrics().record(NewMetric::new("accuracy", Subject::model_version("wine", version)?, accuracy)?).await?;
     match models.deployed("wine").await? {
-        Some(deployed) if deployed.version == version => {} // an attempt before this one came so far
+        Some(deployed) if deployed.version == version => {} // an earlier attempt came so far
         Some(deployed) if wine::Tree::load(&deployed.uri)?.accuracy()? >= accuracy => {
             let verdict = format!("version {version} is not better than version {}", deployed.version);
             ctx.publish_once("settled", ctx.event("settled").value(verdict)).await?;
@@ -110,11 +110,11 @@ async fn infer(ctx: JobContext, _: Value) -> Result<(), JobError> {
     ctx.ready().await;
     let verdict = format!("version {version} is deployed and in use");
     ctx.publish_once("settled", ctx.event("settled").value(verdict)).await?;
-    let mut samples = ctx.aiflow().listen(EventFilter::all().key("samples"), ctx.events()[0].offset);
+    let mut samples = ctx.aiflow().listen(EventFilter::all().event_type(DATASET_CHANGED), ctx.events()[0].offset);
     loop {
         tokio::select! {
             () = ctx.cancelled() => return Ok(()),
-            event = samples.next() => tree.judge(version, event?.value.as_str().unwrap_or_default())?,
+            event = samples.next() => tree.judge(version, event?.value["uri"].as_str().unwrap_or_default())?,
         }
     }
 }

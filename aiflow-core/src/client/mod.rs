@@ -9,6 +9,7 @@ mod events;
 mod executions;
 mod jobs;
 mod listener;
+mod pages;
 mod pools;
 mod rerun;
 mod retention;

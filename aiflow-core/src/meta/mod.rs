@@ -16,6 +16,7 @@ mod draft;
 mod entity;
 mod metric;
 mod metric_append;
+mod metric_definition;
 mod model;
 mod model_version;
 mod names;
@@ -34,10 +35,8 @@ pub use artifact::{Artifact, ArtifactState, Artifacts};
 pub use batch::{CHANGES_MAX, MetaBatch};
 pub use dataset::{Catalog, Dataset, DatasetVersion, Datasets, NewDatasetVersion};
 pub use entity::{ACTIVE, DELETED, Entity, Stored};
-pub use metric::{
-    Better, METRICS_BATCH_MAX, MetricDefinition, MetricDefinitions, MetricOwner, MetricPoint, MetricSummary, Metrics,
-    NewMetric, Subject,
-};
+pub use metric::{METRICS_BATCH_MAX, MetricPoint, MetricSummary, Metrics, NewMetric, Subject};
+pub use metric_definition::{Better, MetricDefinition, MetricDefinitions, MetricOwner};
 pub use model::{MODEL_STAGES_MAX, Model, Models};
 pub use model_version::{ModelVersion, NewModelVersion, VersionStatus};
 pub use notes::{NOTE_NAME_BYTES_MAX, NOTE_VALUE_BYTES_MAX, NOTES_MAX, Notes, Scalar};

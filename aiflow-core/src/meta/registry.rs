@@ -87,7 +87,7 @@ impl Listing {
         self
     }
 
-    fn query(&self, mut query: Query) -> Query {
+    pub(crate) fn query(&self, mut query: Query) -> Query {
         query.descending = self.newest_first;
         query.after.clone_from(&self.after);
         query.states.clone_from(&self.states);
@@ -215,6 +215,14 @@ impl<E: Entity> Registry<E> {
     /// `Invalid` if the token is not one of this store; others are those of the store.
     pub async fn page(&self, listing: &Listing) -> Result<Page<Stored<E>>> {
         page(&self.flow, self.query(), listing).await
+    }
+
+    /// Removes the deleted entity of this id for good: [`AiFlow::purge`].
+    ///
+    /// # Errors
+    /// As [`AiFlow::purge`].
+    pub async fn purge(&self, id: impl Into<String>) -> Result<()> {
+        self.flow.purge(&RecordKey::new(E::KIND, id)).await
     }
 
     fn query(&self) -> Query {

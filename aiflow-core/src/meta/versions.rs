@@ -262,6 +262,15 @@ impl<E: Versioned> Registry<E> {
         }
     }
 
+    /// Removes a deleted version for good, with what was measured on it: [`AiFlow::purge`].
+    ///
+    /// # Errors
+    /// As [`AiFlow::purge`].
+    pub async fn purge_version(&self, of: impl AsRef<str>, number: u32) -> Result<()> {
+        let owner = self.owner(of.as_ref()).await?;
+        self.flow.purge(&version_key::<E>(&owner, number)).await
+    }
+
     /// The key of the live entity of a name, or of the next one.
     pub(super) async fn owner(&self, of: &str) -> Result<RecordKey> {
         let of = EntityName::parse(of)?;

@@ -58,7 +58,7 @@ async fn assert_verbs<E: Entity>(
     assert_eq!(registry.get(name).await.unwrap().as_ref(), Some(&restored));
     assert_eq!(registry.restore(first.id()).await.unwrap(), restored, "it is restored already");
     registry.delete(name).await.unwrap();
-    flow.purge(&first.key).await.unwrap();
+    registry.purge(first.id()).await.unwrap();
     assert_eq!(registry.get_by_id(first.id()).await.unwrap(), None);
     assert_eq!(flow.purge(&first.key).await.unwrap_err().kind(), ErrorKind::NotFound);
     let third = registry.register(entity).await.unwrap();

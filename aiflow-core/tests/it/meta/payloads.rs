@@ -70,7 +70,7 @@ async fn a_model_is_purged_after_its_versions_and_with_all_that_belongs_to_it() 
     assert_eq!(flow.purge(&version.key).await.unwrap_err().kind(), ErrorKind::Conflict, "which is not deleted");
     models.restore(model.id()).await.unwrap();
     models.delete_version("wine", 1).await.unwrap();
-    flow.purge(&version.key).await.unwrap();
+    models.purge_version("wine", 1).await.unwrap();
     assert_eq!(models.version("wine", 1).await.unwrap(), None);
     assert_eq!(models.register_version("wine", NewModelVersion::new("file:///m2")).await.unwrap().version, 2);
     let second = models.delete_version("wine", 2).await.unwrap();

@@ -1,8 +1,15 @@
 //! Metadata in rules: which events do the conditions for it match?
 
-use aiflow_core::event::{Event, Match};
-use aiflow_core::meta::{Dataset, Model, ModelStage, NewDatasetVersion, NewMetric, Subject};
-use aiflow_core::workflow::{Comparison, EventPattern, on_alias, on_dataset, on_metric, on_model_version};
+use std::collections::BTreeMap;
+
+use aiflow_core::event::{Event, EventFilter, Match};
+use aiflow_core::execution::JobState;
+use aiflow_core::function::{FunctionExecutor, Functions, JobContext};
+use aiflow_core::graph::{AiGraph, function};
+use aiflow_core::id::{JobName, Offset};
+use aiflow_core::meta::{Dataset, Listing, Model, ModelStage, NewDatasetVersion, NewMetric, Subject};
+use aiflow_core::workflow::{Comparison, EventPattern, on_alias, on_dataset, on_metric, on_model_version, start};
+use serde_json::Value;
 
 use super::{aiflow, log_of, register};
 
@@ -64,4 +71,66 @@ async fn each_condition_matches_exactly_what_it_speaks_of() {
         let matching: Vec<_> = log.iter().filter(|event| matches(&pattern, event)).collect();
         assert_eq!(matching.len(), count, "{pattern:?}\n{matching:?}");
     }
+}
+
+/// What comes in makes a job measure, what it measures makes the next one run, and both are tagged and paged like anything else.
+#[tokio::test]
+async fn metadata_of_one_job_makes_the_next_one_run() {
+    let flow = aiflow();
+    flow.datasets().register(Dataset::new("samples", "file:///s").unwrap()).await.unwrap();
+    let mut graph = AiGraph::new("wine", "quality");
+    graph.node("measure", function("measure"));
+    graph.node("alarm", function("alarm"));
+    graph.control("measure", start(on_dataset("samples")));
+    graph.control("alarm", start(on_metric("drift", Comparison::Greater, 0.2)));
+    flow.submit(&graph.translate().unwrap()).await.unwrap();
+    let functions = Functions::new();
+    let functions = functions.register("measure", |ctx: JobContext, _: Value| async move {
+        let version = ctx.events()[0].value["version"].as_u64().ok_or("no version")?;
+        let version = u32::try_from(version)?;
+        let subject = Subject::dataset_version("samples", version)?;
+        ctx.metrics().record(NewMetric::new("drift", subject, f64::from(version) / 10.0)?).await?;
+        ctx.annotations().update(ctx.attempt().job_execution, |notes| notes.tag("kind", "check")).await?;
+        Ok(())
+    });
+    let functions = functions.register("alarm", |ctx: JobContext, _: Value| async move {
+        ctx.publish(ctx.event("alarm").value(ctx.events()[0].value["value"].clone())).await?;
+        Ok(())
+    });
+    let scheduler = flow.scheduler().executor("function", FunctionExecutor::new(functions)).start().unwrap();
+    let execution = flow.start("quality", Value::Null).await.unwrap();
+    flow.wait_until(execution, |_, _| true).await.unwrap();
+    for day in 1..=3 {
+        let new = NewDatasetVersion::new(format!("file:///s/{day}"));
+        flow.datasets().register_version("samples", new).await.unwrap();
+        // A job that is live is not started again.
+        let has_measured = |jobs: &BTreeMap<JobName, JobState>| {
+            jobs.iter().any(|(job, state)| job.as_str() == "measure" && state.runs == day && state.current.is_none())
+        };
+        flow.wait_until(execution, |_, jobs| has_measured(jobs)).await.unwrap();
+    }
+    let mut alarms = flow.listen(EventFilter::all().key("alarm"), Offset::START);
+    assert_eq!(alarms.next().await.unwrap().value, 0.3, "0.1 and 0.2 are not above 0.2");
+    flow.stop(execution).await.unwrap();
+    flow.wait(execution).await.unwrap();
+    scheduler.shutdown().await.unwrap();
+
+    let (mut jobs, mut listing) = (Vec::new(), Listing::new().limit(2));
+    loop {
+        let page = flow.job_executions_page(execution, &listing).await.unwrap();
+        jobs.extend(page.items.into_iter().map(|ran| (ran.id, ran.job.to_string())));
+        match page.next {
+            Some(token) => listing = listing.after(Some(token)),
+            None => break,
+        }
+    }
+    assert_eq!(jobs.iter().filter(|(_, job)| job == "measure").count(), 3);
+    let (first, _) = jobs[0];
+    assert_eq!(flow.annotations().get(first).await.unwrap().tags["kind"], "check");
+    let version = flow.workflow_versions("quality", &Listing::new()).await.unwrap().items.pop().unwrap();
+    assert_eq!(flow.workflow_version_of_hash("quality", &version.hash).await.unwrap(), Some(version));
+    assert_eq!(flow.workflow_version_of_hash("quality", "none").await.unwrap(), None);
+    let stopped = flow.executions_page("quality", &Listing::new().states(["STOPPED"])).await.unwrap();
+    assert_eq!(stopped.items.len(), 1);
+    assert_eq!(flow.workflows_page(&Listing::new().states(["ENABLED"])).await.unwrap().items.len(), 1);
 }
