@@ -9,6 +9,7 @@
 //! | [`client`] | [`AiFlow`]: publish and listen, submit, start and stop, look things up |
 //! | [`meta`] | datasets, models and versions, metrics, artifacts |
 //! | [`why`] | why something ran, what a rule or job waits for, what other rules would have done |
+//! | [`search`] | the language of searches |
 //! | [`rerun`] | run an ended execution again, from what failed or from any job |
 //! | [`runtime`] | [`Scheduler`]: runs inside your process |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |

@@ -15,6 +15,7 @@ mod rerun;
 mod retention;
 mod rules;
 mod schedules;
+mod search;
 mod start;
 mod waits;
 mod what_if;

@@ -10,6 +10,7 @@ use super::verbs;
 use crate::client::AiFlow;
 use crate::error::Result;
 use crate::id::EntityName;
+use crate::search::{Field, Filter, Literal, Op, Search};
 use crate::store::{MetaStoreExt as _, Page, PageToken, Query, Record, RecordKey};
 
 /// The entities of one kind: [`Datasets`](super::Datasets), [`Models`](super::Models), … Obtained from the methods of [`AiFlow`] of those
@@ -105,6 +106,19 @@ pub(super) async fn page<E: Content>(flow: &AiFlow, query: Query, listing: &List
     let page = flow.store().query(&listing.query(query)).await?;
     let shown = page.items.iter().filter(|record| listing.shows(record));
     Ok(Page { items: shown.map(Stored::of).collect::<Result<_>>()?, next: page.next })
+}
+
+/// One page of the live entities that `text` describes.
+pub(super) async fn found<E: Content>(flow: &AiFlow, text: &str, after: Option<PageToken>) -> Result<Page<Stored<E>>> {
+    let mut search = Search::parse(E::KIND, text)?.after(after);
+    search.project = E::IS_OF_PROJECT.then(|| flow.project_name().to_string());
+    let is_live = Filter::Compare(Field::State, Op::Ne, Literal::Text(DELETED.to_owned()));
+    search.filter = Some(match search.filter.take() {
+        Some(filter) => Filter::All(vec![is_live, filter]),
+        None => is_live,
+    });
+    let page = flow.store().search(&search).await?;
+    Ok(Page { items: page.items.iter().map(Stored::of).collect::<Result<_>>()?, next: page.next })
 }
 
 /// All live entities that `query` finds, oldest first.
@@ -223,6 +237,15 @@ impl<E: Entity> Registry<E> {
     /// As [`AiFlow::purge`].
     pub async fn purge(&self, id: impl Into<String>) -> Result<()> {
         self.flow.purge(&RecordKey::new(E::KIND, id)).await
+    }
+
+    /// One page of the live entities of the project that `text` describes, in its order: `tags.team = 'ads' and uri like 's3:%' order by name`;
+    /// see [the language](crate::search).
+    ///
+    /// # Errors
+    /// `Invalid`: the text, with the column where it is wrong, or a token of another search. Others are those of the store.
+    pub async fn search(&self, text: &str, after: Option<PageToken>) -> Result<Page<Stored<E>>> {
+        found(&self.flow, text, after).await
     }
 
     fn query(&self) -> Query {

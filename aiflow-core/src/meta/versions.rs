@@ -11,7 +11,7 @@ use crate::client::AiFlow;
 use crate::error::Result;
 use crate::id::EntityName;
 use crate::records::{body_of, put};
-use crate::store::{MetaStoreExt as _, Page, Query, Record, RecordKey, RecordPut};
+use crate::store::{MetaStoreExt as _, Page, PageToken, Query, Record, RecordKey, RecordPut};
 use crate::time::Timestamp;
 
 /// The longest idempotency key, in bytes.
@@ -230,6 +230,15 @@ impl<E: Versioned> Registry<E> {
     /// `Invalid` if the name is not well formed, or the token is not one of this store; others are those of the store.
     pub async fn versions_page(&self, of: impl AsRef<str>, listing: &Listing) -> Result<Page<Stored<E::Version>>> {
         registry::page(&self.flow, self.versions_of(of.as_ref()).await?, listing).await
+    }
+
+    /// One page of the live versions of all entities of the project that `text` describes, in its order:
+    /// `stage = 'DEPLOYED' and metrics.auc > 0.9 and of model(tags.team = 'ads')`; see [the language](crate::search).
+    ///
+    /// # Errors
+    /// `Invalid`: the text, with the column where it is wrong, or a token of another search. Others are those of the store.
+    pub async fn search_versions(&self, text: &str, after: Option<PageToken>) -> Result<Page<Stored<E::Version>>> {
+        registry::found(&self.flow, text, after).await
     }
 
     /// The newest version that is not deleted. Through the context of a job, the lookup is recorded as `read`.

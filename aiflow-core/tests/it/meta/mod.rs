@@ -8,6 +8,7 @@ mod hostile;
 mod metrics;
 mod payloads;
 mod rules;
+mod search;
 mod stages;
 mod versions;
 
