@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::write;
 use super::stage::last_before;
 use super::versions::{Head, existing};
@@ -230,14 +230,10 @@ impl Registry<Model> {
 
     async fn move_it(&self, model: &str, alias: &str, to: Move) -> Result<Option<Alias>> {
         let (model, alias) = (EntityName::parse(model)?, EntityName::parse(alias)?);
-        let mut tries = Tries::repeatable(OPERATION);
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let moved = change(&mut draft, &self.flow, &model, &alias, to).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(moved);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::repeatable(OPERATION), |draft| change(
+            &mut draft, &self.flow, &model, &alias, to
+        )
+        .await?))
     }
 
     /// The version that an alias names. Through the context of a job, the lookup is recorded as `read`.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::changed_fields;
 use super::{ANNOTATION_CHANGED, KIND_ANNOTATION, Notes, names};
 use crate::client::AiFlow;
@@ -139,14 +139,7 @@ impl Annotations {
         mut edit: impl FnMut(&mut Notes) + Send,
     ) -> Result<Annotation> {
         let of = of.into();
-        let mut tries = Tries::repeatable("annotate");
-        loop {
-            let mut draft = Draft::new(&self.0);
-            let annotation = update(&mut draft, &self.0, &of, &mut edit).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(annotation);
-            }
-        }
+        Ok(decide!(&self.0, Tries::repeatable("annotate"), |draft| update(&mut draft, &self.0, &of, &mut edit).await?))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::versions::{self, NewVersion as _};
 use super::{
     Artifact, Dataset, Entity, Model, ModelStage, NewDatasetVersion, NewMetric, NewModelVersion, alias, metric, stage,
@@ -180,15 +180,11 @@ impl MetaBatch {
             let message = format!("{} changes, at most {CHANGES_MAX} are allowed", self.changes.len());
             return Err(Error::invalid(OPERATION, message));
         }
-        let mut tries = Tries::when(OPERATION, self.is_repeatable);
-        loop {
-            let mut draft = Draft::new(&self.flow);
+        decide!(&self.flow, Tries::when(OPERATION, self.is_repeatable), |draft| {
             for change in &self.changes {
                 change(&mut draft, &self.flow).await?;
             }
-            if tries.commit(draft).await?.is_some() {
-                return Ok(());
-            }
-        }
+        });
+        Ok(())
     }
 }

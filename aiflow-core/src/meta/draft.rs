@@ -197,3 +197,18 @@ impl Tries {
         if self.left == 0 { Err(too_many_conflicts(self.operation)) } else { Ok(None) }
     }
 }
+
+/// Decides a change on a draft, and anew whenever somebody else was faster, until it is committed; gives what was decided.
+macro_rules! decide {
+    ($flow:expr, $tries:expr, |$draft:ident| $decision:expr) => {{
+        let mut tries = $tries;
+        loop {
+            let mut $draft = Draft::new($flow);
+            let decided = $decision;
+            if tries.commit($draft).await?.is_some() {
+                break decided;
+            }
+        }
+    }};
+}
+pub(super) use decide;

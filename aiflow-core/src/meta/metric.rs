@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::metric_append::{self, Point, Series};
 use super::versions::version_key;
 use super::{
@@ -219,14 +219,10 @@ impl Metrics {
             let message = format!("{} values at once, at most {METRICS_BATCH_MAX} are allowed", metrics.len());
             return Err(Error::invalid("record metric", message));
         }
-        let mut tries = Tries::once("record metric");
-        loop {
-            let mut draft = Draft::new(&self.0);
+        decide!(&self.0, Tries::once("record metric"), |draft| {
             record(&mut draft, &self.0, &metrics).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(());
-            }
-        }
+        });
+        Ok(())
     }
 
     /// The summary of one metric of a subject; `None` if it was never measured.
@@ -298,11 +294,10 @@ impl Metrics {
     /// `Invalid` if the name is not well formed, `Full` if they are in more than [`PURGED_MAX`](super::PURGED_MAX) records; others are those of the store.
     pub async fn purge(&self, subject: &Subject, name: impl AsRef<str>) -> Result<u64> {
         let key = self.key(subject, name.as_ref()).await?;
-        let mut tries = Tries::repeatable("purge metric");
-        loop {
-            let mut draft = Draft::new(&self.0);
+        let mut removed = 0;
+        decide!(&self.0, Tries::repeatable("purge metric"), |draft| {
             let Some(record) = draft.get(&key).await? else {
-                return Ok(0);
+                return Ok(removed);
             };
             let Series { summary, .. } = body_of(&record)?;
             draft.discard(metric_append::chunk_keys(&self.0, &key).await?);
@@ -310,10 +305,9 @@ impl Metrics {
             let value = serde_json::json!({"subject": summary.subject, "points": summary.count});
             let event = self.0.event(summary.name.as_str()).event_type(METRIC_REMOVED).value(value);
             draft.event(self.0.stamp_for_execution(event));
-            if tries.commit(draft).await?.is_some() {
-                return Ok(summary.count);
-            }
-        }
+            removed = summary.count;
+        });
+        Ok(removed)
     }
 
     async fn key(&self, subject: &Subject, name: &str) -> Result<RecordKey> {

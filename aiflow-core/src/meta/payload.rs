@@ -1,6 +1,6 @@
 //! Payloads: where do the bytes of entities lie, which of them does nobody need any more, and what goes for good?
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::{Content, DELETED, Stored};
 use super::metric_append::chunk_keys;
 use super::{
@@ -106,14 +106,10 @@ impl AiFlow {
     /// `Invalid`: things of this kind are not purged. `Full`: more than [`PURGED_MAX`] records belong to it; [purge its
     /// metrics](super::Metrics::purge) first. `OutcomeUnknown`: ask by its id. Others are those of the store.
     pub async fn purge(&self, key: &RecordKey) -> Result<()> {
-        let mut tries = Tries::once("purge");
-        loop {
-            let mut draft = Draft::new(self);
+        decide!(self, Tries::once("purge"), |draft| {
             purge(&mut draft, self, key).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(());
-            }
-        }
+        });
+        Ok(())
     }
 }
 

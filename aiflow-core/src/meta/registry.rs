@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::ENTITIES_LISTED_MAX;
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::{Content, DELETED, Entity, Stored};
 use super::names;
 use super::verbs;
@@ -139,14 +139,12 @@ impl<E: Entity> Registry<E> {
     /// `AlreadyExists`: there is one of this name with other content, whose differing fields are named. `Invalid`: out of bounds. Others are
     /// those of the store.
     pub async fn register(&self, entity: E) -> Result<Stored<E>> {
-        let mut tries = Tries::repeatable("register");
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let stored = verbs::register(&mut draft, &self.flow, entity.clone()).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::repeatable("register"), |draft| verbs::register(
+            &mut draft,
+            &self.flow,
+            entity.clone()
+        )
+        .await?))
     }
 
     /// The live entity of this name. Through the context of a job, the lookup is recorded as `read`.
@@ -204,15 +202,10 @@ impl<E: Entity> Registry<E> {
         edit: &mut (dyn FnMut(&mut E) + Send),
     ) -> Result<Stored<E>> {
         let flow = E::home(&self.flow, name)?;
-        let mut tries = Tries::repeatable("update");
-        loop {
-            let mut draft = Draft::new(&flow);
+        Ok(decide!(&flow, Tries::repeatable("update"), |draft| {
             let before = names::existing(&mut draft, &flow, name, "update").await?;
-            let stored = verbs::update(&mut draft, &flow, before, revision, edit)?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+            verbs::update(&mut draft, &flow, before, revision, edit)?
+        }))
     }
 
     /// All live entities of the project, oldest first.
@@ -261,14 +254,8 @@ impl<E: Entity> Registry<E> {
     /// store.
     pub async fn delete(&self, name: impl AsRef<str>) -> Result<Stored<E>> {
         let name = EntityName::parse(name)?;
-        let mut tries = Tries::once("delete");
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let stored = verbs::delete(&mut draft, &self.flow, name.as_str()).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::once("delete"), |draft| verbs::delete(&mut draft, &self.flow, name.as_str())
+            .await?))
     }
 
     /// Brings the deleted entity of this id back under its name. One that is not deleted stays as it is.
@@ -276,13 +263,11 @@ impl<E: Entity> Registry<E> {
     /// # Errors
     /// `NotFound`: there is none of this id. `AlreadyExists`: another one has the name now. Others are those of the store.
     pub async fn restore(&self, id: impl AsRef<str>) -> Result<Stored<E>> {
-        let mut tries = Tries::repeatable("restore");
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let stored = verbs::restore(&mut draft, &self.flow, id.as_ref()).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::repeatable("restore"), |draft| verbs::restore(
+            &mut draft,
+            &self.flow,
+            id.as_ref()
+        )
+        .await?))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::{Stored, Verb, news, write};
 use super::versions::{Head, existing, owner_id};
 use super::{ENTITIES_LISTED_MAX, KIND_STAGE_CHANGE, Model, ModelStage, ModelVersion, Registry, names};
@@ -205,14 +205,10 @@ impl Registry<Model> {
 
     async fn move_version(&self, model: &str, version: u32, to: Move) -> Result<Stored<ModelVersion>> {
         let model = EntityName::parse(model)?;
-        let mut tries = Tries::repeatable(OPERATION);
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let stored = change(&mut draft, &self.flow, &model, version, &to).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::repeatable(OPERATION), |draft| change(
+            &mut draft, &self.flow, &model, version, &to
+        )
+        .await?))
     }
 
     /// The version that is deployed. Through the context of a job, the lookup is recorded as `read`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, Tries};
+use super::draft::{Draft, Tries, decide};
 use super::entity::{Content, Stored, Verb, news, write};
 use super::names::{self, missing};
 use super::registry::{self, Listing};
@@ -196,14 +196,10 @@ impl<E: Versioned> Registry<E> {
     /// while another is. `OutcomeUnknown`: with an idempotency key, ask again. Others are those of the store.
     pub async fn register_version(&self, of: impl AsRef<str>, new: E::New) -> Result<Stored<E::Version>> {
         let of = EntityName::parse(of)?;
-        let mut tries = Tries::when("register version", new.key().is_some());
-        loop {
-            let mut draft = Draft::new(&self.flow);
-            let stored = register::<E>(&mut draft, &self.flow, &of, &new).await?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+        Ok(decide!(&self.flow, Tries::when("register version", new.key().is_some()), |draft| register::<E>(
+            &mut draft, &self.flow, &of, &new
+        )
+        .await?))
     }
 
     /// One version, deleted or not. Through the context of a job, the lookup is recorded as `read`.
@@ -260,15 +256,10 @@ impl<E: Versioned> Registry<E> {
         mut edit: impl FnMut(&mut E::Version) + Send,
     ) -> Result<Stored<E::Version>> {
         let of = EntityName::parse(of)?;
-        let mut tries = Tries::repeatable("update");
-        loop {
-            let mut draft = Draft::new(&self.flow);
+        Ok(decide!(&self.flow, Tries::repeatable("update"), |draft| {
             let before = named::<E>(&mut draft, &self.flow, &of, number, "update").await?;
-            let stored = verbs::update(&mut draft, &self.flow, before, None, &mut edit)?;
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
-            }
-        }
+            verbs::update(&mut draft, &self.flow, before, None, &mut edit)?
+        }))
     }
 
     /// Removes a deleted version for good, with what was measured on it: [`AiFlow::purge`].
@@ -340,18 +331,13 @@ impl Registry<super::Dataset> {
     async fn set_deleted(&self, of: &str, number: u32, deleted: bool) -> Result<Stored<super::DatasetVersion>> {
         let of = EntityName::parse(of)?;
         let operation = if deleted { "delete" } else { "restore" };
-        let mut tries = Tries::repeatable(operation);
-        loop {
-            let mut draft = Draft::new(&self.flow);
+        Ok(decide!(&self.flow, Tries::repeatable(operation), |draft| {
             let before = named::<super::Dataset>(&mut draft, &self.flow, &of, number, operation).await?;
-            let stored = match (before.is_deleted(), deleted) {
+            match (before.is_deleted(), deleted) {
                 (false, true) => verbs::remove(&mut draft, &self.flow, &before),
                 (true, false) => verbs::bring_back(&mut draft, &self.flow, &before),
                 _ => before,
-            };
-            if tries.commit(draft).await?.is_some() {
-                return Ok(stored);
             }
-        }
+        }))
     }
 }

@@ -4,6 +4,7 @@ mod aliases;
 mod annotations;
 mod batches;
 mod entities;
+mod faults;
 mod hostile;
 mod metrics;
 mod payloads;
