@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aiflow_core::client::check_user_event;
 use aiflow_core::event::{Event, EventFilter, Match};
 use aiflow_core::execution::JobState;
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext};
@@ -51,6 +52,10 @@ async fn each_condition_matches_exactly_what_it_speaks_of() {
     flow.metrics().record(loss(0.3)).await.unwrap();
 
     let log = log_of(&flow).await;
+    for event in &log {
+        let forged = flow.event("wine").event_type(event.event_type.as_str());
+        assert!(check_user_event(&forged).is_err(), "nobody else tells of {}", event.event_type);
+    }
     let cases = [
         (on_model_version("wine", ModelStage::Generated), 1),
         (on_model_version("wine", canary()), 1),
