@@ -9,7 +9,7 @@
 //! | [`client`] | [`AiFlow`]: publish and listen, submit, start and stop, look things up |
 //! | [`meta`] | datasets, models and versions, metrics, artifacts |
 //! | [`why`] | why something ran, what a rule or job waits for, what other rules would have done |
-//! | [`search`] | the language of searches |
+//! | [`search`], [`lineage`] | the language of searches; what led to something, and what came of it |
 //! | [`rerun`] | run an ended execution again, from what failed or from any job |
 //! | [`runtime`] | [`Scheduler`]: runs inside your process |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
@@ -33,7 +33,7 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
-    history, id, memory, meta, records, rerun, runtime, search, store, time, timer, translator, why, workflow,
+    history, id, lineage, memory, meta, records, rerun, runtime, search, store, time, timer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -20,6 +20,7 @@ pub mod history;
 pub mod id;
 mod job_state;
 pub mod json;
+pub mod lineage;
 pub mod memory;
 pub mod meta;
 mod pool;

@@ -16,10 +16,10 @@ use crate::time::Timestamp;
 
 /// The most rows a page may hold, and the most keys a `get` may name.
 pub const PAGE_ROWS_MAX: usize = 1_000;
-/// The most parents that a query names.
+/// The most parents that a query names, and the most ends that a query of relations does.
 pub const QUERY_PARENTS_MAX: usize = 100;
 /// The most puts, deletes, expectations, relations and events a batch may hold together.
-pub const BATCH_ITEMS_MAX: usize = 50_000;
+pub const BATCH_ITEMS_MAX: usize = 100_000;
 /// The largest record body, in bytes of JSON.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -300,20 +300,20 @@ impl Batch {
         self
     }
 
+    /// Puts, deletes, expectations, relations and events together.
+    #[must_use]
+    pub fn n_items(&self) -> usize {
+        let records = self.expect.len().saturating_add(self.puts.len()).saturating_add(self.deletes.len());
+        let relations = self.relate.len().saturating_add(self.unrelate.len());
+        records.saturating_add(relations).saturating_add(self.events.len())
+    }
+
     /// Checks every bound, so that backends need not.
     ///
     /// # Errors
     /// `Invalid`, naming the bound or the key that occurs twice.
     pub fn check(&self) -> Result<()> {
-        let items = [
-            self.expect.len(),
-            self.puts.len(),
-            self.deletes.len(),
-            self.relate.len(),
-            self.unrelate.len(),
-            self.events.len(),
-        ];
-        let items: usize = items.iter().sum();
+        let items = self.n_items();
         if items > BATCH_ITEMS_MAX {
             return Err(Error::invalid(
                 "commit",
@@ -477,10 +477,10 @@ impl Query {
 pub struct RelationQuery {
     /// Kind of relation.
     pub kind: Option<String>,
-    /// Those that start here.
-    pub from: Option<RecordKey>,
-    /// Those that end here.
-    pub to: Option<RecordKey>,
+    /// Those that start at any of these, at most [`QUERY_PARENTS_MAX`]; anywhere if empty.
+    pub from: Vec<RecordKey>,
+    /// Those that end at any of these, at most [`QUERY_PARENTS_MAX`]; anywhere if empty.
+    pub to: Vec<RecordKey>,
     /// Where the previous page ended.
     pub after: Option<PageToken>,
     /// At most this many, and at most [`PAGE_ROWS_MAX`]; 0 means the maximum.

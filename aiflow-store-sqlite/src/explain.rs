@@ -101,12 +101,12 @@ async fn reads_of_the_log_use_its_order() {
 #[tokio::test]
 async fn every_query_for_relations_uses_an_index() {
     let (_folder, mut conn) = empty_store().await;
-    let key = || Some(RecordKey::new("job_execution", "1.0"));
-    for bits in 1_u32..8 {
+    let keys = |n: u32| (0..n).map(|i| RecordKey::new("job_execution", format!("{i}.0"))).collect();
+    for (bits, n) in (1_u32..8).flat_map(|bits| [(bits, 1), (bits, 100)]) {
         let query = RelationQuery {
             kind: (bits & 1 != 0).then(|| "read".to_owned()),
-            from: key().filter(|_| bits & 2 != 0),
-            to: key().filter(|_| bits & 4 != 0),
+            from: keys(if bits & 2 != 0 { n } else { 0 }),
+            to: keys(if bits & 4 != 0 { n } else { 0 }),
             ..RelationQuery::default()
         };
         let statement = query::relations(&query).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aiflow_core::event::{EventFilter, Match};
 use aiflow_core::id::Offset;
-use aiflow_core::store::{PageToken, QUERY_PARENTS_MAX, Query, Relation, RelationQuery};
+use aiflow_core::store::{PageToken, QUERY_PARENTS_MAX, Query, RecordKey, Relation, RelationQuery};
 use aiflow_core::{Error, Result};
 
 use crate::row::signed;
@@ -185,9 +185,12 @@ pub(crate) fn relations(query: &RelationQuery) -> Result<Statement> {
     const FROM: [&str; 5] = ["from_kind", "from_id", "kind", "to_kind", "to_id"];
     const TO: [&str; 5] = ["to_kind", "to_id", "kind", "from_kind", "from_id"];
     const KIND: [&str; 5] = ["kind", "from_kind", "from_id", "to_kind", "to_id"];
-    let order = if query.from.is_some() {
+    if query.from.len().max(query.to.len()) > QUERY_PARENTS_MAX {
+        return Err(Error::invalid("relations", format!("at most {QUERY_PARENTS_MAX} ends may be named")));
+    }
+    let order = if !query.from.is_empty() {
         FROM
-    } else if query.to.is_some() {
+    } else if !query.to.is_empty() {
         TO
     } else if query.kind.is_some() {
         KIND
@@ -203,18 +206,30 @@ pub(crate) fn relations(query: &RelationQuery) -> Result<Statement> {
         next += 1;
         format!("?{}", next - 1)
     };
+    let only = |keys: &'_ [RecordKey]| <&[RecordKey; 1]>::try_from(keys).ok().map(|[key]| key.clone());
+    let (from, to) = (only(&query.from), only(&query.to));
     let equal = |column: &str| -> Option<&str> {
         match column {
             "kind" => query.kind.as_deref(),
-            "from_kind" => query.from.as_ref().map(|key| key.kind.as_str()),
-            "from_id" => query.from.as_ref().map(|key| key.id.as_str()),
-            "to_kind" => query.to.as_ref().map(|key| key.kind.as_str()),
-            _ => query.to.as_ref().map(|key| key.id.as_str()),
+            "from_kind" => from.as_ref().map(|key| key.kind.as_str()),
+            "from_id" => from.as_ref().map(|key| key.id.as_str()),
+            "to_kind" => to.as_ref().map(|key| key.kind.as_str()),
+            _ => to.as_ref().map(|key| key.id.as_str()),
         }
     };
     for column in order {
         if let Some(value) = equal(column) {
             conditions.push(format!("{column}={}", bind(&mut args, value)));
+        }
+    }
+    for (end, keys) in [("from", &query.from), ("to", &query.to)] {
+        if keys.len() > 1 {
+            let mut rows = Vec::with_capacity(keys.len());
+            for key in keys {
+                let (kind, id) = (bind(&mut args, &key.kind), bind(&mut args, &key.id));
+                rows.push(format!("({kind},{id})"));
+            }
+            conditions.push(format!("({end}_kind,{end}_id) IN (VALUES{})", rows.join(",")));
         }
     }
     // The columns that are not given vary within the pages. If all are given there is one row, and nothing behind it.

@@ -11,16 +11,21 @@ use crate::execution::{
     KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::id::{Offset, WorkflowExecutionId};
+use crate::lineage::{PUBLISHED_BY, TRIGGERED_BY};
 use crate::meta::annotation_key;
 use crate::records::{FIRING_WAITING, body_of, label_relations, workflow_execution_key, workflow_id};
 use crate::rerun::KIND_RERUN;
 use crate::runtime::scheduler_cursor;
-use crate::store::{Batch, Fence, MetaStore, MetaStoreExt as _, Query, Record, RecordKey};
+use crate::store::{
+    Batch, Fence, MetaStore, MetaStoreExt as _, QUERY_PARENTS_MAX, Query, Record, RecordKey, Relation, RelationQuery,
+};
 use crate::time::Timestamp;
 use crate::workflow::millis_option;
 
 /// Records that one transaction of a removal deletes.
 const DELETES_MAX: usize = 500;
+/// The most relations that are removed in one transaction.
+const UNRELATED_MAX: usize = 5_000;
 /// Records after which a pass of retention stops; the next one goes on.
 pub const RETENTION_RECORDS_MAX: usize = 20_000;
 /// The most workflows whose executions retention counts.
@@ -268,8 +273,37 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// The relations of executions to the events that fired them, and of their events to them.
+    async fn causes_of(&self, keys: &[RecordKey]) -> Result<Vec<Relation>> {
+        let mut causes = Vec::new();
+        let ran: Vec<&RecordKey> = keys.iter().filter(|key| key.kind == KIND_JOB_EXECUTION).collect();
+        for keys in ran.chunks(QUERY_PARENTS_MAX) {
+            let keys: Vec<RecordKey> = keys.iter().map(|key| (*key).clone()).collect();
+            let of = |kind: &str| RelationQuery { kind: Some(kind.to_owned()), ..RelationQuery::default() };
+            let fired = RelationQuery { from: keys.clone(), ..of(TRIGGERED_BY) };
+            for mut query in [fired, RelationQuery { to: keys, ..of(PUBLISHED_BY) }] {
+                loop {
+                    let page = self.store.relations(&query).await?;
+                    causes.extend(page.items);
+                    match page.next {
+                        Some(token) => query.after = Some(token),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok(causes)
+    }
+
+    /// Removes records, and what the scheduler wrote of why they ran; what jobs read and produced stays.
     async fn delete(&mut self, keys: Vec<RecordKey>) -> Result<()> {
         for keys in keys.chunks(DELETES_MAX) {
+            for causes in self.causes_of(keys).await?.chunks(UNRELATED_MAX) {
+                let mut batch = Batch::at(self.now);
+                batch.unrelate = causes.to_vec();
+                batch.fence.clone_from(&self.fence);
+                self.store.commit(batch).await?;
+            }
             let mut batch = Batch::at(self.now);
             batch.deletes = keys.to_vec();
             batch.deletes.extend(keys.iter().filter(|key| key.kind == KIND_JOB_EXECUTION).map(annotation_key));

@@ -157,7 +157,7 @@ impl AiFlow {
     /// `Full`: more than [`LABELLED_LISTED_MAX`] executions have it. Others are those of the store.
     pub async fn executions_labelled(&self, name: &str, value: &str, limit: usize) -> Result<Vec<WorkflowExecution>> {
         let to = label_key(self.project_name(), name, value);
-        let mut query = RelationQuery { kind: Some(LABELLED.to_owned()), to: Some(to), ..RelationQuery::default() };
+        let mut query = RelationQuery { kind: Some(LABELLED.to_owned()), to: vec![to], ..RelationQuery::default() };
         let mut ids: Vec<WorkflowExecutionId> = Vec::new();
         loop {
             let page = self.store().relations(&query).await?;

@@ -52,8 +52,8 @@ pub struct Decision {
     pub executions: BTreeMap<WorkflowExecutionId, Arc<WorkflowExecution>>,
     /// New contents of the jobs that changed, by workflow execution.
     pub job_states: BTreeMap<WorkflowExecutionId, BTreeMap<JobName, Arc<JobState>>>,
-    /// Those of them that are new and have labels.
-    pub labelled: Vec<WorkflowExecutionId>,
+    /// Those of them that are new.
+    pub begun: Vec<WorkflowExecutionId>,
     /// New contents of the job executions that changed; terminal ones leave the engine.
     pub jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     /// Firings that made no execution, and new contents of those that go through admission.

@@ -246,9 +246,7 @@ impl<'a> Draft<'a> {
         self.begin_job_schedules(id, &compiled);
         self.begin_deadlines(id, &compiled);
         self.note_live(id);
-        if self.execution(id).is_some_and(|execution| !execution.labels.is_empty()) {
-            self.out.labelled.push(id);
-        }
+        self.out.begun.push(id);
         self.announce_status(id, WorkflowStatus::Running);
         self.begin_job_rules(id, &compiled.job_rules, request.rerun.as_deref());
         if let Some(plan) = request.rerun {

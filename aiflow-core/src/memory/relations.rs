@@ -42,13 +42,13 @@ impl Relations {
     /// At most `rows` matching relations after `after`, with their sequence numbers.
     pub(super) fn find(&self, query: &RelationQuery, after: Option<u64>, rows: usize) -> Vec<(u64, Relation)> {
         let start = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let none = BTreeSet::new();
-        let lists = [
-            query.kind.as_ref().map(|kind| self.by_kind.get(kind)),
-            query.from.as_ref().map(|from| self.by_from.get(from)),
-            query.to.as_ref().map(|to| self.by_to.get(to)),
-        ];
-        let shortest = lists.into_iter().flatten().map(|list| list.unwrap_or(&none)).min_by_key(|list| list.len());
+        let of_any = |lists: &BTreeMap<RecordKey, BTreeSet<u64>>, keys: &[RecordKey]| {
+            let found = keys.iter().filter_map(|key| lists.get(key)).flatten().copied();
+            (!keys.is_empty()).then(|| found.collect::<BTreeSet<u64>>())
+        };
+        let of_kind = || query.kind.as_ref().map(|kind| self.by_kind.get(kind).cloned().unwrap_or_default());
+        let lists = [of_any(&self.by_from, &query.from), of_any(&self.by_to, &query.to)];
+        let shortest = lists.into_iter().flatten().min_by_key(BTreeSet::len).or_else(of_kind);
         let matching = |sequence: &u64| {
             let relation = self.by_sequence.get(sequence)?;
             matches(query, relation).then(|| (*sequence, relation.clone()))
@@ -67,8 +67,8 @@ impl Relations {
 
 fn matches(query: &RelationQuery, relation: &Relation) -> bool {
     query.kind.as_ref().is_none_or(|kind| *kind == relation.kind)
-        && query.from.as_ref().is_none_or(|from| *from == relation.from)
-        && query.to.as_ref().is_none_or(|to| *to == relation.to)
+        && (query.from.is_empty() || query.from.contains(&relation.from))
+        && (query.to.is_empty() || query.to.contains(&relation.to))
 }
 
 fn insert<K: Ord + Clone>(lists: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, sequence: u64) {

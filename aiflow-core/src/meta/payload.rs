@@ -47,7 +47,7 @@ impl AiFlow {
     /// Those of the store.
     pub async fn references(&self, uri: &str) -> Result<Vec<RecordKey>> {
         let mut query =
-            RelationQuery { to: Some(uri_key(uri)), kind: Some(STORED_AT.to_owned()), ..RelationQuery::default() };
+            RelationQuery { to: vec![uri_key(uri)], kind: Some(STORED_AT.to_owned()), ..RelationQuery::default() };
         loop {
             let page = self.store().relations(&query).await?;
             let keys: Vec<RecordKey> = page.items.into_iter().map(|relation| relation.from).collect();

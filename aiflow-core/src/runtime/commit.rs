@@ -12,7 +12,7 @@ use crate::records::{
     DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, label_relations, meter_key,
     meter_put, pool_key, pool_put, put, workflow_execution_put, workflow_put,
 };
-use crate::store::{Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey};
+use crate::store::{BATCH_ITEMS_MAX, Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey, Relation};
 use crate::time::Timestamp;
 
 /// Record kind of a position in the log.
@@ -52,15 +52,21 @@ impl Cursor {
 }
 
 /// The transaction that makes `decision` true: the fence and the cursor must be as the decider saw them.
-pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: Timestamp) -> Batch {
+pub(super) fn batch_of(
+    decision: &Decision,
+    lineage: &[Relation],
+    cursor: Cursor,
+    lease: &Lease,
+    at: Timestamp,
+) -> Batch {
     let next = cursor.advanced(decision.cursor, lease.epoch);
     let mut batch = Batch::at(at).expect(cursor_key(), cursor.revision).put(put(cursor_key(), &next));
     batch.fence = Some(lease.fence());
     batch.puts.extend(decision.workflows.values().map(|workflow| workflow_put(workflow)));
     batch.puts.extend(decision.executions.values().map(|execution| workflow_execution_put(execution)));
     batch.puts.extend(decision.job_states.values().flatten().map(|(_, job)| job_state_put(job)));
-    let labelled = decision.labelled.iter().filter_map(|id| decision.executions.get(id));
-    batch.relate.extend(labelled.flat_map(|execution| label_relations(execution)));
+    let begun = decision.begun.iter().filter_map(|id| decision.executions.get(id));
+    batch.relate.extend(begun.flat_map(|execution| label_relations(execution)));
     batch.puts.extend(decision.jobs.values().map(|job| job_execution_put(job)));
     let firings = decision.firings.values();
     batch.puts.extend(firings.map(|firing| firing_put(firing.id.to_string(), &firing.project, &firing.record)));
@@ -83,6 +89,7 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
             .map(|letter| dead_letter_put(&letter.id, &DeadLetter::new(&letter.id, letter.offset, &letter.reason))),
     );
     batch.events.clone_from(&decision.events);
+    batch.relate.extend(lineage.iter().take(BATCH_ITEMS_MAX.saturating_sub(batch.n_items())).cloned());
     batch
 }
 
@@ -94,6 +101,7 @@ pub(super) fn batch_of(decision: &Decision, cursor: Cursor, lease: &Lease, at: T
 pub(super) async fn commit(
     store: Arc<dyn MetaStore>,
     decision: Arc<Decision>,
+    lineage: Vec<Relation>,
     cursor: Cursor,
     lease: Lease,
     at: Timestamp,
@@ -104,7 +112,7 @@ pub(super) async fn commit(
     let mut is_uncertain = false;
     loop {
         // Built anew for a rare second try: keeping a copy would cost every first one.
-        match store.commit(batch_of(&decision, cursor, &lease, at)).await {
+        match store.commit(batch_of(&decision, &lineage, cursor, &lease, at)).await {
             Ok(_) => return Ok(next),
             Err(error) if error.retry() == Retry::Later => {
                 tracing::warn!(%error, "commit failed; trying again");

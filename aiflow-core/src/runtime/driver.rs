@@ -15,6 +15,7 @@ use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
 use super::input::input;
+use super::lineage::Publishers;
 use super::recover::{Reconciliation, load, reconcile};
 use super::report::publish;
 use super::settings::Backoff;
@@ -48,6 +49,8 @@ pub(super) struct Driver<'a> {
     pub(super) decided: Offset,
     /// What was read beyond that.
     pub(super) ahead: Vec<Arc<Event>>,
+    /// From which jobs the events come.
+    pub(super) publishers: Publishers,
     /// The decision that is being committed, and the task that does it.
     pub(super) in_flight: Option<InFlight>,
     pub(super) commits: JoinSet<Result<Cursor>>,
@@ -274,6 +277,7 @@ impl Driver<'_> {
     async fn apply_events(&mut self, events: Vec<Arc<Event>>) -> Result<()> {
         let mut rest = Vec::with_capacity(events.len());
         for event in events {
+            self.publishers.note(&event);
             rest.push(input(&*self.parts.store, &*self.parts.bus, event).await?);
         }
         while !rest.is_empty() {
@@ -297,12 +301,13 @@ impl Driver<'_> {
                 return Ok(false);
             }
         }
+        let lineage = self.publishers.lineage(&*self.parts.bus, &decision, self.cursor.offset).await?;
         self.engine.apply(&decision);
         self.decided = decision.cursor;
         let decision = Arc::new(decision);
         let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
         let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
-        self.commits.spawn(commit(store, Arc::clone(&decision), self.cursor, lease, at, backoff));
+        self.commits.spawn(commit(store, Arc::clone(&decision), lineage, self.cursor, lease, at, backoff));
         self.in_flight = Some(InFlight { decision, inputs });
         Ok(true)
     }
@@ -352,10 +357,11 @@ impl Driver<'_> {
 
     /// Commits a decision, then adopts it and carries it out.
     async fn apply_alone(&mut self, decision: Decision, inputs: &[Input]) -> Result<()> {
+        let lineage = self.publishers.lineage(&*self.parts.bus, &decision, self.cursor.offset).await?;
         let decision = Arc::new(decision);
         let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
         let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
-        self.cursor = commit(store, Arc::clone(&decision), self.cursor, lease, at, backoff).await?;
+        self.cursor = commit(store, Arc::clone(&decision), lineage, self.cursor, lease, at, backoff).await?;
         self.decided = self.cursor.offset;
         self.engine.apply(&decision);
         self.carry_out(&decision, inputs).await;

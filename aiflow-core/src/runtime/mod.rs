@@ -11,6 +11,7 @@ mod commit;
 mod dispatch;
 mod driver;
 mod input;
+mod lineage;
 mod recover;
 mod report;
 mod session;

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::dispatch::Dispatchers;
 use super::driver::Driver;
+use super::lineage::Publishers;
 use super::recover::{load, lost_with_host, reconcile};
 use super::report::{publish_alone, publish_reports};
 use super::settings::Backoff;
@@ -221,6 +222,7 @@ async fn start<'a>(
         dispatchers,
         applied,
         volatile,
+        publishers: Publishers::default(),
         unknown: BTreeSet::new(),
         unsettled,
         look_again: None,

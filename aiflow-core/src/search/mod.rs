@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 pub use evaluate::Sorted;
+pub(crate) use scan::is_match;
 pub use scan::{place_of, scan, token_of};
 
 use crate::error::Result;

@@ -100,6 +100,11 @@ async fn value<S: MetaStore + ?Sized>(store: &S, looked: &Looked, field: &Field)
     })
 }
 
+/// Whether a record is as a filter says.
+pub(crate) async fn is_match<S: MetaStore + ?Sized>(store: &S, record: &Record, filter: &Filter) -> Result<bool> {
+    matches(store, &Looked::new(record.clone()), filter).await
+}
+
 /// Recursive, so boxed.
 fn matches<'a, S: MetaStore + ?Sized>(
     store: &'a S,
@@ -176,7 +181,7 @@ async fn is_near<S: MetaStore + ?Sized>(
         Near::To(relation) | Near::From(relation) => {
             let leads_away = matches!(near, Near::To(_));
             let mut query = RelationQuery { kind: Some(relation.clone()), ..RelationQuery::default() };
-            *(if leads_away { &mut query.from } else { &mut query.to }) = Some(own.clone());
+            *(if leads_away { &mut query.from } else { &mut query.to }) = vec![own.clone()];
             loop {
                 let page = store.relations(&query).await?;
                 let ends = page.items.into_iter().map(|found| if leads_away { found.to } else { found.from });

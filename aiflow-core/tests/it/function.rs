@@ -543,7 +543,7 @@ async fn what_a_job_registers_and_reads_becomes_lineage() {
     assert_eq!(stage.run(launch.clone()).await, succeeded(json!(1)), "a retry makes no second version");
 
     let query =
-        RelationQuery { from: Some(job_execution_key(launch.attempt.job_execution)), ..RelationQuery::default() };
+        RelationQuery { from: vec![job_execution_key(launch.attempt.job_execution)], ..RelationQuery::default() };
     let relations = stage.memory.relations(&query).await.unwrap().items;
     let mut lineage: Vec<(String, String)> =
         relations.into_iter().map(|relation| (relation.kind, relation.to.to_string())).collect();

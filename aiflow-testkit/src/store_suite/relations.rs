@@ -66,7 +66,7 @@ pub async fn a_removed_relation_is_gone(fixture: &dyn StoreFixture) {
     unrelate(&backend.store, [one.clone(), relation("read", "x", "y")]).await;
     let found = all(&backend.store, RelationQuery::default(), 10).await;
     assert_eq!(found, [other]);
-    let from = RelationQuery { to: Some(key("b")), ..RelationQuery::default() };
+    let from = RelationQuery { to: vec![key("b")], ..RelationQuery::default() };
     assert!(all(&backend.store, from.clone(), 10).await.is_empty());
     relate(&backend.store, [one.clone()]).await;
     assert_eq!(all(&backend.store, from, 10).await, [one]);
@@ -92,21 +92,19 @@ pub async fn relations_are_found_by_kind_and_ends(fixture: &dyn StoreFixture) {
         let some = some.iter().map(|name| Some((*name).to_owned()));
         some.chain([None]).collect()
     };
+    let ends = |some: &[&[&str]]| -> Vec<Vec<RecordKey>> {
+        some.iter().map(|names| names.iter().map(|name| key(name)).collect()).collect()
+    };
     for kind in options(&["read", "wrote", "none"]) {
-        for from in options(&["a", "x"]) {
-            for to in options(&["b", "x"]) {
-                let query = RelationQuery {
-                    kind: kind.clone(),
-                    from: from.as_deref().map(key),
-                    to: to.as_deref().map(key),
-                    ..RelationQuery::default()
-                };
+        for from in ends(&[&[], &["a"], &["x"], &["a", "b", "x"]]) {
+            for to in ends(&[&[], &["b"], &["x"], &["c", "b"]]) {
+                let query = RelationQuery { kind: kind.clone(), from: from.clone(), to, ..RelationQuery::default() };
                 let mut expected: Vec<_> = relations
                     .iter()
                     .filter(|relation| {
                         query.kind.as_ref().is_none_or(|kind| *kind == relation.kind)
-                            && query.from.as_ref().is_none_or(|from| *from == relation.from)
-                            && query.to.as_ref().is_none_or(|to| *to == relation.to)
+                            && (query.from.is_empty() || query.from.contains(&relation.from))
+                            && (query.to.is_empty() || query.to.contains(&relation.to))
                     })
                     .cloned()
                     .collect();
@@ -135,7 +133,7 @@ pub async fn relation_pages_are_stable_while_others_write(fixture: &dyn StoreFix
             relate(&store, [relation("new", "hub", &n.to_string())]).await;
         }
     });
-    let mut query = RelationQuery { from: Some(key("hub")), limit: 7, ..RelationQuery::default() };
+    let mut query = RelationQuery { from: vec![key("hub")], limit: 7, ..RelationQuery::default() };
     let mut found = Vec::new();
     loop {
         let page = backend.store.relations(&query).await.unwrap();
