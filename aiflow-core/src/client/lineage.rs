@@ -138,16 +138,14 @@ impl Walk<'_> {
     }
 
     async fn is_stop(&self, key: &RecordKey, found: &Found) -> Result<bool> {
-        for (kind, filter) in self.query.stop_at.iter().filter(|(kind, _)| *kind == key.kind) {
-            debug_assert_eq!(*kind, key.kind);
-            match (filter, found) {
-                (None, _) => return Ok(true),
-                (Some(filter), Found::Record(record)) => {
-                    if search::is_match(&**self.flow.store(), record, filter).await? {
-                        return Ok(true);
-                    }
-                }
-                _ => {}
+        for (_, filter) in self.query.stop_at.iter().filter(|(kind, _)| *kind == key.kind) {
+            let is_meant = match (filter, found) {
+                (None, _) => true,
+                (Some(filter), Found::Record(record)) => search::is_match(&**self.flow.store(), record, filter).await?,
+                (Some(_), _) => false,
+            };
+            if is_meant {
+                return Ok(true);
             }
         }
         Ok(false)
