@@ -34,6 +34,7 @@ mod status;
 pub mod store;
 pub mod time;
 pub mod timer;
+pub mod transfer;
 pub mod translator;
 pub mod why;
 pub mod workflow;

@@ -37,7 +37,8 @@ pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// 4. **Visible.** A read that begins after `commit` returned sees its effects.
 /// 5. **Isolated.** No read sees a part of a batch.
 /// 6. **Revisions.** A record's revision is 1 when it is first put and rises by 1 with each put; a deleted record that is put again
-///    starts at 1 again.
+///    starts at 1 again. The first put of a record takes revision and moments from its [stamp](RecordPut::stamp), if it has one, and counting goes on from
+///    there.
 /// 7. **Order.** A query returns records in the order in which they were first put, or the reverse; a put of an existing record keeps its
 ///    place. Pages are keyset pages: a record that exists throughout is returned exactly once, whatever else is written meanwhile.
 /// 8. **Leases.** The epoch of a lease rises by at least 1 whenever the holder changes; two holders never share an epoch. A lease is granted
@@ -193,6 +194,19 @@ pub struct RecordPut {
     pub number: Option<f64>,
     /// At most [`RECORD_BYTES_MAX`] bytes of JSON.
     pub body: Json,
+    /// How it stood where it comes from, if it is a copy from another store. Nothing is taken from it if the record is here already.
+    pub stamp: Option<RecordStamp>,
+}
+
+/// How a record stood in the store from which it is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordStamp {
+    /// See [`Record::revision`].
+    pub revision: u64,
+    /// See [`Record::created`].
+    pub created: Timestamp,
+    /// See [`Record::updated`].
+    pub updated: Timestamp,
 }
 
 impl RecordPut {
@@ -201,7 +215,7 @@ impl RecordPut {
     pub fn new(key: RecordKey, body: impl Into<Json>) -> Self {
         let body = body.into();
         let (project, parent, name, state) = Default::default();
-        Self { key, project, parent, name, state, number: None, body }
+        Self { key, project, parent, name, state, number: None, body, stamp: None }
     }
 }
 
@@ -256,6 +270,9 @@ pub struct Batch {
     pub unrelate: Vec<Relation>,
     /// Events to append, in this order.
     pub events: Vec<NewEvent>,
+    /// When each of the events was recorded where they come from, if they are copies from another log; empty otherwise, and then the moment is
+    /// that of the commit. The time of a log never goes back: an earlier moment than that of the event before counts as that.
+    pub recorded: Vec<Timestamp>,
 }
 
 impl Batch {
@@ -341,6 +358,13 @@ impl Batch {
                 )
                 .with("key", &put.key));
             }
+        }
+        if !self.recorded.is_empty() && self.recorded.len() != self.events.len() {
+            let message = format!("{} moments for {} events", self.recorded.len(), self.events.len());
+            return Err(Error::invalid("commit", message));
+        }
+        if let Some(put) = self.puts.iter().find(|put| put.stamp.is_some_and(|stamp| stamp.revision == 0)) {
+            return Err(Error::invalid("commit", "revisions begin with 1").with("key", &put.key));
         }
         self.events.iter().try_for_each(NewEvent::check)
     }

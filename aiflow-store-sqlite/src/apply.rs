@@ -238,10 +238,12 @@ fn trips(plan: &Plan<'_>, changes: &RecordChanges<'_>, now: Timestamp, begun: Tr
 }
 
 fn event_trips(plan: &Plan<'_>, now: Timestamp, trips: &mut Trips, [plain, full]: [Bulk; 2]) {
-    let recorded = now.as_millis().max(plan.ends().recorded);
+    let mut moments = plan.moments(now);
+    let mut recorded = plan.ends().recorded;
     let whole = plan.events.iter().any(|event| event.has_extra());
     let mut next = plan.first();
     trips.add(if whole { full } else { plain }, &plan.events, |args, event| {
+        recorded = moments.next().unwrap_or(recorded);
         args.int(signed(next.0));
         args.int(recorded);
         args.text(&event.id);

@@ -248,9 +248,18 @@ impl<'a> Plan<'a> {
         LogEnds {
             last: self.last(),
             trimmed: self.trim.unwrap_or(before.trimmed),
-            recorded: if self.events.is_empty() { before.recorded } else { before.recorded.max(now.as_millis()) },
+            recorded: self.moments(now).last().unwrap_or(before.recorded),
             records: changes.inserts.last().map_or(before.records, |(seq, _)| *seq),
         }
+    }
+
+    /// When each event to append is recorded, if it is done at `now`: the time of the log never goes back.
+    pub(crate) fn moments(&self, now: Timestamp) -> impl Iterator<Item = i64> {
+        let now = now.as_millis();
+        self.events.iter().scan(self.facts.ends.recorded, move |last, event| {
+            *last = event.recorded.unwrap_or(now).max(*last);
+            Some(*last)
+        })
     }
 
     /// Offset of the first event to append.
@@ -293,13 +302,15 @@ impl<'a> Plan<'a> {
         for row in &work.puts {
             let slot = self.slots.entry((&row.kind, &row.id)).or_default();
             self.births += 1;
-            slot.put = Some(Put {
-                row,
-                revision: slot.revision().unwrap_or(0).saturating_add(1),
-                created: slot.put.map_or(work.at, |put| put.created),
-                updated: work.at,
-                birth: slot.put.map_or(self.births, |put| put.birth),
-            });
+            let (revision, created, updated) = match row.stamp.filter(|_| slot.revision().is_none()) {
+                Some(stamp) => (stamp.revision, stamp.created.as_millis(), stamp.updated.as_millis()),
+                None => {
+                    let revision = slot.revision().unwrap_or(0).saturating_add(1);
+                    (revision, slot.put.map_or(work.at, |put| put.created), work.at)
+                }
+            };
+            slot.put =
+                Some(Put { row, revision, created, updated, birth: slot.put.map_or(self.births, |put| put.birth) });
         }
         self.relations.extend(work.relate.iter().map(|relation| (relation, true)));
         self.relations.extend(work.unrelate.iter().map(|relation| (relation, false)));

@@ -6,7 +6,7 @@ use aiflow_core::bus::Head;
 use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::json::Json;
-use aiflow_core::store::{Record, RecordKey, RecordPut, Relation};
+use aiflow_core::store::{Record, RecordKey, RecordPut, RecordStamp, Relation};
 use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
@@ -29,6 +29,8 @@ pub(crate) struct EventRow {
     pub(crate) sender: Arc<str>,
     pub(crate) value: Option<Arc<str>>,
     pub(crate) context: Option<Arc<str>>,
+    /// When it was recorded in the log from which it is copied; the moment of its transaction if `None`.
+    pub(crate) recorded: Option<i64>,
     /// What was encoded: readers in this process get it as it is.
     event: NewEvent,
 }
@@ -40,6 +42,15 @@ impl EventRow {
         for event in events {
             let row = Self::encode(event, rows.last())?;
             rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// As [`encode_all`](Self::encode_all), of a batch: with the moments at which copies were recorded.
+    pub(crate) fn encode_batch(events: Vec<NewEvent>, recorded: &[Timestamp]) -> Result<Vec<Self>> {
+        let mut rows = Self::encode_all(events)?;
+        for (row, recorded) in rows.iter_mut().zip(recorded) {
+            row.recorded = Some(recorded.as_millis());
         }
         Ok(rows)
     }
@@ -63,6 +74,7 @@ impl EventRow {
             key: share(&event.key, |row| &row.key),
             event_type: share(&event.event_type, |row| &row.event_type),
             sender: share(&event.sender, |row| &row.sender),
+            recorded: None,
             event,
         })
     }
@@ -159,6 +171,7 @@ pub(crate) struct RecordRow {
     pub(crate) state: Arc<str>,
     pub(crate) number: Option<f64>,
     pub(crate) body: Arc<str>,
+    pub(crate) stamp: Option<RecordStamp>,
 }
 
 impl RecordRow {
@@ -180,6 +193,7 @@ impl RecordRow {
                 state: share(put.state, |row| &row.state),
                 number: put.number,
                 body: put.body.into_text(),
+                stamp: put.stamp,
             };
             rows.push(row);
         }

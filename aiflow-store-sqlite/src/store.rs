@@ -297,7 +297,7 @@ impl MetaStore for SqliteStore {
             deletes: batch.deletes,
             relate: batch.relate.into_iter().map(relation_row).collect(),
             unrelate: batch.unrelate.into_iter().map(relation_row).collect(),
-            events: EventRow::encode_all(batch.events)?,
+            events: EventRow::encode_batch(batch.events, &batch.recorded)?,
         };
         match self.request(Work::Commit(Box::new(work))).await? {
             Answer::Offsets(offsets) => Ok(Receipt { offsets }),

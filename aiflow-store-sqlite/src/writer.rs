@@ -71,6 +71,8 @@ struct Done {
     answers: Vec<Result<Answer>>,
     /// Where the first event that it appended stands, if it appended any.
     first: Offset,
+    /// When each event that it appended is recorded.
+    moments: Vec<i64>,
 }
 
 /// What became of a transaction that rested on what was known.
@@ -192,7 +194,7 @@ impl Writer {
 
     /// Shows what was appended to the readers of this process, before anybody is told that it is there.
     fn announce(&self, works: Vec<Work>, done: &Done) {
-        let Some(LogEnds { last, trimmed, recorded, .. }) = self.known.as_ref().map(|known| known.ends) else {
+        let Some(LogEnds { last, trimmed, .. }) = self.known.as_ref().map(|known| known.ends) else {
             return;
         };
         let mut next = done.first;
@@ -204,11 +206,13 @@ impl Writer {
             // What was refused has no offsets, and what was in the log already has an earlier one.
             work.into_events().into_iter().zip(offsets)
         });
+        let mut moments = done.moments.iter();
         let fresh = appended.filter_map(|(row, offset)| {
-            (*offset == next).then(|| {
-                next = next.next();
-                row.into_event(*offset, recorded)
-            })
+            if *offset != next {
+                return None;
+            }
+            next = next.next();
+            Some(row.into_event(*offset, *moments.next()?))
         });
         self.tail.push(fresh);
         self.tail.trim(trimmed);
@@ -264,7 +268,7 @@ impl Writer {
             known.learn(plan.ends_after(now, &changes), &plan.leases, &changes);
         }
         count(&self.counters.transactions, 1);
-        Ok(Tried::Done(Done { answers, first: plan.first() }))
+        Ok(Tried::Done(Done { answers, first: plan.first(), moments: plan.moments(now).collect() }))
     }
 
     async fn transaction(&mut self, works: &[Work], look_up_ids: bool) -> Result<Done, Failed> {
@@ -315,7 +319,7 @@ impl Writer {
         for name in &plan.freed {
             self.locks.free(name);
         }
-        Ok(Done { answers, first: plan.first() })
+        Ok(Done { answers, first: plan.first(), moments: plan.moments(now).collect() })
     }
 
     async fn begin(&self, conn: &mut Conn, works: &[Work]) -> Result<Begun, Fault> {

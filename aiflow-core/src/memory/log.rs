@@ -26,19 +26,20 @@ impl Log {
         self.head
     }
 
-    /// Appends all of `events`, or none if one contradicts an event of the same id.
+    /// Appends all of `events`, or none if one contradicts an event of the same id; recorded at the moments given, or `now`.
     pub(super) fn append(
         &mut self,
         operation: &'static str,
         events: Vec<NewEvent>,
+        recorded: &[Timestamp],
         now: Timestamp,
     ) -> Result<Vec<Offset>> {
         let offsets = self.place(operation, &events)?;
-        self.recorded = self.recorded.max(now);
-        for (body, offset) in events.into_iter().zip(&offsets) {
+        for (index, (body, offset)) in events.into_iter().zip(&offsets).enumerate() {
             if *offset <= self.head.last {
                 continue;
             }
+            self.recorded = self.recorded.max(recorded.get(index).copied().unwrap_or(now));
             self.head.last = *offset;
             self.by_id.insert(body.id.clone(), *offset);
             let event = Event { offset: *offset, recorded: self.recorded, body };

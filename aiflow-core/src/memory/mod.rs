@@ -184,7 +184,7 @@ impl MetaStore for MemoryStore {
         }
         state.check(&batch.expect)?;
         // The log refuses before it appends anything, and nothing after it can fail.
-        let offsets = state.log.append("commit", batch.events, now)?;
+        let offsets = state.log.append("commit", batch.events, &batch.recorded, now)?;
         for key in &batch.deletes {
             state.records.delete(key);
         }
@@ -235,7 +235,7 @@ impl EventBus for MemoryStore {
         events.iter().try_for_each(NewEvent::check)?;
         let now = self.clock.now();
         let mut state = self.open("publish")?;
-        let offsets = state.log.append("publish", events, now)?;
+        let offsets = state.log.append("publish", events, &[], now)?;
         self.announce(&state);
         Ok(offsets)
     }

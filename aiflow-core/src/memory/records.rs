@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::store::{Query, Record, RecordKey, RecordPut};
+use crate::store::{Query, Record, RecordKey, RecordPut, RecordStamp};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -60,11 +60,15 @@ impl Records {
     }
 
     pub(super) fn put(&mut self, put: RecordPut, at: Timestamp) {
-        let (sequence, revision, created) = match self.take(&put.key) {
-            Some((sequence, old)) => (sequence, old.revision.saturating_add(1), old.created),
+        let (sequence, stamp) = match self.take(&put.key) {
+            Some((sequence, old)) => {
+                let revision = old.revision.saturating_add(1);
+                (sequence, RecordStamp { revision, created: old.created, updated: at })
+            }
             None => {
                 self.sequence = self.sequence.saturating_add(1);
-                (self.sequence, 1, at)
+                let first = RecordStamp { revision: 1, created: at, updated: at };
+                (self.sequence, put.stamp.unwrap_or(first))
             }
         };
         let record = Record {
@@ -75,9 +79,9 @@ impl Records {
             state: put.state,
             number: put.number,
             body: put.body,
-            revision,
-            created,
-            updated: at,
+            revision: stamp.revision,
+            created: stamp.created,
+            updated: stamp.updated,
         };
         for posting in Posting::of(&record) {
             self.postings.entry(posting).or_default().insert(sequence);

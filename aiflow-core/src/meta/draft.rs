@@ -145,7 +145,7 @@ impl Draft {
             let Some(seen) = self.seen.remove(&key) else { continue };
             match seen.current {
                 Some(Record { key, project, parent, name, state, number, body, .. }) => {
-                    batch = batch.put(RecordPut { key, project, parent, name, state, number, body });
+                    batch = batch.put(RecordPut { key, project, parent, name, state, number, body, stamp: None });
                 }
                 None => batch = batch.delete(key),
             }

@@ -18,6 +18,7 @@ use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowNa
 use crate::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_version_key};
 use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Query, RecordKey};
 use crate::time::Timestamp;
+use crate::transfer::refuse_part;
 
 /// The most workflows, live workflow executions or live job executions that a scheduler takes over.
 pub const LIVE_ROWS_MAX: usize = 10_000_000;
@@ -25,6 +26,7 @@ pub const LIVE_ROWS_MAX: usize = 10_000_000;
 /// The engine as the last leader left it, and its cursor. Call it while holding the lease: nobody else commits then.
 pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
     let store = &*parts.store;
+    refuse_part(store, "load state").await?;
     let cursor = Cursor::read(store).await?;
     let workflows: Vec<WorkflowState> = read(store, Query::kind(KIND_WORKFLOW)).await?;
     let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());

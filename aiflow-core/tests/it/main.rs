@@ -14,3 +14,4 @@ mod meta;
 mod rerun;
 mod scheduler;
 mod schedules;
+mod transfer;

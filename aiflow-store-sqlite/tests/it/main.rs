@@ -9,6 +9,7 @@ mod opening;
 mod processes;
 mod readers;
 mod space;
+mod transfer;
 mod views;
 
 use std::path::Path;

@@ -138,6 +138,7 @@ pub async fn a_record_reads_back_as_written(fixture: &dyn StoreFixture) {
         state: "RUNNING".to_owned(),
         number: Some(0.1 + 0.2),
         body: body.into(),
+        stamp: None,
     };
     commit(&backend.store, Batch::at(AT).put(written.clone())).await;
     let later = Timestamp::from_millis(AT.as_millis() + 5);

@@ -3,6 +3,7 @@
 //! Run all cases with [`meta_store_suite!`](crate::meta_store_suite).
 
 mod commit;
+mod copies;
 mod leases;
 mod life;
 mod pages;
@@ -10,6 +11,7 @@ mod relations;
 mod search;
 
 pub use commit::*;
+pub use copies::*;
 pub use leases::*;
 pub use life::*;
 pub use pages::*;
@@ -43,6 +45,10 @@ macro_rules! meta_store_suite {
             a_revision_counts_the_puts,
             a_deleted_record_starts_again_at_revision_one,
             deleting_what_is_missing_is_fine,
+            a_copied_record_keeps_its_stamp,
+            a_stamp_changes_nothing_of_a_record_that_is_there,
+            copied_events_keep_their_moments,
+            the_time_of_the_log_never_goes_back_for_copies,
             a_batch_out_of_bounds_is_refused_whole,
             a_large_batch_takes_effect_wholly,
             too_many_keys_are_refused,
