@@ -58,6 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     progress.abort();
     wine::print_why(&aiflow, execution, "inference").await?;
     wine::print_versions(&aiflow).await?;
+    wine::print_lineage(&aiflow).await?;
     println!("\nlook inside: sqlite3 {} 'select * from model_version'", store.display());
     Ok(scheduler.shutdown().await?)
 }
@@ -67,19 +68,18 @@ async fn features(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let n = ctx.events()[0].value.as_u64().ok_or("a raw batch has a number")?;
     let path = wine::write_samples(&wine::folder("quickstart"), usize::try_from(n)?)?.display().to_string();
     let version = NewDatasetVersion::new(path).idempotency_key(ctx.once("version"));
-    ctx.datasets().register_version("samples", version).await?;
-    Ok(())
+    Ok(ctx.datasets().register_version("samples", version).await.map(drop)?)
 }
 
 /// Training: fits a decision tree to all samples so far and registers it as the next version of the model.
 fn train(ctx: JobContext, _: Value) -> Result<(), JobError> {
     let samples = ctx.block_on(ctx.datasets().versions("samples"))?;
+    ctx.block_on(ctx.aiflow().note_read(&samples.iter().map(|version| version.key.clone()).collect::<Vec<_>>()))?;
     let paths: Vec<PathBuf> = samples.iter().map(|version| PathBuf::from(&version.uri)).collect();
     let path = wine::folder("quickstart").join(format!("model-of-{}-batches.json", paths.len()));
     wine::Tree::train(&paths)?.save(&path)?;
     let version = NewModelVersion::new(path.display().to_string()).idempotency_key(ctx.once("version"));
-    ctx.block_on(ctx.models().register_version("wine", version))?;
-    Ok(())
+    Ok(ctx.block_on(ctx.models().register_version("wine", version)).map(drop)?)
 }
 
 /// Evaluation: measures the new version on held-out wines and deploys it if it is better than the deployed one.

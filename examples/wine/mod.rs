@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aiflow::event::JOB_STATUS_CHANGED;
+use aiflow::lineage::LineageQuery;
 use aiflow::meta::Subject;
 use aiflow::prelude::*;
 use linfa::Dataset;
@@ -112,6 +113,15 @@ pub(crate) async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
         let subject = Subject::model_version("wine", version.version)?;
         let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.unwrap_or(f64::NAN);
         println!("wine   {:>7}  {:<10}  {accuracy:.3}", version.version, version.stage);
+    }
+    Ok(())
+}
+
+/// Prints what the deployed version was made from, as a Mermaid flow chart: its data, the jobs, and the events that started them.
+pub(crate) async fn print_lineage(aiflow: &AiFlow) -> aiflow::Result<()> {
+    if let Some(deployed) = aiflow.models().deployed("wine").await? {
+        let query = LineageQuery::upstream(deployed.key.clone()).stop_at("dataset_version").stop_at("model").hops(3);
+        println!("\nwhat is version {} made from?\n{}", deployed.version, aiflow.lineage(&query).await?.to_mermaid());
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
         ", came from outside",
         "DEPRECATED",
         "DEPLOYED",
+        "what is version ",
+        "triggered_by",
     ] {
         assert!(first.contains(line), "{line:?} is missing in\n{first}");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::AiFlow;
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, UNDEFINED_EVENT_TYPE};
 use crate::execution::{KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution};
 use crate::id::Offset;
 use crate::lineage::{
@@ -16,7 +16,6 @@ use crate::records::{body_of, job_execution_key, workflow_execution_key, workflo
 use crate::search;
 use crate::store::{Batch, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Record, RecordKey, Relation, RelationQuery};
 use crate::time::Timestamp;
-use crate::why::event_words;
 
 /// What the walk knows of something.
 enum Found {
@@ -103,7 +102,7 @@ impl Walk<'_> {
         for (key, found) in self.look_up(taken).await? {
             let (name, state, created) = match &found {
                 Found::Record(record) => (record.name.clone(), record.state.clone(), record.created),
-                Found::Event(event) => (event_words(event), String::new(), event.recorded),
+                Found::Event(event) => (about(event), String::new(), event.recorded),
                 Found::Gone => (String::new(), String::new(), Timestamp::EPOCH),
             };
             if self.query.as_of.is_some_and(|moment| created > moment) {
@@ -212,6 +211,14 @@ impl Walk<'_> {
         self.told.edges =
             std::mem::take(&mut self.edges).into_iter().filter(|e| is_there(&e.from) && is_there(&e.to)).collect();
         self.told
+    }
+}
+
+/// What an event is about, without its value.
+fn about(event: &Event) -> String {
+    match event.event_type.as_str() {
+        UNDEFINED_EVENT_TYPE => event.key.clone(),
+        event_type => format!("{event_type} {}", event.key),
     }
 }
 

@@ -153,13 +153,18 @@ impl AiFlow {
         MetaBatch::new(self)
     }
 
-    /// Records that the job that speaks through this handle read `entity`.
-    async fn note_read(&self, entity: &RecordKey) -> Result<()> {
+    /// Notes in the lineage that the job that speaks through this handle has read these. What it looks up by name or number is noted by
+    /// itself; what it lists is not. Without a job, nothing is noted.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn note_read(&self, entities: &[RecordKey]) -> Result<()> {
         let Some(origin) = self.origin() else {
             return Ok(());
         };
         let job = job_execution_key(origin.identity.attempt.job_execution);
-        let batch = Batch::at(self.clock().now()).relate(READ, job, entity.clone());
+        let read = |batch: Batch, entity: &RecordKey| batch.relate(READ, job.clone(), entity.clone());
+        let batch = entities.iter().fold(Batch::at(self.clock().now()), read);
         self.store().commit(batch).await.map(|_| ())
     }
 }

@@ -171,7 +171,7 @@ impl<E: Entity> Registry<E> {
         let Some(record) = record else {
             return Ok(None);
         };
-        self.flow.note_read(&record.key).await?;
+        self.flow.note_read(std::slice::from_ref(&record.key)).await?;
         Stored::of(&record).map(Some)
     }
 

@@ -223,7 +223,7 @@ impl Registry<Model> {
             return Ok(None);
         };
         let version = existing::<Model>(&mut draft, &owner, number, "get").await?;
-        self.flow.note_read(&version.key).await?;
+        self.flow.note_read(std::slice::from_ref(&version.key)).await?;
         Ok(Some(version))
     }
 

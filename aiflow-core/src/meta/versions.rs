@@ -289,7 +289,7 @@ impl<E: Versioned> Registry<E> {
         loop {
             let page = registry::page::<E::Version>(&self.flow, query.clone(), &listing).await?;
             if let Some(version) = page.items.into_iter().next() {
-                self.flow.note_read(&version.key).await?;
+                self.flow.note_read(std::slice::from_ref(&version.key)).await?;
                 return Ok(Some(version));
             }
             if page.next.is_none() {
@@ -303,7 +303,7 @@ impl<E: Versioned> Registry<E> {
         let Some(record) = record else {
             return Ok(None);
         };
-        self.flow.note_read(&record.key).await?;
+        self.flow.note_read(std::slice::from_ref(&record.key)).await?;
         Stored::of(&record).map(Some)
     }
 }
