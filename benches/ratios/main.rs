@@ -14,6 +14,7 @@ mod engine;
 mod jobs;
 mod latency;
 mod log;
+mod metadata;
 mod processes;
 mod raw;
 mod restart;
@@ -38,6 +39,7 @@ const SECTIONS: &[Section] = &[
     ("restart", restart::restart),
     ("shapes", shapes::large_workflows),
     ("timers", shapes::timers),
+    ("metadata", metadata::metadata),
     ("processes", processes::processes),
 ];
 
