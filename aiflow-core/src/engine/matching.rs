@@ -157,7 +157,7 @@ impl Draft<'_> {
     /// Shows the current event to a rule that is paused, and records it if it would have counted.
     fn pass_over(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], outcome: FiringOutcome) {
         let event = self.seen;
-        if hits.is_empty() {
+        if hits.is_empty() || !self.is_meant(owner, rule) {
             return;
         }
         let before = self.rule_state(owner, &rule.name).cloned();
@@ -175,11 +175,16 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the event that is seen is not for another rule alone.
+    fn is_meant(&self, owner: &Owner, rule: &CompiledRule) -> bool {
+        let is_this = |only: &String| *only == format!("{}/{}", label(owner), rule.name);
+        self.seen.context.only_rule.as_ref().is_none_or(is_this)
+    }
+
     /// Shows the current event to a rule; true if it fired.
     fn match_rule(&mut self, owner: &Owner, rule: &CompiledRule, hits: &[usize], hindrance: Hindrance) -> bool {
         let event = self.seen;
-        let is_meant = |only: &String| *only == format!("{}/{}", label(owner), rule.name);
-        if hits.is_empty() || event.context.only_rule.as_ref().is_some_and(|only| !is_meant(only)) {
+        if hits.is_empty() || !self.is_meant(owner, rule) {
             return false;
         }
         let before = self.rule_state(owner, &rule.name).map(|state| &**state);

@@ -16,9 +16,9 @@ use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::history::read_history;
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
-    DeadLetter, WorkflowVersion, body_of, dead_letter_put, firing_of, firing_put, job_execution_key, job_execution_put,
-    job_state_put, meter_key, meter_put, pool_key, pool_put, rerun_key, workflow_execution_key, workflow_execution_put,
-    workflow_put, workflow_version_key,
+    DeadLetter, DeadLetterState, WorkflowVersion, body_of, dead_letter_key, dead_letter_put, firing_of, firing_put,
+    job_execution_key, job_execution_put, job_state_put, meter_key, meter_put, pool_key, pool_put, rerun_key,
+    workflow_execution_key, workflow_execution_put, workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -27,10 +27,10 @@ use aiflow_core::{ErrorKind, Result};
 use serde_json::json;
 
 use super::check_pools::SlotsOut;
+use super::clients::Acknowledged;
 use super::executor::{Effect, Platform};
 use super::ledger::Ledger;
 use super::recorder::{Recorder, SEQUENCE_LABEL, timer_of};
-use super::workload::Acknowledged;
 
 pub(super) struct Checker<'a> {
     pub(super) ledger: &'a Ledger,
@@ -161,7 +161,11 @@ impl Checker<'_> {
                     input.history = Some(read_history(self.recorder, &read, event.offset).await?);
                 }
                 Ok(Some(Control::RerunExecution { plan, .. })) => {
-                    let record = state.records.get(&rerun_key(&plan));
+                    // It may have been removed, with the execution that was to run again, before it was asked for.
+                    let refused = state.records.get(&dead_letter_key(event.offset));
+                    let refused = refused.and_then(|record| body_of::<DeadLetter>(record).ok());
+                    let was_gone = refused.is_some_and(|letter| letter.reason.ends_with("is not stored"));
+                    let record = state.records.get(&rerun_key(&plan)).filter(|_| !was_gone);
                     input.rerun = record.and_then(|record| body_of(record).ok()).map(Arc::new);
                 }
                 Ok(_) | Err(_) => {}
@@ -213,6 +217,11 @@ impl Checker<'_> {
             match expected.remove(key) {
                 None => self.violate("I4", format!("{key} does not follow from the log")),
                 Some(put) => {
+                    // What somebody has done about a dead letter does not follow from the log.
+                    let (put, record) = match key.kind.as_str() {
+                        KIND_DEAD_LETTER => (put, &as_open(record)),
+                        _ => (put, record),
+                    };
                     let same = (&put.project, &put.parent, &put.name, &put.state)
                         == (&record.project, &record.parent, &record.name, &record.state);
                     let (replayed, stored) = (put.body.to_string(), record.body.to_string());
@@ -267,7 +276,7 @@ impl Checker<'_> {
     /// I1, I6: what was acknowledged stands where it was said, once, and each user's events in their order.
     pub(super) fn acknowledged(&self, state: &State, users: &[Acknowledged]) {
         let mut places: BTreeMap<&str, Vec<Offset>> = BTreeMap::new();
-        for event in &state.log {
+        for event in state.log.iter().filter(|event| event.context.replay_of.is_none()) {
             if let Some(sequence) = event.context.labels.get(SEQUENCE_LABEL) {
                 places.entry(sequence).or_default().push(event.offset);
             }
@@ -453,4 +462,11 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// A dead letter as it was before anybody did something about it.
+fn as_open(record: &Record) -> Record {
+    let Ok(letter) = body_of::<DeadLetter>(record) else { return record.clone() };
+    let open = dead_letter_put(&letter.id, &DeadLetter { state: DeadLetterState::Open, ..letter.clone() });
+    Record { state: open.state, body: open.body, ..record.clone() }
 }

@@ -7,6 +7,9 @@ use aiflow_core::client::{AiFlow, WhatIf};
 use aiflow_core::control::Control;
 use aiflow_core::execution::Firing;
 use aiflow_core::id::WorkflowExecutionId;
+use aiflow_core::records::{job_execution_key, workflow_execution_key};
+use aiflow_core::rerun::KIND_RERUN;
+use aiflow_core::store::RecordKey;
 use aiflow_core::why::{Side, StartedThen, Step};
 use aiflow_core::{ErrorKind, Result};
 
@@ -33,6 +36,9 @@ impl Checker<'_> {
                     .map(|begun| format!("workflow {}", begun.id)),
             )
             .collect();
+        let removed = recorder.removed();
+        // Without the plan of a rerun nobody knows what it started.
+        let is_complete = !removed.iter().any(|key| key.kind == KIND_RERUN);
         let mut replay = flow.what_if(WhatIf::over_all().conditions(workload::customs())).await?;
         let mut replayed = BTreeSet::new();
         while let Some(page) = replay.next_page().await? {
@@ -51,7 +57,7 @@ impl Checker<'_> {
                 }
             }
         }
-        for id in recorded.symmetric_difference(&replayed) {
+        for id in recorded.symmetric_difference(&replayed).filter(|_| is_complete) {
             self.violate("I26", format!("{id} is only in one of the records and the replay"));
         }
         let controls = state.log.iter().filter_map(|event| Control::from_event(event).ok()?);
@@ -61,9 +67,18 @@ impl Checker<'_> {
                 _ => None,
             })
             .collect();
-        for job in jobs.iter().rev().take(EXPLAINED_MAX) {
+        let is_there = |key: RecordKey| !removed.contains(&key);
+        let explained = jobs.iter().rev().filter(|job| {
+            is_there(job_execution_key(job.id)) && is_there(workflow_execution_key(job.workflow_execution))
+        });
+        for job in explained.take(EXPLAINED_MAX) {
             let told = flow.explain_execution(job.id).await?;
-            let ends = |step: &Step| matches!(step, Step::Trimmed { .. } | Step::Gone { .. });
+            // What led to it may have been removed.
+            let ends = |step: &Step| match step {
+                Step::Trimmed { .. } => true,
+                Step::Gone { .. } => removed.is_empty(),
+                _ => false,
+            };
             if told.steps.len() < 2 || told.steps.iter().any(ends) {
                 self.violate("I27", format!("{} is explained by {told}", job.id));
             }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aiflow_core::client::Retention;
 use aiflow_core::runtime::Settings;
 
 use crate::fault::FaultPlan;
@@ -154,6 +155,15 @@ impl Plan {
 }
 
 /// Numbers of a scheduler, often at an edge: batches of one event, queues of one command, a lease that hardly lasts.
+/// What leaders keep. In most worlds everything.
+fn retention(rng: &mut Rng) -> Retention {
+    match rng.below(6) {
+        0 => Retention::default().age(millis(rng, 1, 3_000)),
+        1 => Retention::default().executions(usize::try_from(rng.below(3)).unwrap_or(0)),
+        _ => Retention::default(),
+    }
+}
+
 fn settings(rng: &mut Rng) -> Settings {
     let small = |rng: &mut Rng, usual: usize| match rng.below(3) {
         0 => 1,
@@ -168,7 +178,7 @@ fn settings(rng: &mut Rng) -> Settings {
         dispatch_queue: small(rng, 1024),
         submits_at_once: small(rng, 16),
         backoff_max: millis(rng, 1, 2_000),
-        // Checks compare every record with the log: none may be removed.
-        ..Settings::default()
+        retention: retention(rng),
+        retention_every: millis(rng, 50, 3_000),
     }
 }

@@ -8,7 +8,9 @@
 mod check;
 mod check_pools;
 mod check_schedules;
+mod check_scopes;
 mod check_why;
+mod clients;
 mod executor;
 mod faults;
 mod ledger;

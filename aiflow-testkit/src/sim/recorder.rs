@@ -2,7 +2,7 @@
 //!
 //! It stands below the faults, so it sees what really took effect. Mutations of the backend are made here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use aiflow_core::execution::{
 };
 use aiflow_core::id::Offset;
 use aiflow_core::memory::MemoryStore;
+use aiflow_core::records::FIRING_WAITING;
 use aiflow_core::rerun::KIND_RERUN;
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::search::Search;
@@ -46,6 +47,10 @@ pub(super) const KINDS: [&str; 11] = [
     KIND_DEAD_LETTER,
 ];
 
+/// Kinds of which what is over may be removed, by hand or by retention.
+const REMOVABLE: [&str; 6] =
+    [KIND_WORKFLOW_EXECUTION, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_FIRING, KIND_RERUN, KIND_DEAD_LETTER];
+
 /// The most records of one kind in a world.
 const ROWS_MAX: usize = 1_000_000;
 
@@ -71,6 +76,8 @@ struct Seen {
     epoch: u64,
     jobs: BTreeMap<String, (JobStatus, u32)>,
     executions: BTreeMap<String, WorkflowStatus>,
+    /// What was removed, as it was last.
+    removed: BTreeMap<RecordKey, Record>,
 }
 
 impl Recorder {
@@ -97,14 +104,44 @@ impl Recorder {
         self.seen().epoch
     }
 
-    /// Every record there is.
+    /// Every record there is, and those that were removed.
     pub(super) async fn dump(&self) -> Result<BTreeMap<RecordKey, Record>> {
         let mut records = BTreeMap::new();
         for kind in KINDS {
             let rows = self.inner.query_all(Query::kind(kind), ROWS_MAX).await?;
             records.extend(rows.into_iter().map(|record| (record.key.clone(), record)));
         }
+        // Last, because what was there may be removed meanwhile.
+        for (key, record) in &self.seen().removed {
+            records.entry(key.clone()).or_insert_with(|| record.clone());
+        }
         Ok(records)
+    }
+
+    /// What was removed.
+    pub(super) fn removed(&self) -> BTreeSet<RecordKey> {
+        self.seen().removed.keys().cloned().collect()
+    }
+
+    /// I30: nothing is removed that is not over.
+    fn note_removed(&self, records: Vec<Record>) {
+        for record in records {
+            let seen = &mut *self.seen();
+            let is_over = match record.key.kind.as_str() {
+                KIND_WORKFLOW_EXECUTION | KIND_JOB_STATE => {
+                    let id = if record.key.kind == KIND_JOB_STATE { &record.parent } else { &record.key.id };
+                    seen.executions.get(id).is_some_and(|status| status.is_terminal())
+                }
+                KIND_JOB_EXECUTION => seen.jobs.get(&record.key.id).is_some_and(|(status, _)| status.is_terminal()),
+                KIND_FIRING => record.state != FIRING_WAITING,
+                _ => true,
+            };
+            if !is_over {
+                self.ledger.violate("I30", format!("{} was removed and is not over", record.key));
+            }
+            self.ledger.count("record removed");
+            seen.removed.insert(record.key.clone(), record);
+        }
     }
 
     /// Commits with the mutations of the world, and looks at nothing.
@@ -260,9 +297,13 @@ impl MetaStore for Recorder {
         self.inner.relations(query).await
     }
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
+        let removes: Vec<RecordKey> =
+            batch.deletes.iter().filter(|key| REMOVABLE.contains(&key.kind.as_str())).cloned().collect();
+        let removes = self.inner.get(&removes).await?;
         let receipt = self.commit_unchecked(batch.clone()).await?;
         self.seen().commits += 1;
         self.check_commit(&batch);
+        self.note_removed(removes.into_iter().flatten().collect());
         self.ledger.trace(
             "store",
             format_args!(

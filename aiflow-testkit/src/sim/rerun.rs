@@ -11,8 +11,9 @@ use aiflow_core::store::{MetaStoreExt as _, Query};
 use aiflow_core::{ErrorKind, Result, Retry};
 
 use super::check::{Checker, State};
+use super::clients::RETRY_PAUSE;
 use super::process::{Connection, Shared};
-use super::workload::{RETRY_PAUSE, job_name, one_of, project};
+use super::workload::{job_name, one_of, project};
 
 /// Plans to run one of the ended executions again, and asks for it until that is acknowledged.
 pub(super) async fn run_again(connection: &Arc<Connection>, shared: &Arc<Shared>, order: u32) {

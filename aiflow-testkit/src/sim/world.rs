@@ -14,12 +14,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::check::{Checker, State};
+use super::clients::{self, Acknowledged};
 use super::executor::{DURABLE, Effects, Platform, SimExecutor, VOLATILE};
 use super::faults::{Mutation, Plan};
 use super::ledger::Ledger;
 use super::process::{Connection, Process, ProcessClock, Shared, SimClock};
 use super::recorder::Recorder;
-use super::workload::{self, Acknowledged};
+use super::workload;
 
 /// How long a world may take to come to rest when the faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(600);
@@ -318,7 +319,7 @@ impl World {
         for (number, calls) in users {
             let world = Arc::clone(self);
             publishing.spawn(async move {
-                workload::user(&world.client(&format!("user{number}")), &world.shared, number, calls).await
+                clients::user(&world.client(&format!("user{number}")), &world.shared, number, calls).await
             });
         }
         let world = Arc::clone(self);
@@ -331,9 +332,9 @@ impl World {
                         .ledger()
                         .violate("I8", format!("the workload drew an invalid workflow: {:?}", definition.check()));
                 }
-                workload::submit(&client, &world.shared, definition, 1).await;
+                clients::submit(&client, &world.shared, definition, 1).await;
             }
-            workload::operator(&client, &world.shared, workflows, orders).await;
+            clients::operator(&client, &world.shared, workflows, orders).await;
         });
         tokio::time::sleep(self.shared.plan.chaos).await;
         self.shared.calm_down();
@@ -351,9 +352,13 @@ impl World {
             checker.reasons(&state, &self.platforms(), self.shared.clock.now());
             checker.firings(&state, self.shared.clock.now());
         }
-        let client = self.client("operator");
+        let client = Arc::new(self.client("operator"));
+        if self.ledger().draw(|rng| rng.chance(30)) && !self.ledger().is_broken() {
+            clients::tidy_up(&client, &self.shared).await;
+            state = self.come_to_rest(&checker).await?;
+        }
         for round in 0..STOP_ROUNDS_MAX {
-            if self.ledger().is_broken() || workload::stop_all(&client, &self.shared, round).await == 0 {
+            if self.ledger().is_broken() || clients::stop_all(&client, &self.shared, round).await == 0 {
                 break;
             }
             state = self.come_to_rest(&checker).await?;
@@ -377,6 +382,7 @@ impl World {
         }
         checker.replay(state).await?;
         checker.catch_ups(state);
+        checker.scopes(state);
         checker.acknowledged(state, acknowledged);
         checker.timers(state);
         checker.schedules(state);

@@ -75,3 +75,24 @@ fn a_rule_that_waits_begins_anew_when_it_is_cleared() {
         "#]],
     );
 }
+
+/// A dead letter that is tried again concerns one rule; the others are told nothing, whether they are at work or not.
+#[test]
+fn what_is_for_one_rule_is_recorded_of_no_other() {
+    check(
+        "wf: START [r] when a; wf: START [s] when all(a, b); wf: STOP [t] when a; train: NONE [u] when a; train: NONE [v] when a",
+        "a only:p/wf/r | disable wf | a only:p/wf/r | rule pause train v | a only:2.0/train/u | rule pause wf t | enable wf | a only:p/wf/t",
+        expect![[r#"
+            2 a only:p/wf/r
+              wf#1 RUNNING v1 by r [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            5 a only:p/wf/r
+              r [5] START: disabled
+            7 a only:2.0/train/u
+              u [7] NONE: none
+            10 a only:p/wf/t
+              t [10] STOP: paused
+        "#]],
+    );
+}

@@ -12,7 +12,8 @@
 //! train ok                         a report of the newest execution of job train; also started, ready, failed, fatal, lost, stopped, timedout,
 //!                                  silent, exit:75 and error:io
 //! train#2-1 ok                     a report of the second execution of train in this world, attempt 1
-//! [@n] key[=value] [ns:… type:… from:… at:… hops:… label:name=…]      an event of a user; with @n, for that execution only
+//! [@n] key[=value] [ns:… type:… from:… at:… hops:… label:name=…]      an event of a user; with @n, for that execution only; with
+//!                                  only:p/wf/name for that rule only: a dead letter that is tried again
 //! infer at 2 x7                    the attempt says where to go on: the second time, `x7`
 //! infer acks, infer refuses        the oldest value that was handed over; signal infer v [@n] hands one over by hand
 //! tick 5s                          time passes and timers fire when they are due
@@ -291,6 +292,7 @@ impl World {
                 "type" => text.clone_into(&mut event.event_type),
                 "from" => text.clone_into(&mut event.sender),
                 "in" => event.context.context = Some(text.to_owned()),
+                "only" => event.context.only_rule = Some(text.to_owned()),
                 "label" => {
                     let (name, text) = text.split_once('=').expect("label:name=text");
                     event.context.labels.insert(name.to_owned(), text.to_owned());

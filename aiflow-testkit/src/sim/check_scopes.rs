@@ -1,0 +1,92 @@
+//! The check of scopes: did events serve only those whom they concern?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aiflow_core::event::Event;
+use aiflow_core::execution::{Firing, FiringRecord, KIND_FIRING, KIND_WORKFLOW_VERSION, WorkflowExecution};
+use aiflow_core::id::{JobName, Offset, WorkflowExecutionId, WorkflowName};
+use aiflow_core::records::WorkflowVersion;
+
+use super::check::{Checker, State};
+use super::workload;
+
+/// A firing of a rule, and whose rule it is.
+struct Fired {
+    workflow: WorkflowName,
+    of_job: Option<(WorkflowExecutionId, JobName)>,
+    firing: Firing,
+}
+
+impl Checker<'_> {
+    /// I31: an event in a named context serves the jobs of executions that carry it and of no others, and a dead letter that is tried again the
+    /// one rule that could not take it.
+    pub(super) fn scopes(&self, state: &State) {
+        let executions: BTreeMap<WorkflowExecutionId, WorkflowExecution> =
+            state.executions().into_iter().map(|execution| (execution.id, execution)).collect();
+        let events: BTreeMap<Offset, &Event> = state.log.iter().map(|event| (event.offset, &**event)).collect();
+        let joined = joins(state);
+        for _ in state.log.iter().filter(|event| event.context.replay_of.is_some()) {
+            self.ledger.count("dead letter tried again");
+        }
+        for Fired { workflow, of_job, firing } in fired(state, &executions) {
+            let Some(rule) = &firing.rule else { continue };
+            // What a batch has joined are the events of several rules.
+            let is_joined = joined.contains(&(workflow.clone(), of_job.as_ref().map(|(_, job)| job.clone())));
+            for event in firing.events.iter().filter_map(|offset| events.get(offset)) {
+                let owner = match &of_job {
+                    Some((execution, job)) => format!("{execution}/{job}"),
+                    None => format!("{}/{workflow}", workload::project()),
+                };
+                let is_meant = event.context.only_rule.as_ref().is_none_or(|only| *only == format!("{owner}/{rule}"));
+                if !is_meant && !is_joined {
+                    self.violate(
+                        "I31",
+                        format!("event {} was meant for one rule and served {owner}/{rule}", event.offset),
+                    );
+                }
+                let carried = of_job.as_ref().and_then(|(id, _)| executions.get(id)).map(|of| of.context.as_ref());
+                let named = event.context.context.as_ref().filter(|_| event.context.workflow_execution.is_none());
+                if let (Some(carried), Some(named)) = (carried, named)
+                    && carried != Some(named)
+                {
+                    self.violate("I31", format!("event {} in context {named} served {owner}/{rule}", event.offset));
+                }
+            }
+        }
+    }
+}
+
+fn fired(state: &State, executions: &BTreeMap<WorkflowExecutionId, WorkflowExecution>) -> Vec<Fired> {
+    let of_workflows = executions.values().map(|begun| Fired {
+        workflow: begun.workflow.clone(),
+        of_job: None,
+        firing: begun.cause.clone(),
+    });
+    let of_jobs = state.jobs().into_iter().map(|job| Fired {
+        workflow: job.workflow,
+        of_job: Some((job.workflow_execution, job.job)),
+        firing: job.cause,
+    });
+    let records: Vec<FiringRecord> = state.all(KIND_FIRING);
+    let recorded = records.into_iter().map(|record| Fired {
+        workflow: record.workflow,
+        of_job: record.workflow_execution.zip(record.job),
+        firing: record.firing,
+    });
+    of_workflows.chain(of_jobs).chain(recorded).collect()
+}
+
+/// The workflows and jobs whose firings may be joined into batches.
+fn joins(state: &State) -> BTreeSet<(WorkflowName, Option<JobName>)> {
+    let versions: Vec<WorkflowVersion> = state.all(KIND_WORKFLOW_VERSION);
+    let workflows = versions.into_iter().map(|version| version.workflow);
+    workflows
+        .flat_map(|workflow| {
+            let name = workflow.name.clone();
+            let jobs =
+                workflow.jobs.iter().filter(|job| job.admission.batch.is_some()).map(|job| Some(job.name.clone()));
+            let own = workflow.admission.batch.is_some().then_some(None);
+            own.into_iter().chain(jobs).map(|job| (name.clone(), job)).collect::<Vec<_>>()
+        })
+        .collect()
+}
