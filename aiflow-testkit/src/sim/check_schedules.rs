@@ -76,7 +76,8 @@ fn done(state: &State) -> BTreeMap<(Subject, ScheduleName), BTreeSet<Done>> {
         let of = Subject::Workflow { project: project.clone(), workflow: execution.workflow };
         add(of, &execution.cause);
     }
-    for job in state.jobs() {
+    // What a rerun repeats carries the time for which it ran first.
+    for job in state.jobs().into_iter().filter(|job| job.repeats.is_none()) {
         add(Subject::Job { execution: job.workflow_execution, job: job.job }, &job.cause);
     }
     for record in state.all::<FiringRecord>(KIND_FIRING) {
