@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod model;
 mod naive;
+mod names;
 mod operators;
 mod params;
 mod pauses;
