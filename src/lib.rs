@@ -11,6 +11,7 @@
 //! | [`why`] | why something ran, what a rule or job waits for, what other rules would have done |
 //! | [`search`], [`lineage`] | the language of searches; what led to something, and what came of it |
 //! | [`rerun`] | run an ended execution again, from what failed or from any job |
+//! | [`open_lineage`] | run events for tools that collect lineage |
 //! | [`transfer`] | export and import everything |
 //! | [`runtime`] | [`Scheduler`]: runs inside your process |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
@@ -34,8 +35,8 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
-    history, id, lineage, memory, meta, records, rerun, runtime, search, store, time, timer, transfer, translator, why,
-    workflow,
+    history, id, lineage, memory, meta, open_lineage, records, rerun, runtime, search, store, time, timer, transfer,
+    translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -23,6 +23,7 @@ pub mod json;
 pub mod lineage;
 pub mod memory;
 pub mod meta;
+pub mod open_lineage;
 mod pool;
 pub mod records;
 pub mod rerun;
