@@ -2,13 +2,14 @@
 
 use aiflow_core::event::EventFilter;
 use aiflow_core::id::Offset;
+use aiflow_core::search::Search;
 use aiflow_core::store::{PageToken, Query, RecordKey, RelationQuery};
 use sqlx::Row;
 
 use crate::connect::{self, Conn};
 use crate::options::SqliteOptions;
 use crate::sql::{self, Args, Bulk};
-use crate::{query, schema};
+use crate::{query, schema, search};
 
 async fn empty_store() -> (tempfile::TempDir, Conn) {
     let folder = tempfile::tempdir().unwrap();
@@ -114,6 +115,18 @@ async fn every_query_for_relations_uses_an_index() {
         let next = RelationQuery { after: Some(PageToken("[\"a\",\"b\",\"c\",\"d\",\"e\"]".to_owned())), ..query };
         let statement = query::relations(&next).unwrap();
         assert_indexed(&mut conn, &statement.sql).await;
+    }
+}
+
+#[tokio::test]
+async fn a_search_by_a_metric_uses_the_index_of_its_values() {
+    let (_folder, mut conn) = empty_store().await;
+    for text in ["metrics.auc > 0.9 order by metrics.auc desc", "metrics.auc > 0.9 and metrics.loss < 1 and name = 'a'"]
+    {
+        let statement = search::page(&Search::parse("job_execution", text).unwrap()).unwrap();
+        assert_indexed(&mut conn, &statement.sql).await;
+        let steps = plan(&mut conn, &statement.sql).await;
+        assert!(steps.iter().any(|step| step.contains("record_number")), "{steps:#?}");
     }
 }
 
