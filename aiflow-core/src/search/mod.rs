@@ -3,7 +3,7 @@
 //! One language for every kind of record and every backend. [`Search::parse`] reads it, a store answers it.
 //!
 //! ```text
-//! query   = [ filter ] [ "order" "by" key { "," key } ]
+//! query   = [ filter ] [ "order" "by" key { "," key } ] [ "limit" number ]
 //! filter  = and { "or" and }
 //! and     = test { "and" test }
 //! test    = "not" test | "(" filter ")"
@@ -34,7 +34,7 @@
 //! `'2026-03-01T12:00:00Z'`.
 //!
 //! Numbers come before texts, a missing field last in either direction, and of records that are equal the older one first, or last if the last key
-//! is `desc`. Without an order, the newest comes first.
+//! is `desc`. Without an order, the newest comes first. `limit` is the size of a page.
 
 mod evaluate;
 mod parse;
@@ -218,9 +218,14 @@ impl Search {
     /// # Errors
     /// `Invalid`, with the column, what was expected and what is there.
     pub fn parse(kind: impl Into<String>, text: &str) -> Result<Self> {
-        let (filter, order) = parse::parse(text)?;
-        let all = Self::kind(kind);
-        Ok(Self { filter, order: if order.is_empty() { all.order.clone() } else { order }, ..all })
+        let parse::Said { filter, order, limit } = parse::parse(text)?;
+        let mut search = Self::kind(kind);
+        search.filter = filter;
+        if !order.is_empty() {
+            search.order = order;
+        }
+        search.limit = limit.unwrap_or(search.limit);
+        Ok(search)
     }
 
     /// Restricts the project.

@@ -6,25 +6,42 @@ use super::{
     Field, Filter, Literal, Near, Op, OrderKey, SEARCH_BYTES_MAX, SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX, SEARCH_TESTS_MAX,
 };
 use crate::error::{Error, Result};
+use crate::store::PAGE_ROWS_MAX;
 use crate::time::Timestamp;
 
 /// Words that are no names of kinds, relations or first parts of fields.
-const WORDS: [&str; 15] =
-    ["and", "or", "not", "in", "like", "exists", "has", "of", "by", "order", "asc", "desc", "true", "false", "null"];
+const WORDS: [&str; 16] = [
+    "and", "or", "not", "in", "like", "exists", "has", "of", "by", "order", "limit", "asc", "desc", "true", "false",
+    "null",
+];
 
-pub(super) fn parse(text: &str) -> Result<(Option<Filter>, Vec<OrderKey>)> {
+/// What a text says: what must hold, in which order, and how many a page.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) filter: Option<Filter>,
+    pub(super) order: Vec<OrderKey>,
+    pub(super) limit: Option<usize>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Said> {
     if text.len() > SEARCH_BYTES_MAX {
         let message = format!("the text has {} bytes, at most {SEARCH_BYTES_MAX} are allowed", text.len());
         return Err(Error::invalid("search", message));
     }
     let tokens = tokens(text)?;
     let mut parser = Parser { text, tokens, at: 0, depth: 0, tests: 0 };
-    let filter = if parser.is_end() || parser.is_word("order") { None } else { Some(parser.filter()?) };
+    let is_without = parser.is_end() || parser.is_word("order") || parser.is_word("limit");
+    let filter = if is_without { None } else { Some(parser.filter()?) };
     let order = if parser.is_word("order") { parser.order()? } else { Vec::new() };
+    let limit = if parser.take_word("limit") { Some(parser.limit()?) } else { None };
     if !parser.is_end() {
-        return Err(parser.expected(if order.is_empty() { "and, or, or order by" } else { "a comma or the end" }));
+        return Err(parser.expected(match (limit, order.is_empty()) {
+            (Some(_), _) => "the end",
+            (None, true) => "and, or, order by, limit",
+            (None, false) => "a comma, limit, or the end",
+        }));
     }
-    Ok((filter, order))
+    Ok(Said { filter, order, limit })
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -254,7 +271,9 @@ impl Parser<'_> {
         let follows = self.tokens.get(self.at.saturating_add(1)).map(|(_, token)| token);
         let is_word = |word: &String, known: &str| word.eq_ignore_ascii_case(known);
         if let Some(Token::Word(next)) = follows
-            && !["not", "in", "like", "and", "or", "order", "asc", "desc"].iter().any(|known| is_word(next, known))
+            && !["not", "in", "like", "and", "or", "order", "limit", "asc", "desc"]
+                .iter()
+                .any(|known| is_word(next, known))
         {
             let relation = self.name("a relation")?;
             let near = if self.take_word("by") { Near::From(relation) } else { Near::To(relation) };
@@ -355,6 +374,17 @@ impl Parser<'_> {
         Ok(value)
     }
 
+    fn limit(&mut self) -> Result<usize> {
+        let limit = match self.peek() {
+            Some(Token::Number(number)) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
+            _ => None,
+        };
+        let limit = limit.filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
+        let limit = limit.ok_or_else(|| self.expected(&format!("a number from 1 to {PAGE_ROWS_MAX}")))?;
+        self.at = self.at.saturating_add(1);
+        Ok(limit)
+    }
+
     fn order(&mut self) -> Result<Vec<OrderKey>> {
         self.at = self.at.saturating_add(1);
         if !self.take_word("by") {
@@ -424,7 +454,7 @@ mod tests {
         for (text, says) in [
             ("stage = ", "column 9: expected a number, a text in single quotes, true or false, found the end"),
             ("stage 'x'", "column 7: expected a comparison, in, like, found 'x'"),
-            ("a = 1 b = 2", "column 7: expected and, or, or order by, found b"),
+            ("a = 1 b = 2", "column 7: expected and, or, order by, limit, found b"),
             ("(a = 1", "column 7: expected \")\", found the end"),
             ("a = 'x", "column 5: the text has no end"),
             ("a. = 1", "column 4: expected a name after the point, found ="),
@@ -433,7 +463,9 @@ mod tests {
             ("a not = 1", "column 7: expected in or like, found ="),
             ("a = 1.2.3", "column 5: no number"),
             ("order a", "column 7: expected by, found a"),
-            ("a = 1 order by a b", "column 18: expected a comma or the end, found b"),
+            ("a = 1 order by a b", "column 18: expected a comma, limit, or the end, found b"),
+            ("a = 1 limit 0", "column 13: expected a number from 1 to 1000, found 0"),
+            ("limit 10 order by a", "column 10: expected the end, found order"),
             ("created > 'yesterday'", "column 11: expected a time"),
             ("has (a = 1)", "column 5: expected a kind of record, found ("),
             ("and = 1", "column 1: expected a field, found and"),
@@ -450,7 +482,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_read() {
-        let (filter, order) =
+        let Said { filter, order, .. } =
             parse("metrics.auc > 0.9 AND not tags.\"my team\" = 'it''s' order by created desc, name").unwrap();
         let tag = Field::Body(vec!["tags".to_owned(), "my team".to_owned()]);
         assert_eq!(
@@ -465,8 +497,10 @@ mod tests {
             ]))
         );
         assert_eq!(order.len(), 2);
-        assert_eq!(parse("").unwrap(), (None, Vec::new()));
-        let (near, _) = parse("produced by job_execution(name = 'train' and of workflow_execution())").unwrap();
+        assert_eq!(parse("").unwrap(), Said { filter: None, order: Vec::new(), limit: None });
+        assert_eq!(parse("a = 1 limit 7").unwrap().limit, Some(7));
+        let Said { filter: near, .. } =
+            parse("produced by job_execution(name = 'train' and of workflow_execution())").unwrap();
         let Some(Filter::Near(Near::From(relation), kind, Some(_))) = near else { panic!("{near:?}") };
         assert_eq!((relation.as_str(), kind.as_str()), ("produced", "job_execution"));
     }
