@@ -145,6 +145,23 @@ fn jobs_follow_the_statuses_of_others() {
 }
 
 #[test]
+fn what_failed_runs_again_by_a_plan_that_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run("rerun", folder.path());
+    for line in [
+        "first run: FAILED",
+        "load: its result stands (execution ",
+        "train: starts, because it has FAILED (execution ",
+        "report: waits for its rules, because it has not run",
+        "second run: SUCCEEDED",
+        "because it repeats execution ",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+    }
+    assert!(!text.contains("  load SUCCEEDED"), "it did not run again: {text}");
+}
+
+#[test]
 fn a_prediction_job_is_handed_each_better_model_that_training_finds() {
     let folder = tempfile::tempdir().unwrap();
     let text = run("online_learning", folder.path());

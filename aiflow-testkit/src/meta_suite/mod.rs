@@ -1,7 +1,7 @@
 //! Metadata over any store: does the typed API keep its promises where many write at once?
 //!
 //! The API is written once, over the ports; what is left to a backend is to keep theirs when it is used like this. Run all cases with
-//! [`meta_suite!`](crate::meta_suite).
+//! [`meta_suite!`](macro@crate::meta_suite).
 
 mod cases;
 
