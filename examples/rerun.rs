@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = aiflow.job_execution(report).await?.ok_or("it ran")?;
     assert_eq!(
         report.output(),
-        Some(&json!(["quality.load", "quality.train"])),
+        Some(&json!(["quality/load", "quality/train"])),
         "the first run's load, the second's train"
     );
     println!("\n{}", aiflow.explain_execution(report.id).await?);
