@@ -212,7 +212,7 @@ impl Search {
     /// let search = Search::parse("model_version", "stage = 'DEPLOYED' and metrics.auc > 0.9 order by created desc")?;
     /// let error = Search::parse("model_version", "stage = ").unwrap_err();
     /// assert!(error.to_string().contains("column 9"));
-    /// # aiflow_core::Result::Ok(())
+    /// # Ok::<(), aiflow_core::Error>(())
     /// ```
     ///
     /// # Errors

@@ -23,6 +23,8 @@ fn every_store_case_is_in_the_list() {
         include_str!("../../src/store_suite/life.rs"),
         include_str!("../../src/store_suite/pages.rs"),
         include_str!("../../src/store_suite/relations.rs"),
+        include_str!("../../src/store_suite/copies.rs"),
+        include_str!("../../src/store_suite/search.rs"),
     ];
     let list = include_str!("../../src/store_suite/mod.rs");
     assert_eq!(written(&sources), listed(list));
@@ -56,6 +58,7 @@ fn every_executor_case_is_in_the_list() {
         include_str!("../../src/executor_suite/observe.rs"),
         include_str!("../../src/executor_suite/start.rs"),
         include_str!("../../src/executor_suite/stop.rs"),
+        include_str!("../../src/executor_suite/signal.rs"),
     ];
     let list = include_str!("../../src/executor_suite/mod.rs");
     assert_eq!(written(&sources), listed(list));
