@@ -401,7 +401,8 @@ impl Draft<'_> {
         rerun: Option<&RerunPlan>,
     ) {
         let Some(project) = self.execution(id).map(|execution| execution.project.clone()) else { return };
-        for rule in rules {
+        let begins_plainly = |rule: &CompiledRule| rerun.is_none() && rule.begins_plainly();
+        for rule in rules.iter().filter(|rule| !begins_plainly(rule)) {
             if let Target::Job(job, _) = &rule.target {
                 let of = Subject::Job { execution: id, job: job.clone() };
                 let again = rerun.map(|plan| plan.events_of(job, &rule.name));

@@ -13,7 +13,7 @@ use crate::execution::{CustomState, JobStatus, KeyState, OperandState, RuleState
 use crate::id::{JobName, Offset};
 use crate::time::Timestamp;
 use crate::timer::Alarm;
-use crate::workflow::{CompiledWindow, Life};
+use crate::workflow::{CompiledWindow, Life, StartPosition};
 
 /// What an event, or a moment, did to a rule.
 #[derive(Debug, Default)]
@@ -128,6 +128,11 @@ impl CompiledRule {
     /// Whether the rule has something to do before the first event.
     pub(in crate::engine) fn waits_at_once(&self) -> bool {
         self.waits_at_once && self.key.is_none()
+    }
+
+    /// Whether it begins with the next event and waits for nothing before: it keeps no state yet.
+    pub(in crate::engine) fn begins_plainly(&self) -> bool {
+        self.from == StartPosition::Now && !self.waits_at_once()
     }
 
     fn advance_key(
