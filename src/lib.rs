@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `sqlite` (default) | [`sqlite`]: store and event log in one SQLite file |
 //! | `process` (default) | [`process`]: jobs as local processes that survive their scheduler |
+//! | `redis` | [`redis`]: store and event log on one Redis, for several hosts |
 //! | `cel` | predicates of rules written in CEL |
 //! | `full` | every backend, and CEL |
 
@@ -40,6 +41,8 @@ pub use aiflow_core::{
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;
+#[cfg(feature = "redis")]
+pub use aiflow_store_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use aiflow_store_sqlite as sqlite;
 pub use open::open;

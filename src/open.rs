@@ -8,7 +8,7 @@ use aiflow_core::time::SystemClock;
 use aiflow_core::{Error, ErrorKind, Result};
 
 /// Schemes of backends that exist, and the feature that compiles each in.
-const KNOWN: &[(&str, &str)] = &[("memory", ""), ("sqlite", "sqlite")];
+const KNOWN: &[(&str, &str)] = &[("memory", ""), ("sqlite", "sqlite"), ("redis", "redis"), ("rediss", "redis")];
 
 /// Opens the store and the event log at `url`.
 ///
@@ -16,6 +16,7 @@ const KNOWN: &[(&str, &str)] = &[("memory", ""), ("sqlite", "sqlite")];
 /// |---|---|
 /// | `sqlite://data/app.db` | SQLite file, relative to the working directory; created if missing, with its folder |
 /// | `sqlite:///var/lib/app.db` | the same, absolute |
+/// | `redis://host:6379/0?prefix=app&persistence=always` | Redis 7.0 or later, for several hosts: its address, user, password and database, and the options of `RedisOptions`; `rediss://` with TLS |
 /// | `memory://` | this process's memory: for tests, nothing survives |
 ///
 /// # Errors
@@ -39,6 +40,11 @@ pub async fn open(url: &str) -> Result<AiFlow> {
         "sqlite" => {
             let store = Arc::new(aiflow_store_sqlite::SqliteStore::open_url(url).await?);
             AiFlow::new(Arc::<aiflow_store_sqlite::SqliteStore>::clone(&store), store)
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => {
+            let store = Arc::new(aiflow_store_redis::RedisStore::open_url(url).await?);
+            AiFlow::new(Arc::<aiflow_store_redis::RedisStore>::clone(&store), store)
         }
         _ => Err(unsupported(scheme)),
     }

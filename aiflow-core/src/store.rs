@@ -122,6 +122,8 @@ impl Capabilities {
 pub enum Durability {
     /// Nothing: the data lives in this process.
     Volatile,
+    /// The crash of this process: the data lives in the memory of a server, and the crash of that may lose it.
+    ClientCrash,
     /// The crash of the process; a power loss may lose the last moments.
     ProcessCrash,
     /// Power loss, if the disk honours flushes.

@@ -22,6 +22,8 @@ pub mod executor_suite;
 pub mod fault;
 mod fixture;
 pub mod meta_suite;
+#[cfg(feature = "redis-server")]
+pub mod redis_server;
 pub mod retrying;
 pub mod rng;
 mod run;

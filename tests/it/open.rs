@@ -6,12 +6,25 @@ use aiflow::ErrorKind;
 async fn a_scheme_without_backend_names_those_that_exist() {
     let error = aiflow::open("mongodb://localhost").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("known are: memory, sqlite"), "{error}");
+    assert!(error.to_string().contains("known are: memory, sqlite, redis, rediss"), "{error}");
 }
 
 #[tokio::test]
 async fn hostile_urls_are_refused() {
-    for url in ["", ":", "://", "sqlite", "sqlite:", "sqlite://", "\0", "sqlite://a?b=c", "sqlite://\0"] {
+    for url in [
+        "",
+        ":",
+        "://",
+        "sqlite",
+        "sqlite:",
+        "sqlite://",
+        "\0",
+        "sqlite://a?b=c",
+        "sqlite://\0",
+        "redis:",
+        "redis://",
+        "redis://h?b=c",
+    ] {
         assert!(aiflow::open(url).await.is_err(), "{url:?}");
     }
 }

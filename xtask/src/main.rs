@@ -48,6 +48,7 @@ fn test() -> Outcome {
     let docs = [("RUSTDOCFLAGS", "-D warnings")];
     cargo("docs", &["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"], &docs)?;
     sim(&["--seeds", "5000"])?;
+    // The suites of Redis fail without a server, so that they cannot be left out unseen.
     cargo("tests", &["test", "--workspace", "--all-features"], &[])
 }
 
@@ -59,7 +60,37 @@ fn check_tools() -> Outcome {
             return Err(format!("the tests run jobs in {tool}, which is not on the PATH: install it"));
         }
     }
-    Ok(())
+    find_redis()
+}
+
+/// The tests start Redis servers of their own. Installs the program with the package manager of Debian where that is allowed.
+fn find_redis() -> Outcome {
+    const VARIABLE: &str = "AIFLOW_REDIS_SERVER";
+    let program = env::var(VARIABLE).unwrap_or_else(|_| "redis-server".to_owned());
+    if has_redis(&program) {
+        return Ok(());
+    }
+    println!("== {program} is missing: trying to install it");
+    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "redis-server"]] {
+        let apt = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status();
+        if !apt.is_ok_and(|status| status.success()) {
+            break;
+        }
+    }
+    if has_redis(&program) {
+        return Ok(());
+    }
+    Err(format!(
+        "the tests start Redis servers, and {program} (7.0 or later) is not there and could not be installed: install it \
+         (Debian: apt-get install redis-server), or name the program in {VARIABLE}"
+    ))
+}
+
+fn has_redis(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").output();
+    let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let major = text.split("v=").nth(1).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 7)
 }
 
 fn sim(arguments: &[&str]) -> Outcome {

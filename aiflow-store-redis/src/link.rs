@@ -1,0 +1,145 @@
+//! Links: how does a call come by a connection, and what happens when it breaks?
+//!
+//! A link is one connection that many calls share and that is made anew when it broke. A new one is used only once the server at its other
+//! end has said what it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use aiflow_core::{Error, Result};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, TlsCertificates};
+use tokio::sync::Mutex;
+
+use crate::error::{Phase, convert};
+use crate::options::{Persistence, RedisOptions};
+use crate::server;
+
+/// Where and how to connect.
+#[derive(Clone)]
+pub(crate) struct Address {
+    client: Client,
+    config: AsyncConnectionConfig,
+    response_timeout: Duration,
+    /// What the server must do at least.
+    persistence: Persistence,
+}
+
+impl fmt::Debug for Address {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Address {
+    /// # Errors
+    /// `Invalid`: the address is none, or the file of the authority cannot be read.
+    pub(crate) fn new(url: &str, options: &RedisOptions) -> Result<Self> {
+        // The driver repeats the address in its errors, so they are not passed on: it may hold a password.
+        let wrong =
+            |_| Error::invalid("open", "the URL does not name a server, as in redis://user:password@host:6379/0");
+        let info = url.into_connection_info().map_err(wrong)?;
+        let settings = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(settings);
+        let client = match &options.tls_ca {
+            Some(path) => {
+                let root_cert = std::fs::read(path).map_err(|error| {
+                    Error::invalid("open", "the file of tls_ca cannot be read")
+                        .with("path", path.display())
+                        .caused_by(error)
+                })?;
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
+            }
+            None => Client::open(info),
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.connect_timeout))
+            .set_response_timeout(Some(options.response_timeout));
+        let client = client.map_err(|fault| convert(fault, "open", Phase::Connect))?;
+        Ok(Self { client, config, response_timeout: options.response_timeout, persistence: options.persistence })
+    }
+
+    /// Insists that the server goes on to do what it did when the store was opened.
+    pub(crate) fn insist(&mut self, persistence: Persistence) {
+        self.persistence = persistence;
+    }
+
+    /// For a connection on which the server may hold its answer back.
+    pub(crate) fn patient(mut self, hold: Duration) -> Self {
+        self.config = self.config.set_response_timeout(Some(self.response_timeout.saturating_add(hold)));
+        self
+    }
+
+    /// Host and port.
+    pub(crate) fn shown(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// Connects, and asks the server how it keeps what it acknowledges.
+    ///
+    /// # Errors
+    /// `Unavailable`: it cannot be reached now. `Unsupported`, `Invalid`: see [`server::Facts::judge`] and [`convert`].
+    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Persistence)> {
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&self.config);
+        let mut conn =
+            connecting.await.map_err(|fault| convert(fault, "open", Phase::Connect).with("server", self.shown()))?;
+        let facts = server::ask(&mut conn).await?;
+        let persistence = facts.judge(self.persistence).map_err(|error| error.with("server", self.shown()))?;
+        Ok((conn, persistence))
+    }
+}
+
+/// One connection, shared, and made when it is needed.
+#[derive(Debug)]
+pub(crate) struct Link {
+    address: Address,
+    made: Mutex<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    /// How many were made.
+    count: u64,
+    conn: Option<MultiplexedConnection>,
+}
+
+/// A connection on loan, and which one it is.
+pub(crate) struct Loan {
+    pub(crate) conn: MultiplexedConnection,
+    count: u64,
+}
+
+impl Link {
+    pub(crate) fn new(address: Address) -> Self {
+        Self { address, made: Mutex::default() }
+    }
+
+    /// The connection; one caller makes it, and the others wait for it.
+    pub(crate) async fn borrow(&self, operation: &'static str) -> Result<Loan> {
+        let mut made = self.made.lock().await;
+        let conn = match &made.conn {
+            Some(conn) => conn.clone(),
+            None => {
+                let (conn, _) = self.address.connect().await.map_err(|error| named(error, operation))?;
+                made.count = made.count.wrapping_add(1);
+                made.conn = Some(conn.clone());
+                conn
+            }
+        };
+        Ok(Loan { conn, count: made.count })
+    }
+
+    /// The next call makes a new connection, unless somebody has made one already.
+    pub(crate) async fn replace(&self, loan: &Loan) {
+        let mut made = self.made.lock().await;
+        if made.count == loan.count {
+            made.conn = None;
+        }
+    }
+}
+
+/// A connection that fails on behalf of a call fails as that call.
+fn named(error: Error, operation: &'static str) -> Error {
+    Error::new(error.kind(), operation, error.message().to_owned()).with_retry(error.retry()).caused_by(error)
+}
