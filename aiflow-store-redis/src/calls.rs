@@ -189,29 +189,28 @@ impl Calls {
         }
     }
 
-    /// Runs plain commands that only read, together and in one step, and says how the log stands: the answers to the commands, the last
-    /// offset and the newest trimmed one.
+    /// Runs plain commands that only read, together, and says how the log stands: at least up to `last` before them, and trimmed at most up to
+    /// `trimmed` after them. Not in a transaction, which a server without memory refuses.
     pub(crate) async fn read(&self, operation: &'static str, add: impl FnOnce(&mut Pipeline)) -> Result<Seen> {
         let _place = self.enter(operation).await?;
         let seen = self.seen();
         let mut pipe = redis::pipe();
-        pipe.atomic();
-        pipe.cmd("HMGET").arg(self.keys.meta()).arg("store").arg("last").arg("trimmed");
+        // Each error comes as the answer to its command, with its code.
+        pipe.ignore_errors();
+        let look = |pipe: &mut Pipeline| {
+            pipe.cmd("HMGET").arg(self.keys.meta()).arg("store").arg("last").arg("trimmed");
+        };
+        look(&mut pipe);
         add(&mut pipe);
+        if pipe.len() > 1 {
+            look(&mut pipe);
+        }
         let mut may_repeat = true;
         loop {
             let mut loan = self.reads.borrow(operation).await?;
-            match pipe.query_async::<Value>(&mut loan.conn).await {
-                Ok(value) => {
-                    let mut answers = Answer::new(value, operation)?;
-                    let mut meta = answers.list()?;
-                    if meta.bytes()?.as_deref() != Some(self.store_id.as_bytes()) {
-                        return Err(self.gone(operation));
-                    }
-                    let (last, trimmed) = (Offset(meta.number()?), Offset(meta.number()?));
-                    self.note(last, seen, operation)?;
-                    return Ok(Seen { answers, last, trimmed });
-                }
+            let answers = pipe.query_async::<Vec<Value>>(&mut loan.conn).await;
+            match answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect()) {
+                Ok(answers) => return self.looked(answers, seen, operation),
                 Err(fault) => {
                     self.settle(&self.reads, &loan, &fault).await;
                     if !(may_repeat && is_lost(&fault)) {
@@ -221,6 +220,24 @@ impl Calls {
                 }
             }
         }
+    }
+
+    fn looked(&self, answers: Vec<Value>, seen: Offset, operation: &'static str) -> Result<Seen> {
+        let mut answers = answers.into_iter();
+        let meta = |value: Option<Value>| {
+            let mut meta = Answer::new(value.unwrap_or_default(), operation)?;
+            if meta.bytes()?.as_deref() != Some(self.store_id.as_bytes()) {
+                return Err(self.gone(operation));
+            }
+            Ok((Offset(meta.number()?), Offset(meta.number()?)))
+        };
+        let (last, mut trimmed) = meta(answers.next())?;
+        if answers.len() > 0 {
+            (_, trimmed) = meta(answers.next_back())?;
+        }
+        self.note(last, seen, operation)?;
+        let answers = Answer::new(Value::Array(answers.collect()), operation)?;
+        Ok(Seen { answers, last, trimmed })
     }
 
     fn open(&self, mut answer: Answer, operation: &'static str, seen: Offset) -> Result<(String, Answer)> {

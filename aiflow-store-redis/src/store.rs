@@ -54,7 +54,7 @@ impl RedisStore {
     ///
     /// The server is asked what it is, now and whenever a connection is made anew: its version, whether it may throw keys away, whether it is a
     /// primary, and how it keeps what it acknowledges. From the last follows the durability in [`capabilities`](MetaStore::capabilities). The
-    /// user needs the keys `{prefix}:*`, the commands of hashes, sorted sets and streams, `EVALSHA`, `SCRIPT LOAD`, `TIME` and transactions;
+    /// user needs the keys `{prefix}:*`, the commands of hashes, sorted sets and streams, `EVALSHA`, `SCRIPT LOAD`, `TIME` and `EXISTS`;
     /// where `INFO` and `CONFIG GET` are not allowed to it, the options are believed.
     ///
     /// # Errors
