@@ -126,8 +126,20 @@ async fn a_search_by_a_metric_uses_the_index_of_its_values() {
         let statement = search::page(&Search::parse("job_execution", text).unwrap()).unwrap();
         assert_indexed(&mut conn, &statement.sql).await;
         let steps = plan(&mut conn, &statement.sql).await;
-        assert!(steps.iter().any(|step| step.contains("record_number")), "{steps:#?}");
+        assert!(steps.iter().any(|step| step.contains("COVERING INDEX record_number")), "{steps:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_search_in_the_order_of_a_metric_that_all_have_reads_no_more_than_a_page() {
+    let (_folder, mut conn) = empty_store().await;
+    let search = Search::parse("job_execution", "name = 'a' and metrics.auc > 0.9 order by metrics.auc desc").unwrap();
+    let statement = search::page(&search).unwrap();
+    let steps = plan(&mut conn, &statement.sql).await;
+    // Only values that are equal are put in order, and the page itself.
+    let found = steps.iter().take_while(|step| !step.contains("SCAN p"));
+    assert!(found.clone().any(|step| step.contains("COVERING INDEX record_number")), "{steps:#?}");
+    assert!(!found.clone().any(|step| step.contains("TEMP B-TREE FOR ORDER BY")), "{steps:#?}");
 }
 
 #[tokio::test]

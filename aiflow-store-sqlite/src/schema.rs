@@ -11,11 +11,15 @@ use crate::sql::Args;
 pub(crate) const APPLICATION_ID: i64 = 0x4149_666c;
 
 /// The schema of this release: the number of migrations.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 
 /// Each brings the schema from its index to the next version. Released ones are never edited.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_views.sql")];
-const _: () = assert!(MIGRATIONS.len() == 2 && VERSION == 2);
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_tables.sql"),
+    include_str!("migrations/0002_views.sql"),
+    include_str!("migrations/0003_values.sql"),
+];
+const _: () = assert!(MIGRATIONS.len() == 3 && VERSION == 3);
 
 /// What the file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

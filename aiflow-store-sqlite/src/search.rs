@@ -25,6 +25,7 @@ const COLUMNS: usize = 12;
 /// `Invalid`: the token is not one of this search. `Unsupported`: the filter says something that this store does not know.
 pub(crate) fn page(search: &Search) -> Result<Statement> {
     let after = search.after.as_ref().map(|token| place_of(token, search)).transpose()?;
+    let leading = Leading::of(search);
     let mut text = Text::default();
     let keys: Vec<String> = (0..search.order.len()).map(|n| format!("k{n}")).collect();
     let columns: String = keys.iter().map(|key| format!(",p.{key}")).collect();
@@ -33,48 +34,82 @@ pub(crate) fn page(search: &Search) -> Result<Statement> {
         "SELECT {RECORD_COLUMNS}{columns} FROM (SELECT seq,created,id{of_row} FROM (SELECT r0.seq,r0.created,r0.id"
     ));
     let row = Row { depth: 0, kind: &search.kind };
-    for (key, name) in search.order.iter().zip(&keys) {
+    for (i, (key, name)) in search.order.iter().zip(&keys).enumerate() {
         text.push(",");
-        text.sorted(row, &key.field);
+        match leading {
+            Some(_) if i == 0 => text.push("m0.number"),
+            _ => text.sorted(row, &key.field),
+        }
         text.push(&format!(" AS {name}"));
     }
-    text.push(" FROM record r0 WHERE r0.kind=");
+    match &leading {
+        Some(leading) => text.leading(search, leading, after.as_ref()),
+        None => text.push(" FROM record r0 WHERE "),
+    }
+    text.push("r0.kind=");
     text.str(&search.kind);
     if let Some(project) = &search.project {
         text.push(" AND r0.project=");
         text.str(project);
     }
-    if let Some(filter) = &search.filter {
+    let tests = leading.as_ref().map_or_else(|| search.filter.iter().collect(), |leading| leading.rest.clone());
+    for test in tests {
         text.push(" AND ");
-        text.filter(row, filter);
+        text.filter(row, test);
     }
     text.push(")");
     if let Some(after) = &after {
         text.push(" WHERE ");
         text.after(search, after, 0);
     }
-    let order = order(search, &keys);
-    text.push(&format!(" ORDER BY {order} LIMIT "));
+    text.push(&format!(" ORDER BY {} LIMIT ", order(search, &keys, leading.is_some())));
     text.args.int(i64::try_from(search.page_rows()).unwrap_or(i64::MAX).saturating_add(1));
-    text.push(&format!("?) p CROSS JOIN record r ON r.seq=p.seq ORDER BY {}", order_of_page(search, &keys)));
+    let keys: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
+    let order = order(search, &keys, false).replace("created", "p.created").replace(",id", ",p.id");
+    text.push(&format!("?) p CROSS JOIN record r ON r.seq=p.seq ORDER BY {order}"));
     if text.is_unsupported {
         return Err(Error::new(ErrorKind::Unsupported, "search", "this store does not know a part of the filter"));
     }
     Ok(Statement { sql: text.sql.into(), args: text.args })
 }
 
-fn order(search: &Search, keys: &[String]) -> String {
+/// `is_led`: the first key is never missing.
+fn order(search: &Search, keys: &[String], is_led: bool) -> String {
     let mut order = String::new();
-    for (key, name) in search.order.iter().zip(keys) {
-        order.push_str(&format!("{name} IS NULL,{name}{},", if key.descending { " DESC" } else { "" }));
+    for (i, (key, name)) in search.order.iter().zip(keys).enumerate() {
+        if i > 0 || !is_led {
+            order.push_str(&format!("{name} IS NULL,"));
+        }
+        order.push_str(&format!("{name}{},", if key.descending { " DESC" } else { "" }));
     }
     let way = if search.ties_descend() { " DESC" } else { "" };
     order + &format!("created{way},id{way}")
 }
 
-fn order_of_page(search: &Search, keys: &[String]) -> String {
-    let keys: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
-    order(search, &keys).replace("created", "p.created").replace(",id", ",p.id")
+/// The metric by which a search is ordered first, if every match has it: the index of its values then leads to the matches in their order.
+struct Leading<'a> {
+    metric: &'a str,
+    op: Op,
+    with: &'a Literal,
+    /// What else must hold.
+    rest: Vec<&'a Filter>,
+}
+
+impl<'a> Leading<'a> {
+    fn of(search: &'a Search) -> Option<Self> {
+        let Field::Metric(metric) = &search.order.first()?.field else { return None };
+        let tests = match search.filter.as_ref()? {
+            Filter::All(tests) => tests.as_slice(),
+            test => std::slice::from_ref(test),
+        };
+        let found = tests.iter().enumerate().find_map(|(i, test)| match test {
+            Filter::Compare(Field::Metric(of), op, with @ Literal::Number(_)) if of == metric => Some((i, *op, with)),
+            _ => None,
+        });
+        let (leads, op, with) = found?;
+        let rest = tests.iter().enumerate().filter(|(i, _)| *i != leads).map(|(_, test)| test).collect();
+        Some(Self { metric, op, with, rest })
+    }
 }
 
 /// The token of the page that ends with this row.
@@ -189,17 +224,18 @@ impl Text {
         match (field, with) {
             (Field::Metric(name), Literal::Number(_)) => self.compare_metric(row, name, op, with),
             (Field::Body(_), _) => {
-                self.push("coalesce(");
-                self.kind_of(row, field);
-                self.push(match with {
-                    Literal::Text(_) => "='text' AND ",
-                    Literal::Number(_) => " IN ('integer','real') AND ",
-                    Literal::Bool(_) => " IN ('true','false') AND ",
-                });
+                // The type is looked at only where the value fits.
+                self.push("CASE WHEN ");
                 self.value(row, field);
                 self.push(op.as_str());
                 self.literal(with);
-                self.push(",0)");
+                self.push(" THEN ");
+                self.kind_of(row, field);
+                self.push(match with {
+                    Literal::Text(_) => "='text' ELSE 0 END",
+                    Literal::Number(_) => " IN ('integer','real') ELSE 0 END",
+                    Literal::Bool(_) => " IN ('true','false') ELSE 0 END",
+                });
             }
             _ => match (text_column(field), number_column(field), with) {
                 (Some(column), _, Literal::Text(_)) | (_, Some(column), Literal::Number(_)) => {
@@ -214,22 +250,45 @@ impl Text {
 
     /// By the index of the values of the metric: found are the records that they are of.
     fn compare_metric(&mut self, row: Row<'_>, name: &str, op: Op, with: &Literal) {
-        let prefix = format!("{}:", row.kind);
-        self.push(&format!("({} IN (SELECT substr(m.parent,", row.column("id")));
-        self.sql.push('?');
-        self.args.int(i64::try_from(prefix.chars().count()).unwrap_or(0).saturating_add(1));
-        self.push(") FROM record m WHERE m.kind=");
-        self.str(KIND_METRIC_SUMMARY);
-        self.push(" AND m.name=");
-        self.str(name);
-        self.push(&format!(" AND m.number{}", op.as_str()));
-        self.literal(with);
-        self.push(" AND substr(m.parent,1,");
-        self.sql.push('?');
-        self.args.int(i64::try_from(prefix.chars().count()).unwrap_or(0));
-        self.push(")=");
-        self.str(&prefix);
+        self.push(&format!("({} IN (SELECT ", row.column("id")));
+        self.measured(row.kind, "m");
+        self.push(" FROM record m WHERE ");
+        self.values(row.kind, "m", name, op, with);
         self.push("))");
+    }
+
+    /// The matches of a search by way of the values of its leading metric, from the place where the page begins.
+    fn leading(&mut self, search: &Search, leading: &Leading<'_>, after: Option<&Sorted>) {
+        self.push(" FROM record m0 CROSS JOIN record r0 WHERE r0.id=");
+        self.measured(&search.kind, "m0");
+        self.push(" AND ");
+        self.values(&search.kind, "m0", leading.metric, leading.op, leading.with);
+        let descends = search.order.first().is_some_and(|key| key.descending);
+        if let Some(Some(value)) = after.and_then(|after| after.keys.first()) {
+            self.push(if descends { " AND m0.number<=" } else { " AND m0.number>=" });
+            self.literal(value);
+        }
+        self.push(" AND ");
+    }
+
+    /// The id of the record of this kind that a metric is of.
+    fn measured(&mut self, kind: &str, metric: &str) {
+        self.push(&format!("substr({metric}.parent,?)"));
+        self.args.int(i64::try_from(kind.chars().count()).unwrap_or(0).saturating_add(2));
+    }
+
+    /// That the row is a value of this metric of a record of this kind, and compares so.
+    fn values(&mut self, kind: &str, row: &str, name: &str, op: Op, with: &Literal) {
+        self.push(&format!("{row}.kind="));
+        self.str(KIND_METRIC_SUMMARY);
+        self.push(&format!(" AND {row}.name="));
+        self.str(name);
+        self.push(&format!(" AND {row}.number{}", op.as_str()));
+        self.literal(with);
+        let prefix = format!("{kind}:");
+        self.push(&format!(" AND substr({row}.parent,1,?)="));
+        self.args.int(i64::try_from(prefix.chars().count()).unwrap_or(0));
+        self.str(&prefix);
     }
 
     fn like(&mut self, row: Row<'_>, field: &Field, pattern: &str, is_like: bool) {

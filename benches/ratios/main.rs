@@ -39,7 +39,9 @@ const SECTIONS: &[Section] = &[
     ("restart", restart::restart),
     ("shapes", shapes::large_workflows),
     ("timers", shapes::timers),
-    ("metadata", metadata::metadata),
+    ("metadata search", metadata::search),
+    ("metadata lineage", metadata::lineage),
+    ("metadata writes", metadata::writes),
     ("processes", processes::processes),
 ];
 

@@ -22,12 +22,16 @@ const FAN_OUT: usize = 10;
 const ROUNDS: usize = 21;
 const BATCH: usize = 20_000;
 
-pub(crate) fn metadata(table: &mut Table) {
-    crate::runtime().block_on(async {
-        searches(table).await;
-        lineage(table).await;
-        writes(table).await;
-    });
+pub(crate) fn search(table: &mut Table) {
+    crate::runtime().block_on(searches(table));
+}
+
+pub(crate) fn lineage(table: &mut Table) {
+    crate::runtime().block_on(relations(table));
+}
+
+pub(crate) fn writes(table: &mut Table) {
+    crate::runtime().block_on(records(table));
 }
 
 async fn row<F: Future>(table: &mut Table, path: &str, target: Duration, mut once: impl FnMut() -> F) {
@@ -130,7 +134,7 @@ async fn searches(table: &mut Table) {
     aiflow.store().close().await.unwrap();
 }
 
-async fn lineage(table: &mut Table) {
+async fn relations(table: &mut Table) {
     let dir = crate::folder();
     let aiflow = open(&dir.path().join("lineage.db")).await;
     let thing = |n: usize| RecordKey::new("artifact", n.to_string());
@@ -163,7 +167,7 @@ async fn lineage(table: &mut Table) {
     aiflow.store().close().await.unwrap();
 }
 
-async fn writes(table: &mut Table) {
+async fn records(table: &mut Table) {
     let dir = crate::folder();
     let aiflow = open(&dir.path().join("writes.db")).await;
     let models = aiflow.models();

@@ -128,14 +128,12 @@ impl MetaStore for Probe {
 
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let endings = endings(&batch);
+        // While it is being committed, others are read already.
+        let read_at = self.seen.lock().unwrap().read_at;
         let begun = Instant::now();
         let receipt = self.store.commit(batch).await?;
         let ended = Instant::now();
-        {
-            let mut seen = self.seen.lock().unwrap();
-            let read_at = seen.read_at;
-            seen.commits.push(Commit { read_at, begun, ended });
-        }
+        self.seen.lock().unwrap().commits.push(Commit { read_at, begun, ended });
         if endings > 0 {
             self.ended.send_modify(|ended| *ended += endings);
         }
