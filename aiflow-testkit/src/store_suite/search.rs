@@ -189,6 +189,9 @@ pub async fn a_search_agrees_with_a_look_at_every_record(fixture: &dyn StoreFixt
         search.filter = rng.chance(90).then(|| filter(&mut rng, 0));
         let keys = 1 + rng.below(2);
         search.order = (0..keys).map(|_| OrderKey { field: field(&mut rng), descending: rng.chance(50) }).collect();
+        if rng.chance(20) {
+            by_a_metric_that_all_have(&mut rng, &mut search);
+        }
         let found = all(store, search.clone()).await;
         let whole = Search { limit: 1_000, ..search.clone() };
         let expected = search::scan(&**store, &whole).await.unwrap().items;
@@ -197,6 +200,17 @@ pub async fn a_search_agrees_with_a_look_at_every_record(fixture: &dyn StoreFixt
     }
     assert!(n_found > 300, "the searches find something");
     backend.store.close().await.unwrap();
+}
+
+/// Stores may find these without looking at every record.
+fn by_a_metric_that_all_have(rng: &mut Rng, search: &mut Search) {
+    let metric = || Field::Metric("auc".to_owned());
+    search.order.insert(0, OrderKey { field: metric(), descending: rng.chance(50) });
+    let with = serde_json::from_value(json!(pick(rng, &[0.1, 0.9, 0.5, 0.0]))).unwrap();
+    let has = Filter::Compare(metric(), pick(rng, &[Op::Ne, Op::Lt, Op::Le, Op::Gt, Op::Ge]), with);
+    let mut tests: Vec<Filter> = search.filter.take().filter(|_| rng.chance(50)).into_iter().collect();
+    tests.insert(usize::from(!tests.is_empty() && rng.chance(50)), has);
+    search.filter = Some(Filter::All(tests));
 }
 
 fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
