@@ -118,6 +118,15 @@ pub enum Control {
         /// Whether it may start.
         enabled: bool,
     },
+    /// Delete a workflow that has nothing live, or let it come back. Its versions and the executions that have ended stay.
+    DeleteWorkflow {
+        /// Project.
+        project: ProjectName,
+        /// Workflow.
+        workflow: WorkflowName,
+        /// Whether it is to be deleted; otherwise it comes back, enabled.
+        deleted: bool,
+    },
     /// Pause, resume, clear or remove a rule. It stays so until its workflow is submitted without it, or with another condition; the rule of a
     /// job, until its execution ends.
     ActOnRule {
@@ -218,6 +227,7 @@ impl Control {
             Self::StartWorkflow { project, workflow, .. } => ("START_WORKFLOW", format!("{project}/{workflow}")),
             Self::LookAgain { project, workflow } => ("LOOK_AGAIN", format!("{project}/{workflow}")),
             Self::EnableWorkflow { project, workflow, .. } => ("ENABLE_WORKFLOW", format!("{project}/{workflow}")),
+            Self::DeleteWorkflow { project, workflow, .. } => ("DELETE_WORKFLOW", format!("{project}/{workflow}")),
             Self::StopExecution { execution, .. } => ("STOP_EXECUTION", execution.to_string()),
             Self::PauseExecution { execution, .. } => ("PAUSE_EXECUTION", execution.to_string()),
             Self::ResumeExecution { execution } => ("RESUME_EXECUTION", execution.to_string()),

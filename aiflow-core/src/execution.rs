@@ -118,6 +118,9 @@ pub struct WorkflowState {
     pub version: u32,
     /// Whether it may start executions.
     pub enabled: bool,
+    /// When it was deleted, if it was and has not come back. It is disabled then, and its rules see nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// What its workflow rules have seen so far; empty states are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<RuleName, Arc<RuleState>>,

@@ -146,13 +146,18 @@ pub fn dead_letter_key(offset: Offset) -> RecordKey {
     RecordKey::new(KIND_DEAD_LETTER, offset.to_string())
 }
 
-/// The record of a workflow. Name = workflow, state = `ENABLED` or `DISABLED`.
+/// The record of a workflow. Name = workflow, state = `ENABLED`, `DISABLED` or `DELETED`.
 #[must_use]
 pub fn workflow_put(workflow: &WorkflowState) -> RecordPut {
     RecordPut {
         project: workflow.project.to_string(),
         name: workflow.name.to_string(),
-        state: if workflow.enabled { "ENABLED" } else { "DISABLED" }.to_owned(),
+        state: match (workflow.deleted_at, workflow.enabled) {
+            (Some(_), _) => "DELETED",
+            (None, true) => "ENABLED",
+            (None, false) => "DISABLED",
+        }
+        .to_owned(),
         ..put(workflow_key(&workflow.project, &workflow.name), workflow)
     }
 }

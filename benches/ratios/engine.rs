@@ -35,6 +35,7 @@ fn engine(workflows: impl Iterator<Item = Workflow>) -> Engine {
             name,
             version: 1,
             enabled: true,
+            deleted_at: None,
             rules: Default::default(),
             schedules: Default::default(),
         });

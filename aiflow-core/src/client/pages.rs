@@ -13,13 +13,17 @@ use crate::meta::Listing;
 use crate::records::{WorkflowVersion, body_of, workflow_id};
 use crate::store::{Page, Query};
 
+/// The states of workflows that are not deleted.
+pub(super) const LIVE_STATES: [&str; 2] = ["ENABLED", "DISABLED"];
+
 impl AiFlow {
-    /// One page of the workflows of this project that a scheduler has seen. Their states are `ENABLED` and `DISABLED`.
+    /// One page of the workflows of this project that a scheduler has seen. Their states are `ENABLED`, `DISABLED` and `DELETED`.
     ///
     /// # Errors
     /// `Invalid` if the token is not one of this store; others are those of the store.
     pub async fn workflows_page(&self, listing: &Listing) -> Result<Page<WorkflowState>> {
-        self.page_of(Query::kind(KIND_WORKFLOW).project(self.project_name().as_str()), listing).await
+        let query = Query::kind(KIND_WORKFLOW).project(self.project_name().as_str());
+        self.page_of(query, &listing.clone().or_states(LIVE_STATES)).await
     }
 
     /// One page of the submitted versions of a workflow.

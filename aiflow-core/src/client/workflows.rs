@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
+use super::pages::LIVE_STATES;
 use super::{AiFlow, CONFLICT_TRIES_MAX, Start, Stop};
 use crate::bus::Head;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EVENT_FIELD_BYTES_MAX, NewEvent};
-use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_VERSION, WorkflowState};
+use crate::execution::{KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowState, WorkflowStatus};
 use crate::executor::StopMode;
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
 use crate::records::{WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put};
@@ -34,7 +35,7 @@ pub struct SubmittedVersion {
 impl AiFlow {
     /// Stores a definition as the next version of its workflow; new executions use it. If the latest version is the same, nothing happens.
     ///
-    /// Running executions keep the version they began with.
+    /// Running executions keep the version they began with. A workflow that was deleted comes back.
     ///
     /// # Errors
     /// `Invalid`: the definition has problems, all of which are named, or belongs to another project, or a rule begins with an event that is yet
@@ -64,6 +65,9 @@ impl AiFlow {
                 && latest.hash == hash
             {
                 let is_new = tried == Some(latest.version);
+                if self.workflow(&workflow.name).await?.is_some_and(|state| state.deleted_at.is_some()) {
+                    self.restore_workflow(&workflow.name).await?;
+                }
                 return Ok(SubmittedVersion { version: latest.version, is_new, warnings });
             }
             let version = latest.map_or(0, |latest| latest.version).saturating_add(1);
@@ -104,7 +108,8 @@ impl AiFlow {
         self.store().commit(batch).await.map(|_| ())
     }
 
-    /// A workflow as the scheduler knows it: its version in use and whether it may start; `None` until a scheduler has seen it.
+    /// A workflow as the scheduler knows it: its version in use, whether it may start and whether it was deleted; `None` until a scheduler has
+    /// seen it.
     ///
     /// # Errors
     /// `Invalid` if the name is not well formed; others are those of the store.
@@ -114,12 +119,12 @@ impl AiFlow {
         record.as_ref().map(body_of).transpose()
     }
 
-    /// The workflows of this project that a scheduler has seen, oldest first.
+    /// The workflows of this project that a scheduler has seen and that are not deleted, oldest first.
     ///
     /// # Errors
     /// `Full` if there are more than 100,000; others are those of the store.
     pub async fn workflows(&self) -> Result<Vec<WorkflowState>> {
-        let query = Query::kind(KIND_WORKFLOW).project(self.project_name().as_str());
+        let query = Query::kind(KIND_WORKFLOW).project(self.project_name().as_str()).states(LIVE_STATES);
         let records = self.store().query_all(query, WORKFLOWS_LISTED_MAX).await?;
         records.iter().map(body_of).collect()
     }
@@ -230,6 +235,42 @@ impl AiFlow {
             enabled,
         })
         .await
+    }
+
+    /// Deletes a workflow, durably: it starts nothing, its rules see nothing, and lists do not show it. Its versions, and the executions that have
+    /// ended, stay until [retention](Self::apply_retention) or [`delete_execution`](Self::delete_execution) removes them. Submitting it again, or
+    /// [`restore_workflow`](Self::restore_workflow), brings it back. Returns the offset of the request.
+    ///
+    /// # Errors
+    /// `NotFound`: no scheduler has seen such a workflow. `Conflict`: an execution of it has not ended. Others are those of the log. If one is
+    /// started at the same moment, the scheduler refuses the request, which becomes a [dead letter](Self::dead_letter) under its offset.
+    pub async fn delete_workflow(&self, workflow: impl AsRef<str>) -> Result<Offset> {
+        let workflow = WorkflowName::parse(workflow)?;
+        if self.workflow(&workflow).await?.is_none() {
+            return Err(Error::not_found("delete workflow", "no scheduler has seen it").with("workflow", &workflow));
+        }
+        let live = Query::kind(KIND_WORKFLOW_EXECUTION)
+            .parent(workflow_id(self.project_name(), &workflow))
+            .states([WorkflowStatus::Running, WorkflowStatus::Stopping].map(|status| status.to_string()))
+            .limit(1);
+        if let Some(live) = self.store().query(&live).await?.items.first() {
+            let message = "an execution of it has not ended: stop it first";
+            let error = Error::new(ErrorKind::Conflict, "delete workflow", message);
+            return Err(error.with("workflow", workflow).with("execution", &live.key.id));
+        }
+        self.set_deleted(workflow, true).await
+    }
+
+    /// Brings a deleted workflow back, enabled; its rules begin anew. One that is not deleted stays as it is. Returns the offset of the request.
+    ///
+    /// # Errors
+    /// As [`start_job`](Self::start_job).
+    pub async fn restore_workflow(&self, workflow: impl AsRef<str>) -> Result<Offset> {
+        self.set_deleted(WorkflowName::parse(workflow)?, false).await
+    }
+
+    async fn set_deleted(&self, workflow: WorkflowName, deleted: bool) -> Result<Offset> {
+        self.control(Control::DeleteWorkflow { project: self.project_name().clone(), workflow, deleted }).await
     }
 
     pub(super) async fn control(&self, control: Control) -> Result<Offset> {

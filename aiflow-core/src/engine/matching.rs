@@ -10,7 +10,7 @@ use super::state::{Draft, workflow_key};
 use crate::event::EVENT_HOPS_MAX;
 use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobStatus, RuleAction, RuleChange, RuleState, RuleStatus, StartRequest,
-    WorkflowStatus,
+    WorkflowState, WorkflowStatus,
 };
 use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
 use crate::rerun::RerunPlan;
@@ -138,7 +138,8 @@ impl Draft<'_> {
         is_superseded: bool,
     ) -> bool {
         let event = self.seen;
-        let Some(workflow) = self.workflow(key).filter(|_| !event.context.quiet) else {
+        let sees = |workflow: &&WorkflowState| workflow.deleted_at.is_none() && !event.context.quiet;
+        let Some(workflow) = self.workflow(key).filter(sees) else {
             return false;
         };
         let project = workflow.project.as_str();

@@ -13,6 +13,7 @@ mod alert;
 mod by_workflow;
 mod catch_up;
 mod decision;
+mod deletion;
 mod index;
 mod job;
 mod matching;

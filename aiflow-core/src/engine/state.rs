@@ -76,7 +76,7 @@ impl Compiled {
         self.workflow.jobs.get(*self.places.get(name)?)
     }
 
-    fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {
+    pub(super) fn rules(&self, is_job: bool) -> &[Arc<CompiledRule>] {
         if is_job { &self.job_rules } else { &self.workflow_rules }
     }
 }

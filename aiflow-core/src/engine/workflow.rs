@@ -13,8 +13,8 @@ use super::state::{Draft, workflow_key};
 use crate::control::{CONTROL_REFUSED, Control};
 use crate::event::{NewEvent, STOP_REASON, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{
-    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobCounts, JobState, RuleAction, StartRequest, StopNote,
-    WorkflowExecution, WorkflowState, WorkflowStatus,
+    AdmissionStage, Firing, FiringOutcome, FiringRecord, JobCounts, JobState, RuleAction, RuleState, StartRequest,
+    StopNote, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::StopMode;
 use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
@@ -32,10 +32,11 @@ impl<'a> Draft<'a> {
             },
             Control::StartWorkflow { project, workflow, params, context, labels } => {
                 let key = workflow_key(&project, &workflow);
-                match self.workflow(&key).map(|state| state.enabled) {
+                match self.workflow(&key).map(|state| (state.enabled, state.deleted_at)) {
                     None => self.refuse(format!("workflow {key} is not known")),
-                    Some(false) => self.refuse(format!("workflow {key} is disabled")),
-                    Some(true) => {
+                    Some((_, Some(_))) => self.refuse(format!("workflow {key} is deleted")),
+                    Some((false, None)) => self.refuse(format!("workflow {key} is disabled")),
+                    Some((true, None)) => {
                         let request =
                             StartRequest { params, context, labels, by_hand: true, ..StartRequest::default() };
                         self.request_start(&key, WorkflowAction::Start, by_hand, request);
@@ -80,13 +81,15 @@ impl<'a> Draft<'a> {
             Control::EnableWorkflow { project, workflow, enabled } => {
                 let key = workflow_key(&project, &workflow);
                 match self.workflow_mut(&key) {
-                    Some(state) => {
-                        state.enabled = enabled;
-                        self.set_schedules_enabled(&key, enabled);
-                        self.release_all(&Subject::Workflow { project, workflow });
-                    }
+                    Some(state) if state.deleted_at.is_some() => self.refuse(format!("workflow {key} is deleted")),
+                    Some(_) => self.set_enabled(&key, &Subject::Workflow { project, workflow }, enabled),
                     None => self.refuse(format!("workflow {key} is not known")),
                 }
+            }
+            Control::DeleteWorkflow { project, workflow, deleted } => {
+                let key = workflow_key(&project, &workflow);
+                let of = Subject::Workflow { project, workflow };
+                if deleted { self.delete_workflow(&key, &of) } else { self.restore_workflow(&key, &of) }
             }
             Control::ActOnRule { of, rule, change } => self.on_rule_change(&of, &rule, change),
             Control::ActOnSchedule { of, schedule, action } => self.on_schedule_action(&of, &schedule, action),
@@ -130,6 +133,15 @@ impl<'a> Draft<'a> {
         false
     }
 
+    /// Lets a workflow start, or not.
+    pub(super) fn set_enabled(&mut self, key: &WorkflowKey, of: &Subject, enabled: bool) {
+        if let Some(state) = self.workflow_mut(key) {
+            state.enabled = enabled;
+            self.set_schedules_enabled(key, enabled);
+            self.release_all(of);
+        }
+    }
+
     /// Refuses what the current event asks.
     pub(super) fn refuse(&mut self, reason: String) {
         let offset = self.event.offset.to_string();
@@ -148,8 +160,11 @@ impl<'a> Draft<'a> {
         // A rule whose condition stays keeps what it has seen; one that changed or went is told what it takes along.
         let previous = before.as_ref().and_then(|state| self.state.definition(key, state.version).cloned());
         let at = (self.now(), self.event.offset);
+        let was_deleted = before.as_ref().is_some_and(|state| state.deleted_at.is_some());
         let (enabled, seen, schedules) = before
             .map_or((true, BTreeMap::new(), BTreeMap::new()), |state| (state.enabled, state.rules, state.schedules));
+        // A new version of a deleted workflow brings it back.
+        let enabled = enabled || was_deleted;
         let old = previous.as_ref().map(|then| (then.workflow.schedules.as_slice(), schedules));
         let compiled = schedule::compile(definition);
         let schedules = schedule::adopt(old, &definition.schedules, &compiled, None, enabled, at);
@@ -166,18 +181,17 @@ impl<'a> Draft<'a> {
             }
         }
         for rule in &definition.rules {
-            let is_new = previous.as_ref().is_none_or(|then| {
-                rule_of(&then.workflow, &rule.name).is_none_or(|then| then.condition != rule.condition)
-            });
-            let compiled = CompiledRule::of_workflow(&definition.name, rule);
+            let is_new = was_deleted
+                || previous.as_ref().is_none_or(|then| {
+                    rule_of(&then.workflow, &rule.name).is_none_or(|then| then.condition != rule.condition)
+                });
             if is_new && !rules.contains_key(&rule.name) {
-                let of = Subject::Workflow { project: definition.project.clone(), workflow: definition.name.clone() };
-                let state = self.begin_rule(&of, &compiled, &definition.project, None, None);
-                rules.extend(state.map(|state| (rule.name.clone(), Arc::new(state))));
+                let compiled = CompiledRule::of_workflow(&definition.name, rule);
+                rules.extend(self.begin_workflow_rule(definition, &compiled));
             }
         }
         let (project, name) = (definition.project.clone(), definition.name.clone());
-        let state = WorkflowState { project, name, version, enabled, rules, schedules };
+        let state = WorkflowState { project, name, version, enabled, deleted_at: None, rules, schedules };
         self.out.workflows.insert(Arc::clone(key), Arc::new(state));
         self.out.definitions.insert(Arc::clone(key), Arc::clone(definition));
         for (rule, action, pending) in lost.into_iter().filter(|(.., pending)| !pending.is_empty()) {
@@ -187,6 +201,17 @@ impl<'a> Draft<'a> {
         if !self.rows_of(&Subject::Workflow { project: project.clone(), workflow: workflow.clone() }).is_empty() {
             self.emit(Control::LookAgain { project, workflow }.into_event(""), 0);
         }
+    }
+
+    /// What a rule of a workflow begins with, if that is anything.
+    pub(super) fn begin_workflow_rule(
+        &mut self,
+        workflow: &Workflow,
+        rule: &CompiledRule,
+    ) -> Option<(RuleName, Arc<RuleState>)> {
+        let of = Subject::Workflow { project: workflow.project.clone(), workflow: workflow.name.clone() };
+        let state = self.begin_rule(&of, rule, &workflow.project, None, None)?;
+        Some((rule.name.clone(), Arc::new(state)))
     }
 
     /// Cancels the start that would make this execution, if it waits to be admitted.

@@ -88,6 +88,11 @@ impl Listing {
         self
     }
 
+    /// What is not deleted has these states.
+    pub(crate) fn or_states(self, live: [&str; 2]) -> Self {
+        if self.with_deleted || !self.states.is_empty() { self } else { self.states(live) }
+    }
+
     pub(crate) fn query(&self, mut query: Query) -> Query {
         query.descending = self.newest_first;
         query.after.clone_from(&self.after);

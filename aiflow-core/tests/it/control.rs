@@ -9,6 +9,7 @@ use aiflow_core::execution::{JobStatus, WorkflowExecution, WorkflowStatus};
 use aiflow_core::executor::StopMode;
 use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions, JobContext, JobError};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowExecutionId, WorkflowName};
+use aiflow_core::meta::Listing;
 use aiflow_core::records::{DeadLetterState, workflow_execution_key};
 use aiflow_core::runtime::{Scheduler, Settings};
 use aiflow_core::store::Batch;
@@ -101,6 +102,42 @@ async fn an_execution_that_has_ended_is_deleted_with_all_that_belongs_to_it() {
 }
 
 /// A wait ends if there is nothing to wait for any more, and goes on while the start waits to be admitted.
+#[tokio::test]
+async fn a_workflow_without_live_executions_is_deleted_and_comes_back() {
+    let flow = super::client::aiflow();
+    let definition = workflow(&flow, "quality", vec![start(on("go"))]);
+    flow.submit(&definition).await.unwrap();
+    assert_eq!(flow.delete_workflow("quality").await.unwrap_err().kind(), ErrorKind::NotFound);
+    let scheduler = scheduler(&flow, Settings::default());
+    let id = flow.start("quality", Value::Null).await.unwrap();
+    scheduler.wait_applied(id.cause).await.unwrap();
+    assert_eq!(flow.delete_workflow("quality").await.unwrap_err().kind(), ErrorKind::Conflict);
+    flow.stop(id).await.unwrap();
+    flow.wait(id).await.unwrap();
+    let deleted = flow.delete_workflow("quality").await.unwrap();
+    scheduler.wait_applied(deleted).await.unwrap();
+    assert!(flow.dead_letter(deleted).await.unwrap().is_none());
+    assert!(flow.workflows().await.unwrap().is_empty());
+    assert!(flow.workflows_page(&Listing::new()).await.unwrap().items.is_empty());
+    assert_eq!(flow.workflows_page(&Listing::new().with_deleted()).await.unwrap().items.len(), 1);
+    assert!(flow.workflow("quality").await.unwrap().unwrap().deleted_at.is_some());
+    let refused = flow.start("quality", Value::Null).await.unwrap();
+    assert!(flow.wait(refused).await.unwrap_err().to_string().contains("deleted"));
+    assert_eq!(flow.executions("quality", 9).await.unwrap().len(), 1, "what has ended stays");
+    let again = flow.submit(&definition).await.unwrap();
+    assert_eq!((again.version, again.is_new), (1, false));
+    assert_eq!(stopped_at_once(&flow, "quality").await, WorkflowStatus::Stopped);
+    assert_eq!(flow.workflows().await.unwrap().len(), 1);
+    scheduler.shutdown().await.unwrap();
+}
+
+/// The end of an execution that is stopped at once, because its job waits for events.
+async fn stopped_at_once(flow: &AiFlow, workflow: &str) -> WorkflowStatus {
+    let id = flow.start(workflow, Value::Null).await.unwrap();
+    flow.stop(id).await.unwrap();
+    flow.wait(id).await.unwrap().status
+}
+
 #[tokio::test]
 async fn a_wait_for_what_was_deleted_says_so_and_one_for_a_start_that_waits_goes_on() {
     let flow = super::client::aiflow();

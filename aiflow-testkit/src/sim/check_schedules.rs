@@ -95,7 +95,9 @@ fn asked(state: &State, whose: &Subject) -> BTreeSet<Offset> {
     let controls = state.log.iter().filter_map(|event| Some((event.offset, Control::from_event(event).ok()??)));
     let steers = controls.filter(|(_, control)| match control {
         Control::ActOnSchedule { of, .. } => of == whose,
-        Control::EnableWorkflow { workflow: named, .. } | Control::WorkflowSubmitted { workflow: named, .. } => {
+        Control::EnableWorkflow { workflow: named, .. }
+        | Control::DeleteWorkflow { workflow: named, .. }
+        | Control::WorkflowSubmitted { workflow: named, .. } => {
             matches!(whose, Subject::Workflow { workflow, .. } if workflow == named)
         }
         Control::ScheduleJob { execution, job, .. } => {

@@ -158,6 +158,7 @@ pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>,
                 labels: BTreeMap::from([("order".to_owned(), order.to_string())]),
             },
             9..11 => Control::EnableWorkflow { project, workflow, enabled: shared.ledger.draw(|rng| rng.chance(60)) },
+            29 => Control::DeleteWorkflow { project, workflow, deleted: shared.ledger.draw(|rng| rng.chance(60)) },
             11..14 => {
                 let Some(version) = usize::try_from(index).ok().and_then(|index| versions.get_mut(index)) else {
                     continue;

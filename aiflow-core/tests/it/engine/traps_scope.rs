@@ -336,6 +336,43 @@ fn a_disabled_workflow_starts_nothing_and_lets_running_ones_go_on() {
     );
 }
 
+/// Master: a deleted workflow's schedules and rules went on, and its name could not be used again.
+#[test]
+fn a_deleted_workflow_sees_nothing_and_comes_back_anew() {
+    check(
+        "
+        wf: START when all(raw, go)
+        train: START when go
+        ",
+        "delete nothing | start | delete wf | stop | raw | delete wf | delete wf | raw | go | start | enable wf | restore wf | go | \
+         raw | stop | go | delete wf | submit { wf: START when all(raw, go); train: START when raw } | raw | go",
+        expect![[r#"
+            2 delete nothing
+              dead letter: workflow p/nothing is not known
+            4 start
+              wf#1 RUNNING v1 by start [4]
+            6 delete wf
+              dead letter: execution wf#1 of workflow p/wf has not ended: stop it first
+            8 stop
+              wf#1 STOPPED: train SKIPPED
+            11 delete wf
+              wf.1 [10] START: rule_changed
+            15 start
+              dead letter: workflow p/wf is deleted
+            17 enable wf
+              dead letter: workflow p/wf is deleted
+            21 raw
+              wf#2 RUNNING v1 by wf.1 [20 21]
+            23 stop
+              wf#2 STOPPED: train SKIPPED
+            26 delete wf
+              wf.1 [25] START: rule_changed
+            29 go
+              wf#3 RUNNING v2 by wf.1 [28 29]
+        "#]],
+    );
+}
+
 /// Master: rules came from the latest workflow, so submitting changed running executions.
 #[test]
 fn an_execution_stays_pinned_to_its_version() {

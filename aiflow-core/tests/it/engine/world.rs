@@ -228,6 +228,14 @@ impl World {
                     enabled: words[0] == "enable",
                 },
             ),
+            ["delete" | "restore", workflow] => self.control(
+                step,
+                Control::DeleteWorkflow {
+                    project: project(),
+                    workflow: WorkflowName::parse(workflow).expect("a workflow name"),
+                    deleted: words[0] == "delete",
+                },
+            ),
             ["act", action, job, ..] => {
                 let execution = self.execution_named(words.get(3).copied().filter(|word| word.starts_with('@')));
                 let mode = stop_mode(action);
