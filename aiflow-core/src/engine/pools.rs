@@ -86,20 +86,26 @@ impl Draft<'_> {
     }
 
     fn first_in_row(&self, key: &PoolKey) -> Option<JobExecutionId> {
+        self.first_place(key).map(|(_, id)| id)
+    }
+
+    fn first_place(&self, key: &PoolKey) -> Option<Place> {
         let left = self.pools.left.get(key);
         let stayed = |place: &&Place| left.is_none_or(|left| !left.contains(place));
         let known = self.state.pools.rows.get(key).and_then(|row| row.iter().find(stayed));
         let joined = self.pools.joined.get(key).and_then(BTreeSet::first);
-        known.into_iter().chain(joined).min().map(|(_, id)| *id)
+        known.into_iter().chain(joined).min().copied()
     }
 
     /// Lets a job execution take its slots. False if it has to wait for them.
     pub(super) fn take_slots(&mut self, id: JobExecutionId) -> bool {
-        let Some((key, slots, _)) = self.job(id).and_then(slots_of) else { return true };
+        let Some((key, slots, place)) = self.job(id).and_then(slots_of) else { return true };
         if slots.taken > 0 {
             return true;
         }
-        let fits = self.first_in_row(&key).is_none() && self.fit(&key, slots.of.weight).is_some();
+        // It may stand before those that wait already.
+        let is_first = self.first_place(&key).is_none_or(|first| place <= first);
+        let fits = is_first && self.fit(&key, slots.of.weight).is_some();
         if fits {
             self.grant(id);
         } else {

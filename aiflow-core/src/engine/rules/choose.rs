@@ -156,7 +156,7 @@ impl Part {
                 OperandState::Custom(custom) => {
                     let met = custom.met.iter().find(|met| met.iter().all(|seen| bounds.allow(seen)))?;
                     let used: Vec<Offset> = met.iter().map(|seen| seen.offset).collect();
-                    Some(Choice { used_up: used.last().copied().into_iter().collect(), used })
+                    Some(Choice { used_up: used.clone(), used })
                 }
                 _ => None,
             },

@@ -62,7 +62,7 @@ pub enum Verdict {
     Ignored,
     /// The event counts, and the condition is not met yet.
     Counts,
-    /// The condition is met, through this event and those that counted since it was last met.
+    /// The condition is met, through this event and those that counted since it was last met. A firing uses all of them up.
     Met,
 }
 

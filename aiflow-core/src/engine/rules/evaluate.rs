@@ -180,7 +180,9 @@ impl CompiledRule {
     ) {
         state.operands.resize_with(self.tree.slots.end, OperandState::default);
         // What was due before this event holds, even if its timer comes late.
-        let is_due = self.needs_upkeep && self.tree.expire(&mut state.operands, present);
+        let has_held = self.needs_upkeep && self.tree.expire(&mut state.operands, present);
+        let has_waited = !self.waits.is_empty() && state.alarm.is_some_and(|alarm| alarm.due <= present.now);
+        let is_due = has_held || has_waited;
         let is_news = match step {
             Step::Timer => true,
             Step::Event(hit) => {
@@ -205,6 +207,9 @@ impl CompiledRule {
             self.tree.tidy(&mut state.operands);
         }
         state.forget_values();
+        if state.met_since.is_some() && !self.is_rest_met(state, present) {
+            state.met_since = None;
+        }
         self.set_alarm(state, present.decided, present.now);
         if state.is_empty() {
             *state = KeyState::default();
@@ -292,17 +297,19 @@ impl CompiledRule {
             state.met_since = None;
             return Some((choice, false));
         }
-        if self.waits.is_empty() {
-            return None;
-        }
-        if choose(state, Missing::Always).is_none() {
-            state.met_since = None;
+        if self.waits.is_empty() || !self.is_rest_met(state, present) {
             return None;
         }
         let since = *state.met_since.get_or_insert(present.now);
         let choice = choose(state, Missing::Since(since))?;
         state.met_since = None;
         Some((choice, true))
+    }
+
+    /// Whether all but optional operands are met. Guards have a say when the rule fires, not in how long it waits.
+    fn is_rest_met(&self, state: &KeyState, present: Present<'_>) -> bool {
+        let view = View { operands: &state.operands, present, missing: Missing::Always, without_guards: true };
+        self.tree.choose(&view, Bounds::none()).is_some()
     }
 
     /// Removes events from every operand that firings use up, so that an event serves one firing of the rule.

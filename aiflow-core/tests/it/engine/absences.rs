@@ -208,3 +208,75 @@ fn an_optional_operand_of_several_waits_longest() {
         "#]],
     );
 }
+
+/// The wait went on although what it had begun with stood no longer.
+#[test]
+fn a_wait_for_an_optional_operand_begins_anew_with_what_it_stands_beside() {
+    check(
+        "train: NONE when all(b=1 repeated, optional(5s, c))",
+        "start | b=1 | tick 1s | b=0 | tick 3s | b=1 | tick 1s | tick 4s",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            7 timer of rule train.1 of wf#1 at 9000ms
+              train.1 [6] NONE: none
+        "#]],
+    );
+}
+
+/// A scheduler that was away fired with an event that came when the wait was over.
+#[test]
+fn a_wait_for_an_optional_operand_is_over_although_its_timer_comes_late() {
+    check(
+        "train: NONE when all(b, optional(5s, c))",
+        "start | b | skip 6s | c | tick 0s | b",
+        expect![[r#"
+        2 start
+          wf#1 RUNNING v1 by start [2]
+          train#1 QUEUED by start [2]
+          launch train#1-1
+        5 c
+          train.1 [4] NONE: none
+        6 b
+          train.1 [5 6] NONE: none
+    "#]],
+    );
+}
+
+/// A guard that did not hold when all else was met kept the wait from beginning.
+#[test]
+fn a_guard_does_not_keep_an_optional_operand_from_being_waited_for() {
+    check(
+        "train: NONE when all(b, optional(5s, c), not(2s, d))",
+        "start | d | tick 1s | b | tick 5s",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            6 timer of rule train.1 of wf#1 at 6000ms
+              train.1 [5] NONE: none
+        "#]],
+    );
+}
+
+/// Events that custom code had counted came again in a firing of the operand beside it.
+#[test]
+fn an_event_that_custom_code_counted_serves_one_firing() {
+    check(
+        "train: NONE when all(custom(sum, 2, n), n)",
+        "start | n=1 | n=1 | n=1 | n=1",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            5 n=1
+              train.1 [4 5] NONE: none
+            7 n=1
+              train.1 [6 7] NONE: none
+        "#]],
+    );
+}

@@ -2,6 +2,7 @@
 
 mod absences;
 mod admission;
+mod admission_model;
 mod alerts;
 mod checks;
 mod concurrency;
@@ -17,6 +18,7 @@ mod operators;
 mod params;
 mod pauses;
 mod pools;
+mod pools_model;
 mod reruns;
 mod rule_changes;
 mod schedules;

@@ -66,11 +66,10 @@ fn nobody_passes_the_first_that_waits_and_priority_says_who_is_first() {
             6 tiny
               small#1 INIT by small.1 [6]
             7 now
-              urgent#1 INIT by urgent.1 [7]
+              urgent#1 QUEUED by urgent.1 [7]
+              launch urgent#1-1
             8 light ok
               light#1 SUCCEEDED
-              urgent#1 QUEUED
-              launch urgent#1-1
             10 urgent ok
               heavy#1 QUEUED
               urgent#1 SUCCEEDED

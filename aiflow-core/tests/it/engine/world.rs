@@ -119,6 +119,11 @@ impl World {
         }
     }
 
+    /// The time of its clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// What happened so far.
     pub(crate) fn trace(&self) -> &str {
         &self.trace
