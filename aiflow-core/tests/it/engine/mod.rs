@@ -22,6 +22,7 @@ mod pools_model;
 mod reruns;
 mod rule_changes;
 mod schedules;
+mod signals_model;
 mod sizes;
 mod soak;
 mod start_positions;
