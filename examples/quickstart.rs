@@ -14,8 +14,10 @@ mod wine;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = wine::folder("quickstart").join("aiflow.db");
-    let aiflow = aiflow::open(&format!("sqlite://{}", store.display())).await?.project("wine")?;
+    let file = wine::folder("quickstart").join("aiflow.db");
+    // Another store is another URL, such as redis://127.0.0.1:6379.
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| format!("sqlite://{}", file.display()));
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
 
     // What it is about, and four stages with the events that start them.
     let samples = Dataset::new("samples", "aiflow-data")?;
@@ -59,7 +61,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     wine::print_why(&aiflow, execution, "inference").await?;
     wine::print_versions(&aiflow).await?;
     wine::print_lineage(&aiflow).await?;
-    println!("\nlook inside: sqlite3 {} 'select * from model_version'", store.display());
+    if url.starts_with("sqlite:") {
+        println!("\nlook inside: sqlite3 {} 'select * from model_version'", file.display());
+    }
     Ok(scheduler.shutdown().await?)
 }
 

@@ -1,6 +1,7 @@
-//! Kills a real scheduler process at random moments while events flow and jobs run, and then checks that nothing was lost or done twice.
+//! Kills a real scheduler process at random moments while events flow and jobs run, and then checks that nothing was lost or done twice: on
+//! SQLite, and with the feature `redis` on a Redis that is killed as well.
 //!
-//! `cargo test --test kill_loop -- --kills 1000` runs longer. The host that is killed is this program again, with `host <folder>` as its
+//! `cargo test --test kill_loop -- --kills 1000` runs longer. The host that is killed is this program again, with `host <folder> <URL>` as its
 //! arguments. Every event starts an execution of two workflows: one of a process, which survives the host, and one of a function, which dies
 //! with it. Each attempt appends a line to a file when it starts.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test program talks to its user and fails by panicking")]
@@ -12,16 +13,23 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aiflow::Retry;
 use aiflow::execution::{JobExecution, WorkflowExecution};
 use aiflow::executor::Ending;
 use aiflow::function::JobError;
 use aiflow::prelude::*;
+use aiflow_testkit::redis_server::RedisServer;
 use aiflow_testkit::rng::Rng;
 use serde_json::Value;
 
 const KILLS_DEFAULT: usize = 50;
 /// Events published while the hosts are killed, for each kill.
 const EVENTS_PER_KILL: u64 = 4;
+/// The longest pause between two events, in milliseconds: without and with a Redis, where a takeover takes its time.
+const PAUSES: [u64; 2] = [40, 240];
+/// The longest time from the last event to the kill, in milliseconds.
+const KILL_AFTER: u64 = 20;
+const LEASE: Duration = Duration::from_millis(150);
 /// How long the last host may take to finish what is left.
 const FINISH_WITHIN: Duration = Duration::from_secs(120);
 
@@ -29,26 +37,40 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if arguments.first().is_some_and(|first| first == "host") {
-        runtime.block_on(host(Path::new(&arguments[1])));
+        runtime.block_on(host(Path::new(&arguments[1]), &arguments[2]));
         return;
     }
     let kills = arguments.iter().position(|argument| argument == "--kills");
     let kills = kills.map_or(KILLS_DEFAULT, |at| arguments[at + 1].parse().unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let started = Instant::now();
     let seed = u64::from(std::process::id());
-    let report = runtime.block_on(kill_loop(folder.path(), kills, seed));
-    println!("kill loop: {kills} kills in {:.1?}, seed {seed}: {report}", started.elapsed());
+    let run = |name: &str, folder: &Path, world: World| {
+        let started = Instant::now();
+        let report = runtime.block_on(kill_loop(folder, world, kills, seed));
+        println!("kill loop on {name}: {kills} kills in {:.1?}, seed {seed}: {report}", started.elapsed());
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("aiflow.db").display());
+    run("SQLite", folder.path(), World { url, redis: None });
+    if cfg!(feature = "redis") {
+        let (folder, redis) = (tempfile::tempdir().unwrap(), RedisServer::start());
+        let url = format!("{}?persistence=always", redis.url());
+        run("Redis", folder.path(), World { url, redis: Some(redis) });
+    }
 }
 
-async fn open(folder: &Path) -> AiFlow {
-    let url = format!("sqlite://{}", folder.join("aiflow.db").display());
-    aiflow::open(&url).await.unwrap().project("kill").unwrap()
+/// Where everything is kept, and the server that keeps it, if it can be killed.
+struct World {
+    url: String,
+    redis: Option<RedisServer>,
+}
+
+async fn open(url: &str) -> AiFlow {
+    aiflow::open(url).await.unwrap().project("kill").unwrap()
 }
 
 /// A scheduler that runs until it is killed.
-async fn host(folder: &Path) {
-    let aiflow = open(folder).await;
+async fn host(folder: &Path, url: &str) {
+    let aiflow = open_at_last(url).await;
     let starts = folder.join("starts");
     let functions = Functions::new().register("work", move |ctx: JobContext, _: Value| {
         let starts = starts.clone();
@@ -59,10 +81,21 @@ async fn host(folder: &Path) {
         }
     });
     for workflow in [process_workflow(folder), function_workflow()] {
-        aiflow.submit(&workflow.translate().unwrap()).await.unwrap();
+        let workflow = workflow.translate().unwrap();
+        while let Err(error) = aiflow.submit(&workflow).await {
+            assert_ne!(error.retry(), Retry::Never, "{error:?}");
+        }
     }
+    // Without a lock file that is free at once, the next host leads when the lease of the last one has run out.
+    let settings = Settings {
+        lease_ttl: LEASE,
+        standby_poll: Duration::from_millis(20),
+        backoff_max: LEASE,
+        ..Settings::default()
+    };
     let scheduler = aiflow
         .scheduler()
+        .settings(settings)
         .executor("process", ProcessExecutor::new(folder.join("runs")))
         .executor("function", FunctionExecutor::new(functions))
         .start()
@@ -97,23 +130,35 @@ fn note_start(path: &Path, attempt: &str) {
     file.write_all(format!("{attempt}\n").as_bytes()).unwrap();
 }
 
-async fn kill_loop(folder: &Path, kills: usize, seed: u64) -> String {
+async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> String {
     let mut rng = Rng::new(seed);
-    let mut host = spawn(folder);
+    let mut host = spawn(folder, &world.url);
     wait_for_file(&folder.join("leading"));
-    let aiflow = open(folder).await;
+    let aiflow = open(&world.url).await;
     let mut acked = BTreeMap::new();
     let mut next = 0;
     for _ in 0..kills {
         for _ in 0..EVENTS_PER_KILL {
-            let event = aiflow.event("go").id(format!("go-{next}")).value(next);
-            acked.insert(aiflow.publish(event).await.unwrap(), next);
+            let pause = PAUSES[usize::from(world.redis.is_some())];
+            tokio::time::sleep(Duration::from_millis(rng.below(pause))).await;
+            acked.insert(publish(&aiflow, next).await, next);
             next += 1;
-            tokio::time::sleep(Duration::from_millis(rng.below(40))).await;
         }
-        host.kill().unwrap();
-        host.wait().unwrap();
-        host = spawn(folder);
+        // Soon after an event, while what follows from it is under way.
+        tokio::time::sleep(Duration::from_millis(rng.below(KILL_AFTER))).await;
+        // The host, the server under it, or both at once.
+        let choice = if world.redis.is_some() { rng.below(3) } else { 0 };
+        if let Some(redis) = world.redis.as_mut().filter(|_| choice != 0) {
+            redis.kill();
+        }
+        if choice != 1 {
+            host.kill().unwrap();
+            host.wait().unwrap();
+            host = spawn(folder, &world.url);
+        }
+        if let Some(redis) = world.redis.as_mut().filter(|_| choice != 0) {
+            redis.restart();
+        }
     }
     let report = finish(&aiflow, folder, &acked).await;
     host.kill().unwrap();
@@ -121,9 +166,29 @@ async fn kill_loop(folder: &Path, kills: usize, seed: u64) -> String {
     report
 }
 
-fn spawn(folder: &Path) -> Child {
+/// Publishes an event, whatever it takes: its id makes the repetition harmless.
+async fn publish(aiflow: &AiFlow, n: u64) -> Offset {
+    loop {
+        match aiflow.publish(aiflow.event("go").id(format!("go-{n}")).value(n)).await {
+            Ok(offset) => return offset,
+            Err(error) => assert_ne!(error.retry(), Retry::Never, "{error:?}"),
+        }
+    }
+}
+
+/// Opens as soon as the server is there.
+async fn open_at_last(url: &str) -> AiFlow {
+    loop {
+        match aiflow::open(url).await {
+            Ok(aiflow) => return aiflow.project("kill").unwrap(),
+            Err(error) => assert_ne!(error.retry(), Retry::Never, "{error:?}"),
+        }
+    }
+}
+
+fn spawn(folder: &Path, url: &str) -> Child {
     let program = std::env::current_exe().unwrap();
-    Command::new(program).arg("host").arg(folder).stdin(Stdio::null()).spawn().unwrap()
+    Command::new(program).arg("host").arg(folder).arg(url).stdin(Stdio::null()).spawn().unwrap()
 }
 
 fn wait_for_file(path: &Path) {

@@ -20,6 +20,7 @@ pub(crate) struct Facts {
     keeps_file: Option<bool>,
     flush: Option<String>,
     eviction: Option<String>,
+    is_loading: bool,
 }
 
 impl Persistence {
@@ -64,6 +65,7 @@ impl Facts {
                 "role" => self.role = Some(value.to_owned()),
                 "connected_slaves" => self.replicas = value.parse().ok(),
                 "aof_enabled" => self.keeps_file = Some(value == "1"),
+                "loading" => self.is_loading = value == "1",
                 "maxmemory_policy" => self.eviction = Some(value.to_owned()),
                 _ => {}
             }
@@ -73,7 +75,8 @@ impl Facts {
     /// How the server keeps what it acknowledges, as far as it says; `declared` where it does not.
     ///
     /// # Errors
-    /// `Unsupported`: it is too old, may throw keys away, or keeps them less well than declared. `Unavailable`: it is a replica now.
+    /// `Unsupported`: it is too old, may throw keys away, or keeps them less well than declared. `Unavailable`: it is a replica now, or has not
+    /// read its data yet.
     pub(crate) fn judge(&self, declared: Persistence) -> Result<Persistence> {
         let refuse = |message: &str| Error::new(ErrorKind::Unsupported, "open", message);
         if let Some(version) = &self.version
@@ -86,6 +89,10 @@ impl Facts {
         {
             return Err(refuse("the server may throw keys away: set maxmemory-policy to noeviction")
                 .with("maxmemory-policy", policy.escape_default()));
+        }
+        // Until it has read its data, a server says that it keeps no file.
+        if self.is_loading {
+            return Err(Error::new(ErrorKind::Unavailable, "open", "the server is reading its data"));
         }
         if self.role.as_ref().is_some_and(|role| role != "master") {
             let message = "the server is a replica and takes no writes";
@@ -152,6 +159,7 @@ mod tests {
             ("redis_version:6.2.14\r\n", None, Persistence::Memory, ErrorKind::Unsupported),
             ("redis_version:odd\r\n", None, Persistence::Memory, ErrorKind::Unsupported),
             ("maxmemory_policy:allkeys-lru\r\n", None, Persistence::Memory, ErrorKind::Unsupported),
+            ("loading:1\r\naof_enabled:0\r\n", Some("always"), Persistence::Always, ErrorKind::Unavailable),
             ("role:slave\r\n", None, Persistence::Memory, ErrorKind::Unavailable),
             ("aof_enabled:1\r\n", Some("everysec"), Persistence::Always, ErrorKind::Unsupported),
             ("aof_enabled:0\r\n", Some("always"), Persistence::Everysec, ErrorKind::Unsupported),

@@ -18,7 +18,11 @@ fn example(name: &str) -> Command {
 }
 
 fn run(name: &str, folder: &Path) -> String {
-    let Output { status, stdout, stderr } = example(name).arg(folder).output().unwrap();
+    run_to_end(example(name).arg(folder))
+}
+
+fn run_to_end(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = String::from_utf8(stdout).unwrap();
     assert!(status.success(), "{status}\n{text}\n{}", String::from_utf8_lossy(&stderr));
     text
@@ -183,5 +187,51 @@ fn each_rule_of_the_table_fires_for_its_events_and_for_no_others() {
         "for eu, event 1 and the clock: SUCCEEDED",
     ] {
         assert!(text.contains(&format!("  ran {line}\n")), "{line:?} is missing in\n{text}");
+    }
+}
+
+/// The same programs, on a Redis that each test starts by itself.
+#[cfg(feature = "redis")]
+mod on_redis {
+    use aiflow_testkit::redis_server::RedisServer;
+
+    use super::*;
+
+    fn run_on(server: &RedisServer, name: &str, folder: &Path) -> String {
+        run_to_end(example(name).env("AIFLOW_URL", server.url()).arg(folder))
+    }
+
+    #[tokio::test]
+    async fn the_quickstart_tells_the_same_story_by_another_url() {
+        let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
+        for batches in [4, 8] {
+            let text = run_on(&server, "quickstart", folder.path());
+            assert!(text.contains(&format!("batch {batches}: ")) && text.contains("what is version "), "{text}");
+            let flow = aiflow::open(&server.url()).await.unwrap().project("wine").unwrap();
+            let versions = flow.models().versions("wine").await.unwrap();
+            assert_eq!(versions.len(), batches, "one version a batch");
+            assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
+        }
+        assert!(!folder.path().join("aiflow.db").exists());
+    }
+
+    #[test]
+    fn process_jobs_run_by_another_url() {
+        let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
+        let text = run_on(&server, "process_jobs", folder.path());
+        assert!(text.contains("enough: the rule stops the producer"), "{text}");
+    }
+
+    #[test]
+    fn of_several_hosts_the_next_takes_over_from_each_that_is_killed() {
+        let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
+        let text = run_on(&server, "several_hosts", folder.path());
+        assert_eq!(text.matches(" leads (epoch ").count(), 3, "{text}");
+        assert_eq!(text.matches("the leader was killed").count(), 2, "{text}");
+        assert!(text.contains("each part was inspected once, in order: true"), "{text}");
+        let after =
+            text.lines().filter_map(|line| line.split(" after ").nth(1)?.strip_suffix(" s")?.parse::<f64>().ok());
+        let slowest = after.skip(1).fold(0.0, f64::max);
+        assert!(slowest < 4.0, "the lease of a second and a look of the others: {text}");
     }
 }

@@ -10,7 +10,7 @@ const USAGE: &str = "\
 cargo xtask test                      everything that must pass: format, lints, docs, simulation, kill loop, tests
 cargo xtask sim [--seeds N] [--seed S] [--from S]
                                       more simulated worlds, or one again
-cargo xtask kill-loop [--kills N]     kill a real scheduler process again and again
+cargo xtask kill-loop [--kills N]     kill a real scheduler process, and the Redis under it, again and again
 cargo xtask bench [FILTER]            measure, and print ratios against the floor of the same run";
 
 type Outcome = Result<(), String>;
@@ -99,7 +99,9 @@ fn sim(arguments: &[&str]) -> Outcome {
 }
 
 fn kill_loop(arguments: &[&str]) -> Outcome {
-    cargo("kill loop", &[&["test", "--package", "aiflow", "--test", "kill_loop", "--"], arguments].concat(), &[])
+    find_redis()?;
+    let run = ["test", "--package", "aiflow", "--all-features", "--test", "kill_loop", "--"];
+    cargo("kill loop", &[&run, arguments].concat(), &[])
 }
 
 fn bench(arguments: &[&str]) -> Outcome {

@@ -16,13 +16,13 @@ use aiflow_core::store::{
 };
 use aiflow_core::time::{SystemClock, Timestamp};
 use aiflow_store_redis::{RedisOptions, RedisStore};
-use aiflow_store_sqlite::{SqliteOptions, SqliteStore};
+use aiflow_store_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 use aiflow_testkit::Backend;
 use aiflow_testkit::redis_server::RedisServer;
 use aiflow_testkit::rng::{Rng, SEED_VARIABLE, test_seed};
 use serde_json::{Value, json};
 
-const SEQUENCES: u64 = 40;
+const SEQUENCES: u64 = 25;
 const CALLS: usize = 120;
 
 #[derive(Debug, Clone)]
@@ -299,7 +299,8 @@ async fn memory_sqlite_and_redis_give_the_same_answers() {
     let mut committed = 0;
     for sequence in 0..SEQUENCES {
         let prefix = format!("s{sequence}");
-        let sqlite = SqliteStore::open(folder.path().join(&prefix), SqliteOptions::default()).await.unwrap();
+        let fast = SqliteOptions { synchronous: Synchronous::Normal, ..SqliteOptions::default() };
+        let sqlite = SqliteStore::open(folder.path().join(&prefix), fast).await.unwrap();
         let options = RedisOptions { prefix, ..RedisOptions::default() };
         let redis = RedisStore::open(&server.url(), options).await.unwrap();
         let memory = MemoryStore::new(Arc::new(SystemClock));
