@@ -123,3 +123,27 @@ async fn a_user_with_the_documented_rights_is_enough() {
     let error = refusal(&url.replace("secret", "wrong"), RedisOptions::default()).await;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
+
+#[tokio::test]
+async fn a_server_is_reached_by_tls_and_only_if_its_authority_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let tls = ["--tls-port", &free, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert];
+    let _server = RedisServer::with(&[&tls[..], &["--tls-auth-clients", "no"], ALWAYS].concat());
+
+    let url = format!("rediss://localhost:{free}?persistence=always&tls_ca={cert}");
+    let store = RedisStore::open_url(&url).await.unwrap();
+    assert_eq!(store.publish(vec![event("a")]).await.unwrap()[0].0, 1);
+    store.wait(aiflow_core::id::Offset(0)).await.unwrap();
+    for unknown in [format!("rediss://localhost:{free}"), format!("redis://localhost:{free}")] {
+        let error = refusal(&unknown, RedisOptions::default()).await;
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    }
+    let nowhere = RedisOptions { tls_ca: Some(file("none.pem").into()), ..RedisOptions::default() };
+    assert_eq!(refusal("rediss://localhost", nowhere).await.kind(), ErrorKind::Invalid);
+}
