@@ -1,5 +1,6 @@
 //! Kills a real scheduler process at random moments while events flow and jobs run, and then checks that nothing was lost or done twice: on
-//! SQLite, and with the feature `redis` on a Redis that is killed as well.
+//! SQLite, and with the feature `redis` on a Redis that is killed as well, with hosts that stand still and come
+//! back after another has led.
 //!
 //! `cargo test --test kill_loop -- --kills 1000` runs longer. The host that is killed is this program again, with `host <folder> <URL>` as its
 //! arguments. Every event starts an execution of two workflows: one of a process, which survives the host, and one of a function, which dies
@@ -137,7 +138,12 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
     let aiflow = open(&world.url).await;
     let mut acked = BTreeMap::new();
     let mut next = 0;
+    let mut stopped: Option<Child> = None;
     for _ in 0..kills {
+        // One that stood still while another led goes on, and finds that it leads no more.
+        if let Some(stopped) = &stopped {
+            signal(stopped, "CONT");
+        }
         for _ in 0..EVENTS_PER_KILL {
             let pause = PAUSES[usize::from(world.redis.is_some())];
             tokio::time::sleep(Duration::from_millis(rng.below(pause))).await;
@@ -146,8 +152,18 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
         }
         // Soon after an event, while what follows from it is under way.
         tokio::time::sleep(Duration::from_millis(rng.below(KILL_AFTER))).await;
-        // The host, the server under it, or both at once.
-        let choice = if world.redis.is_some() { rng.below(3) } else { 0 };
+        if let Some(mut stopped) = stopped.take() {
+            stopped.kill().unwrap();
+            stopped.wait().unwrap();
+        }
+        // The host, the server under it, or both at once; or the host stands still until the next has led for a while.
+        let choice = if world.redis.is_some() { rng.below(4) } else { 0 };
+        if choice == 3 {
+            signal(&host, "STOP");
+            stopped = Some(std::mem::replace(&mut host, spawn(folder, &world.url)));
+            tokio::time::sleep(LEASE * 2).await;
+            continue;
+        }
         if let Some(redis) = world.redis.as_mut().filter(|_| choice != 0) {
             redis.kill();
         }
@@ -159,6 +175,10 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
         if let Some(redis) = world.redis.as_mut().filter(|_| choice != 0) {
             redis.restart();
         }
+    }
+    if let Some(mut stopped) = stopped {
+        stopped.kill().unwrap();
+        stopped.wait().unwrap();
     }
     let report = finish(&aiflow, folder, &acked).await;
     host.kill().unwrap();
@@ -184,6 +204,11 @@ async fn open_at_last(url: &str) -> AiFlow {
             Err(error) => assert_ne!(error.retry(), Retry::Never, "{error:?}"),
         }
     }
+}
+
+fn signal(host: &Child, signal: &str) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(host.id().to_string()).status();
+    assert!(sent.unwrap().success());
 }
 
 fn spawn(folder: &Path, url: &str) -> Child {

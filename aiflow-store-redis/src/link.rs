@@ -6,10 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use aiflow_core::{Error, Result};
+use aiflow_core::{Error, ErrorKind, Result, Retry};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, TlsCertificates};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::error::{Phase, convert};
 use crate::options::{Persistence, RedisOptions};
@@ -20,6 +21,7 @@ use crate::server;
 pub(crate) struct Address {
     client: Client,
     config: AsyncConnectionConfig,
+    connect_timeout: Duration,
     response_timeout: Duration,
     /// What the server must do at least.
     persistence: Persistence,
@@ -57,7 +59,13 @@ impl Address {
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(options.response_timeout));
         let client = client.map_err(|fault| convert(fault, "open", Phase::Connect))?;
-        Ok(Self { client, config, response_timeout: options.response_timeout, persistence: options.persistence })
+        Ok(Self {
+            client,
+            config,
+            connect_timeout: options.connect_timeout,
+            response_timeout: options.response_timeout,
+            persistence: options.persistence,
+        })
     }
 
     /// Insists that the server goes on to do what it did when the store was opened.
@@ -84,7 +92,11 @@ impl Address {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&self.config);
         let mut conn =
             connecting.await.map_err(|fault| convert(fault, "open", Phase::Connect).with("server", self.shown()))?;
-        let facts = server::ask(&mut conn).await?;
+        let asking = tokio::time::timeout(self.connect_timeout, server::ask(&mut conn));
+        let facts = asking.await.unwrap_or_else(|_| {
+            let message = "the server does not say in time what it is";
+            Err(Error::new(ErrorKind::Unavailable, "open", message).with("server", self.shown()))
+        })?;
         let persistence = facts.judge(self.persistence).map_err(|error| error.with("server", self.shown()))?;
         Ok((conn, persistence))
     }
@@ -102,6 +114,16 @@ struct Made {
     /// How many were made.
     count: u64,
     conn: Option<MultiplexedConnection>,
+    /// The last try that failed: those who waited for it do not try one after the other.
+    failed: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    kind: ErrorKind,
+    retry: Retry,
+    message: String,
 }
 
 /// A connection on loan, and which one it is.
@@ -117,17 +139,28 @@ impl Link {
 
     /// The connection; one caller makes it, and the others wait for it.
     pub(crate) async fn borrow(&self, operation: &'static str) -> Result<Loan> {
+        let asked = Instant::now();
         let mut made = self.made.lock().await;
-        let conn = match &made.conn {
-            Some(conn) => conn.clone(),
-            None => {
-                let (conn, _) = self.address.connect().await.map_err(|error| named(error, operation))?;
+        if let Some(conn) = &made.conn {
+            return Ok(Loan { conn: conn.clone(), count: made.count });
+        }
+        if let Some(Failure { kind, retry, message, .. }) = made.failed.as_ref().filter(|failed| failed.at > asked) {
+            return Err(Error::new(*kind, operation, message.clone()).with_retry(*retry));
+        }
+        match self.address.connect().await {
+            Ok((conn, _)) => {
                 made.count = made.count.wrapping_add(1);
                 made.conn = Some(conn.clone());
-                conn
+                made.failed = None;
+                Ok(Loan { conn, count: made.count })
             }
-        };
-        Ok(Loan { conn, count: made.count })
+            Err(error) => {
+                let (kind, retry, message) = (error.kind(), error.retry(), error.message().to_owned());
+                made.failed = Some(Failure { at: Instant::now(), kind, retry, message: message.clone() });
+                // A connection that fails on behalf of a call fails as that call.
+                Err(Error::new(kind, operation, message).with_retry(retry).caused_by(error))
+            }
+        }
     }
 
     /// The next call makes a new connection, unless somebody has made one already.
@@ -137,9 +170,4 @@ impl Link {
             made.conn = None;
         }
     }
-}
-
-/// A connection that fails on behalf of a call fails as that call.
-fn named(error: Error, operation: &'static str) -> Error {
-    Error::new(error.kind(), operation, error.message().to_owned()).with_retry(error.retry()).caused_by(error)
 }

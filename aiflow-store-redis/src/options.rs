@@ -58,7 +58,7 @@ impl Default for RedisOptions {
             prefix: "aiflow".to_owned(),
             persistence: Persistence::default(),
             connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(10),
             tls_ca: None,
         }
     }

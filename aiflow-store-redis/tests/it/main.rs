@@ -7,6 +7,7 @@ mod differential;
 mod opening;
 mod outages;
 mod proxy;
+mod scheduling;
 mod sharing;
 
 use aiflow_core::bus::EventBus;

@@ -225,6 +225,29 @@ async fn an_answer_that_is_lost_leaves_a_commit_unknown_and_a_publish_known() {
 }
 
 #[tokio::test]
+async fn many_who_wait_for_a_connection_fail_together() {
+    const CALLERS: u32 = 40;
+    let server = RedisServer::start();
+    let connect_timeout = Duration::from_millis(250);
+    let options = RedisOptions { connect_timeout, response_timeout: connect_timeout, ..RedisOptions::default() };
+    let store = RedisStore::open(&server.url(), options).await.unwrap();
+    server.signal("STOP");
+    let started = std::time::Instant::now();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.head().await.unwrap_err() })
+        })
+        .collect();
+    for caller in callers {
+        assert_is(&caller.await.unwrap(), ErrorKind::Unavailable, Retry::Later);
+    }
+    assert!(started.elapsed() < connect_timeout * (CALLERS / 4), "one after the other: {:?}", started.elapsed());
+    server.signal("CONT");
+    store.head().await.unwrap();
+}
+
+#[tokio::test]
 async fn scripts_that_the_server_lost_are_given_to_it_again() {
     let server = RedisServer::start();
     let store = open(&server).await;

@@ -1,0 +1,106 @@
+//! Schedulers on a Redis: what do they do when it is not the one they knew, and does one go on with a copy?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiflow_core::client::AiFlow;
+use aiflow_core::execution::JobStatus;
+use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
+use aiflow_core::graph::{AiGraph, function};
+use aiflow_core::id::JobName;
+use aiflow_core::memory::MemoryStore;
+use aiflow_core::runtime::{Scheduler, Settings};
+use aiflow_core::time::SystemClock;
+use aiflow_core::workflow::{Completion, all, job_status, on, start};
+use aiflow_store_redis::RedisStore;
+use aiflow_testkit::redis_server::RedisServer;
+use serde_json::{Value, json};
+
+use super::open;
+
+async fn flow(server: &RedisServer) -> AiFlow {
+    let store = Arc::new(open(server).await);
+    AiFlow::new(Arc::<RedisStore>::clone(&store), store).unwrap().project("wine").unwrap()
+}
+
+fn job(name: &str) -> JobName {
+    JobName::parse(name).unwrap()
+}
+
+/// `load` at once, then `train`, once there are samples and an approval besides.
+fn graph() -> AiGraph {
+    let mut graph = AiGraph::new("wine", "quality");
+    graph.completion(Completion::Standing);
+    graph.node("load", function("load"));
+    graph.node("train", function("train"));
+    let loaded = job_status(&job("load"), JobStatus::Succeeded);
+    graph.control("train", start(all([loaded, on("samples").into(), on("approval").into()])));
+    graph
+}
+
+fn scheduler(flow: &AiFlow) -> Scheduler {
+    let functions = Functions::new().register("load", async |_, _: Value| Ok::<_, JobError>(1_599)).register(
+        "train",
+        async |ctx: JobContext, _: Value| {
+            Ok::<_, JobError>(ctx.events().iter().map(|event| event.value.clone()).collect::<Vec<Value>>())
+        },
+    );
+    let settings = Settings { lease_ttl: Duration::from_millis(900), ..Settings::default() };
+    flow.scheduler().settings(settings).executor("function", FunctionExecutor::new(functions)).start().unwrap()
+}
+
+#[tokio::test]
+async fn a_scheduler_whose_server_was_emptied_stops_and_says_why() {
+    let server = RedisServer::start();
+    let flow = flow(&server).await;
+    flow.submit(&graph().translate().unwrap()).await.unwrap();
+    let leader = scheduler(&flow);
+    let standby = scheduler(&flow);
+    leader.wait_leading().await.unwrap();
+    let execution = flow.start("quality", Value::Null).await.unwrap();
+    flow.wait_until(execution, |_, jobs| jobs[&job("load")].last.is_some()).await.unwrap();
+    assert_eq!(server.command(&["FLUSHALL"]), "+OK");
+    // Neither the leader nor the one that stands by takes the empty server for a new beginning.
+    for scheduler in [leader, standby] {
+        let ended = scheduler.wait_applied(aiflow_core::id::Offset(u64::MAX)).await.unwrap_err();
+        assert_eq!(ended.kind(), aiflow_core::ErrorKind::Closed);
+        let error = scheduler.shutdown().await.unwrap_err();
+        assert!(error.message().contains("emptied"), "{error:?}");
+    }
+    assert_eq!(server.command(&["DBSIZE"]), ":0");
+}
+
+#[tokio::test]
+async fn a_scheduler_goes_on_with_a_copy_on_a_server() {
+    let memory = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let source = AiFlow::new(Arc::<MemoryStore>::clone(&memory), memory).unwrap().project("wine").unwrap();
+    source.submit(&graph().translate().unwrap()).await.unwrap();
+    let first = scheduler(&source);
+    let execution = source.start("quality", json!({"rate": 0.1})).await.unwrap();
+    source.wait_until(execution, |_, jobs| jobs[&job("load")].last.is_some()).await.unwrap();
+    let samples = source.publish(source.event("samples").value("batch-7")).await.unwrap();
+    first.wait_applied(samples).await.unwrap();
+    first.shutdown().await.unwrap();
+    source.publish(source.event("approval").value("by ada")).await.unwrap();
+    let mut export = Vec::new();
+    source.export().to(&mut export).await.unwrap();
+
+    let server = RedisServer::start();
+    let copy = flow(&server).await;
+    copy.import(export.as_slice()).await.unwrap();
+    let mut again = Vec::new();
+    copy.export().to(&mut again).await.unwrap();
+    // The first line tells of the export itself.
+    let content = |text: &[u8]| -> Vec<Value> {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).skip(1);
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    };
+    assert_eq!(content(&again), content(&export));
+    let second = scheduler(&copy);
+    let trained = copy.wait_until(execution, |_, jobs| jobs.get(&job("train")).is_some_and(|job| job.last.is_some()));
+    trained.await.unwrap();
+    let train = copy.jobs(execution).await.unwrap()[&job("train")].last_execution.unwrap();
+    let train = copy.job_execution(train).await.unwrap().unwrap();
+    assert_eq!(train.output(), Some(&json!(["SUCCEEDED", "batch-7", "by ada"])));
+    second.shutdown().await.unwrap();
+}
