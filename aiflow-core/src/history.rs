@@ -152,7 +152,9 @@ impl Reader<'_> {
         let asked = self.read.after;
         let (lost, rest): (Vec<Offset>, Vec<Offset>) =
             again.events.iter().filter(|offset| **offset > asked).partition(|offset| **offset <= trimmed);
-        history.after = lost.last().copied().unwrap_or(asked);
+        // What follows the events that are shown again may be gone as well.
+        let gone = Some(trimmed).filter(|trimmed| *trimmed > again.then);
+        history.after = gone.or(lost.last().copied()).unwrap_or(asked);
         for offset in rest.iter().take(HISTORY_EVENTS_PAGE) {
             let before = Offset(offset.0.saturating_sub(1));
             let page = self.bus.read(before, &EventFilter::all(), 1).await?;

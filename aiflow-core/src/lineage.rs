@@ -32,7 +32,8 @@ pub const VERSION_OF: &str = "version_of";
 
 /// Kind under which an event stands in lineage; the id is its offset.
 pub const KIND_EVENT: &str = "event";
-/// Of the events that fired an execution, so many of the newest are written.
+/// Of the events that fired an execution, relations to so many of the newest are written, as far as there is room in the transaction that
+/// begins it. Upstream the lineage has all of them, because the execution names them; downstream, from an event on, those that are written.
 pub const TRIGGERS_MAX: usize = 100;
 /// The most things that one answer holds.
 pub const LINEAGE_NODES_MAX: usize = 10_000;

@@ -59,6 +59,10 @@ pub struct CatchUp {
     /// It was paused, or its workflow disabled, when it should have seen the past, which passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub passed_over: bool,
+    /// A part of the past could not be applied: this event, which was to show it, is a dead letter. What the rule had not seen up to there, of
+    /// the past and since it came, did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<Offset>,
 }
 
 impl CatchUp {

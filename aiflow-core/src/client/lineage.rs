@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::{Event, UNDEFINED_EVENT_TYPE};
-use crate::execution::{KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution};
+use crate::execution::{JobExecution, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution};
 use crate::id::Offset;
 use crate::lineage::{
     DERIVED_FROM, Direction, KIND_EVENT, LINEAGE_NODES_MAX, Lineage, LineageNode, LineageQuery, PART_OF, PUBLISHED_BY,
-    RUNS, VERSION_OF, event_key, flows_forward, is_lineage,
+    RERUN_OF, RUNS, TRIGGERED_BY, VERSION_OF, event_key, flows_forward, is_lineage,
 };
 use crate::meta::{KIND_DATASET, KIND_DATASET_VERSION, KIND_MODEL, KIND_MODEL_VERSION, PRODUCED};
 use crate::records::{body_of, job_execution_key, workflow_execution_key, workflow_version_key};
@@ -235,13 +235,22 @@ fn implied(key: &RecordKey, found: &Found) -> Result<Vec<Relation>> {
         }),
         Found::Record(record) if record.parent.is_empty() => Vec::new(),
         Found::Record(record) => match key.kind.as_str() {
+            // An execution names every event that fired it, also those that there was no room to write relations of.
             KIND_JOB_EXECUTION => {
-                let parent = record.parent.parse()?;
-                edge(PART_OF, workflow_execution_key(parent))
+                let JobExecution { workflow_execution, cause, .. } = body_of(record)?;
+                // What starts together with its workflow execution is part of that.
+                let is_fired = cause.rule.is_some() || cause.schedule.is_some();
+                let mut edges = edge(PART_OF, workflow_execution_key(workflow_execution));
+                edges
+                    .extend(cause.events.iter().filter(|_| is_fired).flat_map(|by| edge(TRIGGERED_BY, event_key(*by))));
+                edges
             }
             KIND_WORKFLOW_EXECUTION => {
-                let WorkflowExecution { project, workflow, version, .. } = body_of(record)?;
-                edge(RUNS, workflow_version_key(&project, &workflow, version))
+                let WorkflowExecution { project, workflow, version, cause, rerun_of, .. } = body_of(record)?;
+                let mut edges = edge(RUNS, workflow_version_key(&project, &workflow, version));
+                edges.extend(cause.events.iter().flat_map(|by| edge(TRIGGERED_BY, event_key(*by))));
+                edges.extend(rerun_of.into_iter().flat_map(|first| edge(RERUN_OF, workflow_execution_key(first))));
+                edges
             }
             KIND_MODEL_VERSION => edge(VERSION_OF, RecordKey::new(KIND_MODEL, record.parent.as_str())),
             KIND_DATASET_VERSION => edge(VERSION_OF, RecordKey::new(KIND_DATASET, record.parent.as_str())),

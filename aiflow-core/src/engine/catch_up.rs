@@ -2,7 +2,9 @@
 //!
 //! While it catches up, a rule sees no event as it comes and waits for no moment. A [`CatchUp`](Control::CatchUp) event asks for a page of
 //! the past; whoever runs the engine reads it and gives it along with that event. The rule is shown the page, and either has reached that
-//! event, or asks for the next page. What it makes of the past is named after the `CatchUp` event, and happens now.
+//! event, or asks for the next page. A page that cannot be applied is a dead letter, and the rule goes on without it. What it makes of the past is named after the `CatchUp` event, and happens now.
+
+use std::sync::Arc;
 
 use super::matching::Owner;
 use super::rules::{CompiledRule, Target};
@@ -70,13 +72,9 @@ impl<'a> Draft<'a> {
         read: HistoryRead,
         history: &'a History,
     ) {
-        let Some((owner, rule)) = self.rule_of(of, name) else { return };
-        let Some(state) = self.rule_state(&owner, name) else { return };
-        let Some(catch_up) = &state.catch_up else { return };
-        if catch_up.is_done || catch_up.begun != begun || catch_up.covered != read.after {
-            return;
-        }
-        let passed_over = state.status != RuleStatus::Active || self.is_kept_from_events(&owner, &rule);
+        let Some((owner, rule)) = self.catching_up(of, name, begun, read.after) else { return };
+        let is_at_work = self.rule_state(&owner, name).is_some_and(|state| state.status == RuleStatus::Active);
+        let passed_over = !is_at_work || self.is_kept_from_events(&owner, &rule);
         if !passed_over {
             for event in &history.events {
                 self.show(&owner, &rule, event);
@@ -99,6 +97,31 @@ impl<'a> Draft<'a> {
             self.ask_for_history(of, name, begun, HistoryRead { after: covered, ..read });
         }
         self.end_what_waits_no_more();
+    }
+
+    /// A page of the past cannot be shown: the rule goes on with the events after this one.
+    pub(super) fn give_up_past(&mut self, of: &Subject, name: &RuleName, begun: Offset, read: &HistoryRead) {
+        let Some((owner, _)) = self.catching_up(of, name, begun, read.after) else { return };
+        let now = self.event.offset;
+        self.change_rule_state(&owner, name, |state| {
+            let Some(catch_up) = &mut state.catch_up else { return };
+            (catch_up.covered, catch_up.is_done, catch_up.given_up) = (now, true, Some(now));
+        });
+        self.end_what_waits_no_more();
+    }
+
+    /// The rule that asked for the page of the past after `after`, if it still waits for it.
+    fn catching_up(
+        &self,
+        of: &Subject,
+        name: &RuleName,
+        begun: Offset,
+        after: Offset,
+    ) -> Option<(Owner, Arc<CompiledRule>)> {
+        let (owner, rule) = self.rule_of(of, name)?;
+        let catch_up = self.rule_state(&owner, name)?.catch_up.as_ref()?;
+        let waits = !catch_up.is_done && catch_up.begun == begun && catch_up.covered == after;
+        waits.then_some((owner, rule))
     }
 
     /// Shows a rule an event of the past.

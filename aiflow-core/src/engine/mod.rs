@@ -174,6 +174,19 @@ impl Engine {
         draft.out
     }
 
+    /// Decides about an event whose consequences cannot be stored: it is a dead letter, and has no other consequence than that a rule which it
+    /// was to show the past goes on without it.
+    #[must_use]
+    pub fn set_aside(&self, input: &Input, reason: String) -> Decision {
+        let mut draft = Draft::new(&self.state, &self.customs, &input.event);
+        draft.turn_to(&input.event);
+        draft.dead_letter(input.event.offset.to_string(), reason);
+        if let Ok(Some(Control::CatchUp { of, rule, begun, read })) = Control::from_event(&input.event) {
+            draft.give_up_past(&of, &rule, begun, &read);
+        }
+        draft.out
+    }
+
     /// As [`decide`](Self::decide) for one event, in a replay of history: what was made then gets the id that it got then.
     pub(crate) fn decide_again(&self, input: &Input, names: Names) -> Decision {
         let mut draft = Draft::new(&self.state, &self.customs, &input.event);

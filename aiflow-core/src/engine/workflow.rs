@@ -100,7 +100,10 @@ impl<'a> Draft<'a> {
             Control::LookAgain { project, workflow } => self.release_all(&Subject::Workflow { project, workflow }),
             Control::CatchUp { of, rule, begun, read } => match &input.history {
                 Some(history) => self.catch_up(&of, &rule, begun, *read, history),
-                None => self.refuse(format!("what rule {rule} of {of} asks for was not read from the log")),
+                None => {
+                    self.give_up_past(&of, &rule, begun, &read);
+                    self.refuse(format!("what rule {rule} of {of} asks for was not read from the log"));
+                }
             },
             Control::UpgradeExecution { execution } => self.upgrade_execution(execution),
             Control::RerunExecution { plan, .. } => match &input.rerun {

@@ -89,7 +89,12 @@ pub(super) fn batch_of(
             .map(|letter| dead_letter_put(&letter.id, &DeadLetter::new(&letter.id, letter.offset, &letter.reason))),
     );
     batch.events.clone_from(&decision.events);
-    batch.relate.extend(lineage.iter().take(BATCH_ITEMS_MAX.saturating_sub(batch.n_items())).cloned());
+    let room = BATCH_ITEMS_MAX.saturating_sub(batch.n_items());
+    if lineage.len() > room {
+        let (offset, left_out) = (decision.cursor, lineage.len().saturating_sub(room));
+        tracing::warn!(%offset, left_out, "a decision has no room for all relations of its lineage; from those events on they are not found");
+    }
+    batch.relate.extend(lineage.iter().take(room).cloned());
     batch
 }
 

@@ -20,7 +20,7 @@ use super::recover::{Reconciliation, load, reconcile};
 use super::report::publish;
 use super::settings::Backoff;
 use super::volatile::Volatile;
-use crate::engine::{Command, DeadLetter, Decision, Engine, Input, LaunchPlan};
+use crate::engine::{Command, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter};
 use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
@@ -344,9 +344,7 @@ impl Driver<'_> {
                 Err(error) if is_refused(&error) => {
                     let offset = input.event.offset;
                     tracing::error!(%offset, %error, "an event could not be applied and is a dead letter now");
-                    let letter = DeadLetter { id: offset.to_string(), offset, reason: error.to_string() };
-                    let decision =
-                        Decision { consumed: 1, cursor: offset, dead_letters: vec![letter], ..Decision::default() };
+                    let decision = self.engine.set_aside(input, error.to_string());
                     self.apply_alone(decision, one).await?;
                 }
                 done => done?,

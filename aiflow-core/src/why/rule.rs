@@ -113,12 +113,18 @@ impl fmt::Display for RuleExplanation {
 }
 
 fn write_catch_up(f: &mut fmt::Formatter<'_>, catch_up: &CatchUp) -> fmt::Result {
-    let CatchUp { begun, covered, is_done, n_events, lost_through, is_cut, passed_over } = catch_up;
+    let CatchUp { begun, covered, is_done, n_events, lost_through, is_cut, passed_over, given_up } = catch_up;
     if !is_done {
         let so_far = format!("so far it was shown {n_events} of them, up to event {covered}");
         write!(
             f,
             "\n  it came with event {begun} and catches up with the events before; {so_far}; new ones count after that"
+        )?;
+    } else if let Some(given_up) = given_up {
+        write!(
+            f,
+            "\n  it came with event {begun} and was shown {n_events} events from before; the others up to event {covered} could not be \
+             applied and did not count: event {given_up} is a dead letter that says why"
         )?;
     } else if *passed_over {
         write!(f, "\n  it did not count when it should have seen the events before it: they passed")?;

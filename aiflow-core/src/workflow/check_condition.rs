@@ -81,7 +81,7 @@ impl Workflow {
             Condition::On(pattern) => check_pattern(pattern, found),
             Condition::JobStatus { job, statuses, .. } => {
                 self.check_status(job, statuses, place, found);
-                if let Some(KeyOf::Value(_) | KeyOf::Label(_)) = place.key {
+                if place.key.is_some_and(|key| !key.is_everywhere()) {
                     found.add(format!("waits for a status of job {job}, which has no key for for_each"));
                 }
             }

@@ -116,6 +116,12 @@ impl fmt::Display for KeyOf {
             Self::Key => f.write_str("key"),
             Self::Value(pointer) => write!(f, "value{pointer}"),
             Self::Label(name) => write!(f, "label {name}"),
+            Self::FirstOf(places) => {
+                for (i, place) in places.iter().enumerate() {
+                    write!(f, "{}{place}", if i == 0 { "" } else { " or " })?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -6,13 +6,14 @@ use aiflow_core::ErrorKind;
 use aiflow_core::client::{AiFlow, Retention};
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
 use aiflow_core::graph::{AiGraph, function};
-use aiflow_core::id::{JobName, WorkflowExecutionId};
-use aiflow_core::lineage::{Lineage, LineageQuery};
+use aiflow_core::id::{JobName, Offset, WorkflowExecutionId};
+use aiflow_core::lineage::{Lineage, LineageQuery, TRIGGERS_MAX};
 use aiflow_core::meta::{Dataset, Model, NewModelVersion};
+use aiflow_core::records::workflow_execution_key;
 use aiflow_core::runtime::Scheduler;
 use aiflow_core::store::{Batch, RecordKey, RecordPut, RelationQuery};
 use aiflow_core::time::Timestamp;
-use aiflow_core::workflow::{all, on, start};
+use aiflow_core::workflow::{all, count, on, start, start_workflow};
 use serde_json::{Value, json};
 
 /// `clean` publishes an event for each raw batch; `train`, on that event and an approval, reads the samples and makes a version.
@@ -149,4 +150,31 @@ async fn an_answer_without_room_says_where_to_go_on() {
     let unknown = flow.lineage(&LineageQuery::upstream(thing(99))).await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
     assert_eq!(flow.derived(&thing(1), &thing(99)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Relations to the newest events alone were written, and the others were not found.
+#[tokio::test]
+async fn an_execution_that_many_events_fired_is_traced_back_to_all_of_them() {
+    const EVENTS: usize = TRIGGERS_MAX + 20;
+    let flow = super::client::aiflow();
+    let scheduler = scheduler(&flow);
+    let mut graph = graph();
+    graph.rule(start_workflow(count(EVENTS, on("raw"))));
+    flow.submit(&graph.translate().unwrap()).await.unwrap();
+    let mut last = Offset::START;
+    for n in 0..EVENTS {
+        last = flow.publish(flow.event("raw").value(n)).await.unwrap();
+    }
+    scheduler.wait_applied(last).await.unwrap();
+    let execution = workflow_execution_key(WorkflowExecutionId::new(last, 0));
+    let written = RelationQuery {
+        kind: Some("triggered_by".to_owned()),
+        from: vec![execution.clone()],
+        ..RelationQuery::default()
+    };
+    assert_eq!(flow.store().relations(&written).await.unwrap().items.len(), TRIGGERS_MAX);
+    let lineage = flow.lineage(&LineageQuery::upstream(execution)).await.unwrap();
+    assert!(lineage.complete);
+    assert_eq!(lineage.of_kind("event").count(), EVENTS);
+    scheduler.shutdown().await.unwrap();
 }

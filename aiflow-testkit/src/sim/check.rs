@@ -23,6 +23,7 @@ use aiflow_core::records::{
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
 use aiflow_core::time::Timestamp;
+use aiflow_core::timer::Subject;
 use aiflow_core::{ErrorKind, Result};
 use serde_json::json;
 
@@ -129,7 +130,7 @@ impl Checker<'_> {
         let mut log = Vec::new();
         let mut after = Offset::START;
         loop {
-            let page = self.recorder.read(after, &EventFilter::all(), 10_000).await?;
+            let page = self.recorder.whole_log().read(after, &EventFilter::all(), 10_000).await?;
             if page.events.is_empty() {
                 break;
             }
@@ -158,7 +159,7 @@ impl Checker<'_> {
                 }
                 Ok(Some(Control::CatchUp { read, .. })) => {
                     self.ledger.count("page of the past");
-                    input.history = Some(read_history(self.recorder, &read, event.offset).await?);
+                    input.history = Some(read_history(&self.recorder.log_at(event.offset), &read, event.offset).await?);
                 }
                 Ok(Some(Control::RerunExecution { plan, .. })) => {
                     // It may have been removed, with the execution that was to run again, before it was asked for.
@@ -241,8 +242,28 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// I28: a rule that begins in the past reaches the present, and nothing of it was missing.
+    /// I28: a rule that begins in the past reaches the present, and what of it was missing is said.
     pub(super) fn catch_ups(&self, state: &State) {
+        // The rules that should have been shown what was trimmed.
+        let mut lost: BTreeSet<(String, Offset)> = BTreeSet::new();
+        for event in &state.log {
+            let Ok(Some(Control::CatchUp { of, rule, begun, read })) = Control::from_event(event) else { continue };
+            let trimmed = self.recorder.log_at(event.offset).trimmed();
+            let is_lost = match &read.again {
+                Some(again) if trimmed <= again.then => {
+                    again.events.iter().any(|offset| *offset > read.after && *offset <= trimmed)
+                }
+                _ => trimmed > read.after,
+            };
+            if is_lost {
+                self.ledger.count("past that was trimmed");
+                let name = match of {
+                    Subject::Workflow { workflow, .. } => format!("{workflow}/{rule}"),
+                    Subject::Job { execution, job } => format!("{execution}/{job}/{rule}"),
+                };
+                lost.insert((name, begun));
+            }
+        }
         let workflows = state.workflows();
         let jobs = state.job_states();
         let of_workflows = workflows.iter().flat_map(|workflow| {
@@ -253,8 +274,11 @@ impl Checker<'_> {
         });
         for (name, rule) in of_workflows.chain(of_jobs) {
             let Some(catch_up) = &rule.catch_up else { continue };
-            if !catch_up.is_done || catch_up.lost_through.is_some() || catch_up.is_cut {
+            if !catch_up.is_done || catch_up.is_cut {
                 self.violate("I28", format!("rule {name} has not come to the present: {catch_up:?}"));
+            }
+            if catch_up.lost_through.is_some() != lost.contains(&(name.clone(), catch_up.begun)) {
+                self.violate("I28", format!("what rule {name} says of the past that it lost is wrong: {catch_up:?}"));
             }
         }
     }

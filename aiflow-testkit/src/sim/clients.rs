@@ -7,7 +7,7 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus as _;
 use aiflow_core::client::AiFlow;
 use aiflow_core::control::Control;
-use aiflow_core::event::NewEvent;
+use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::execution::{
     KIND_FIRING, KIND_WORKFLOW_EXECUTION, ScheduleAction, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
@@ -147,7 +147,7 @@ pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>,
     let pause = shared.plan.chaos / (orders + 1) * 2;
     for order in 0..orders {
         tokio::time::sleep(shared.ledger.time_below(pause)).await;
-        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(43)));
+        let (index, what) = shared.ledger.draw(|rng| (number(rng, 0, workflows - 1), rng.below(45)));
         let (project, workflow) = (project(), workflow_name(index));
         let control = match what {
             0..9 => Control::StartWorkflow {
@@ -170,6 +170,10 @@ pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>,
             }
             33..37 => {
                 super::rerun::run_again(connection, shared, order).await;
+                continue;
+            }
+            43.. => {
+                trim(connection, &flow, shared).await;
                 continue;
             }
             37.. => {
@@ -206,6 +210,25 @@ pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>,
         };
         shared.ledger.count("order");
         publish(connection, shared, vec![control.into_event(format!("order-{order}"))]).await;
+    }
+}
+
+/// Trims the log up to some event that was applied. Whoever reads from before it is told.
+async fn trim(connection: &Connection, flow: &AiFlow, shared: &Shared) {
+    let Ok(head) = connection.head().await else { return };
+    let through = shared.ledger.draw(|rng| Offset(rng.below(head.last.0 + 1)));
+    for _ in 0..TRIES_MAX {
+        match flow.trim(through).await {
+            Err(error) if error.retry() != Retry::Never => tokio::time::sleep(RETRY_PAUSE).await,
+            Ok(Offset::START) | Err(_) => return,
+            Ok(through) => {
+                let read = connection.read(Offset::START, &EventFilter::all(), 1).await;
+                if !read.is_err_and(|error| error.kind() == ErrorKind::NotFound || error.retry() != Retry::Never) {
+                    shared.ledger.violate("I32", format!("a reader is not told that events up to {through} are gone"));
+                }
+                return;
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use aiflow_core::store::{
     Relation, RelationQuery,
 };
 use aiflow_core::time::Clock;
-use aiflow_core::{Error, Result};
+use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -78,6 +78,15 @@ struct Seen {
     executions: BTreeMap<String, WorkflowStatus>,
     /// What was removed, as it was last.
     removed: BTreeMap<RecordKey, Record>,
+    /// Each trim of the log: the last event then, and up to where it was trimmed.
+    trims: Vec<(Offset, Offset)>,
+}
+
+/// The log as it was trimmed at one moment; what was trimmed is kept behind it, for the checks.
+#[derive(Debug)]
+pub(super) struct TrimmedLog<'a> {
+    inner: &'a MemoryStore,
+    trimmed: Offset,
 }
 
 impl Recorder {
@@ -102,6 +111,27 @@ impl Recorder {
     /// The newest epoch of the scheduler's lease.
     pub(super) fn epoch(&self) -> u64 {
         self.seen().epoch
+    }
+
+    /// The log as whoever decided about the event at this offset found it. While a rule waits to be shown the past, nothing is trimmed.
+    pub(super) fn log_at(&self, offset: Offset) -> TrimmedLog<'_> {
+        let seen = self.seen();
+        let before = seen.trims.iter().filter(|(last, _)| *last < offset).map(|(_, through)| *through);
+        TrimmedLog { inner: &self.inner, trimmed: before.max().unwrap_or(Offset::START) }
+    }
+
+    /// The whole log, with what was trimmed.
+    pub(super) fn whole_log(&self) -> TrimmedLog<'_> {
+        TrimmedLog { inner: &self.inner, trimmed: Offset::START }
+    }
+
+    fn log(&self) -> TrimmedLog<'_> {
+        self.log_at(Offset(u64::MAX))
+    }
+
+    /// Up to where the log was trimmed.
+    pub(super) fn trimmed(&self) -> Offset {
+        self.log().trimmed
     }
 
     /// Every record there is, and those that were removed.
@@ -365,10 +395,10 @@ impl EventBus for Recorder {
         Ok(offsets)
     }
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
-        self.inner.read(after, filter, max).await
+        self.log().read(after, filter, max).await
     }
     async fn head(&self) -> Result<Head> {
-        self.inner.head().await
+        self.log().head().await
     }
     async fn wait(&self, after: Offset) -> Result<()> {
         loop {
@@ -380,11 +410,56 @@ impl EventBus for Recorder {
             appended.await;
         }
     }
-    async fn trim(&self, _through: Offset) -> Result<()> {
-        Err(Error::invalid("trim", "the world keeps its log"))
+    async fn trim(&self, through: Offset) -> Result<()> {
+        let cursor = self.seen().cursor;
+        if through > cursor {
+            self.ledger.violate("I32", format!("the log is trimmed up to {through}, and applied up to {cursor}"));
+        }
+        let open = self.inner.read(cursor, &EventFilter::all(), usize::MAX).await?.events;
+        if open.iter().any(|event| matches!(Control::from_event(event), Ok(Some(Control::CatchUp { .. })))) {
+            return Err(Error::new(ErrorKind::Unavailable, "trim", "a rule is being shown the past"));
+        }
+        let last = self.inner.head().await?.last;
+        self.seen().trims.push((last, through));
+        self.ledger.count("trim");
+        self.ledger.trace("log", format_args!("is trimmed up to {through}"));
+        Ok(())
     }
     fn capabilities(&self) -> Capabilities {
         EventBus::capabilities(&self.inner)
+    }
+}
+
+impl TrimmedLog<'_> {
+    pub(super) fn trimmed(&self) -> Offset {
+        self.trimmed
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl EventBus for TrimmedLog<'_> {
+    async fn publish(&self, _events: Vec<NewEvent>) -> Result<Vec<Offset>> {
+        Err(Error::invalid("publish", "the past is only read"))
+    }
+    async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
+        if after < self.trimmed {
+            let message = format!("events up to {} were trimmed", self.trimmed);
+            return Err(Error::new(ErrorKind::NotFound, "read", message));
+        }
+        self.inner.read(after, filter, max).await
+    }
+    async fn head(&self) -> Result<Head> {
+        Ok(Head { trimmed: self.trimmed, ..self.inner.head().await? })
+    }
+    async fn wait(&self, after: Offset) -> Result<()> {
+        self.inner.wait(after).await
+    }
+    async fn trim(&self, _through: Offset) -> Result<()> {
+        Err(Error::invalid("trim", "the past is only read"))
+    }
+    fn capabilities(&self) -> Capabilities {
+        EventBus::capabilities(self.inner)
     }
 }
 

@@ -26,7 +26,7 @@ pub use value::{CEL_BYTES_MAX, Comparison, ValueTest};
 pub(crate) use value::{CompiledTest, Tested};
 pub(crate) use walk::job_key;
 pub(crate) use window::CompiledWindow;
-pub use window::{KeyOf, Window};
+pub use window::{KEY_PLACES_MAX, KeyOf, Window};
 
 use super::millis;
 use crate::id::JobName;

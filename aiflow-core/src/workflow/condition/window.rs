@@ -147,6 +147,9 @@ fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZoneDatabase::bundled().get(name).map_err(|error| format!("time zone {name:?}: {error}"))
 }
 
+/// The most places at which [`KeyOf::FirstOf`] looks.
+pub const KEY_PLACES_MAX: usize = 8;
+
 /// Where the correlation key of an event is found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,6 +161,8 @@ pub enum KeyOf {
     Value(String),
     /// A label of the context.
     Label(String),
+    /// The first of these places at which the event has a key; at most [`KEY_PLACES_MAX`].
+    FirstOf(Vec<Self>),
 }
 
 impl KeyOf {
@@ -173,6 +178,28 @@ impl KeyOf {
         Self::Label(name.into())
     }
 
+    /// At the first of these places at which the event has one: for events of several kinds, each with the key at a place of its own.
+    ///
+    /// ```
+    /// use aiflow_core::workflow::{KeyOf, all, on};
+    ///
+    /// let paid = all([on("order.created"), on("payment.received")]);
+    /// let each_order = paid.for_each(KeyOf::first_of([KeyOf::value("/payment/order"), KeyOf::value("/id")]));
+    /// ```
+    #[must_use]
+    pub fn first_of(places: impl IntoIterator<Item = Self>) -> Self {
+        Self::FirstOf(places.into_iter().collect())
+    }
+
+    /// Whether every event has a key there.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        match self {
+            Self::Key => true,
+            Self::Value(_) | Self::Label(_) => false,
+            Self::FirstOf(places) => places.contains(&Self::Key),
+        }
+    }
+
     /// The key of `event`: a text of at most [`EVENT_KEY_BYTES_MAX`] bytes. The number 1 and the text "1" are the same key.
     pub(crate) fn of(&self, event: &NewEvent) -> Option<String> {
         let key = match self {
@@ -183,6 +210,7 @@ impl KeyOf {
                 part @ (Value::Number(_) | Value::Bool(_)) => part.to_string(),
                 Value::Null | Value::Array(_) | Value::Object(_) => return None,
             },
+            Self::FirstOf(places) => places.iter().take(KEY_PLACES_MAX).find_map(|place| place.of(event))?,
         };
         (key.len() <= EVENT_KEY_BYTES_MAX).then_some(key)
     }
@@ -195,6 +223,13 @@ impl KeyOf {
             }
             Self::Label(name) if name.is_empty() => Some("a label has a name".to_owned()),
             Self::Key | Self::Value(_) | Self::Label(_) => None,
+            Self::FirstOf(places) if places.is_empty() || places.len() > KEY_PLACES_MAX => {
+                Some(format!("a key is looked for at 1 to {KEY_PLACES_MAX} places, not {}", places.len()))
+            }
+            Self::FirstOf(places) if places.iter().any(|place| matches!(place, Self::FirstOf(_))) => {
+                Some("the places of a key are said in one list, not in lists of lists".to_owned())
+            }
+            Self::FirstOf(places) => places.iter().find_map(Self::problem),
         }
     }
 }

@@ -266,8 +266,8 @@ fn a_guard_does_not_keep_an_optional_operand_from_being_waited_for() {
 #[test]
 fn an_event_that_custom_code_counted_serves_one_firing() {
     check(
-        "train: NONE when all(custom(sum, 2, n), n)",
-        "start | n=1 | n=1 | n=1 | n=1",
+        "train: NONE when all(custom(sum, 3, n), n)",
+        "start | n=1 | n=1 | n=1 | n=1 | n=1 | n=1",
         expect![[r#"
             2 start
               wf#1 RUNNING v1 by start [2]

@@ -76,9 +76,19 @@ fn a_moment() -> impl Strategy<Value = String> {
 /// A condition with custom code, with operands that may be missing, or both.
 fn patient_condition() -> impl Strategy<Value = String> {
     let operand = || {
-        prop::sample::select(vec!["a", "b", "c", "a latest", "b=1 repeated", "custom(sum, 2, n)", "custom(sum, 3, n*)"])
+        prop::sample::select(vec![
+            "a",
+            "b",
+            "c",
+            "a latest",
+            "b=1 repeated",
+            "custom(sum, 2, n)",
+            "n",
+            "custom(sum, 3, n*)",
+        ])
     };
-    let extra = || prop::sample::select(vec!["c", "d", "d latest", "d=1 repeated", "all(c, d)", "custom(sum, 4, n)"]);
+    let extra =
+        || prop::sample::select(vec!["c", "d", "d latest", "d=1 repeated", "all(c, d)", "n", "custom(sum, 4, n)"]);
     let wait = || 1_u32..6;
     let once = |text: String| text.replace(" latest", "").replace(" repeated", "");
     let waiting = (operand(), wait(), extra(), wait(), extra()).prop_map(|(of, one, first, other, second)| {

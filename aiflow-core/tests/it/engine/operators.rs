@@ -388,3 +388,13 @@ fn each_key_has_its_own_window() {
         "#]],
     );
 }
+
+/// Airflow, Prefect: events of two kinds, each with the key at a place of its own, could not be correlated.
+#[test]
+fn events_of_several_kinds_have_their_key_at_different_places() {
+    check(
+        "train: NONE when each(/payment/order or /id or label order, all(created, paid, sent))",
+        r#"start | created={"id":7} | paid={"id":1,"payment":{"order":7}} | sent label:order=1 | sent label:order=7 | sent"#,
+        expect![[""]],
+    );
+}

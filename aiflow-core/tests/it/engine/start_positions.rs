@@ -418,3 +418,45 @@ proptest! {
         prop_assert_eq!(used(&added), used(&always));
     }
 }
+
+/// A page that the store refuses for good left the rule without any event, for ever and unseen.
+#[test]
+fn a_rule_whose_past_cannot_be_applied_goes_on_with_the_present() {
+    let mut world = World::new("train: NONE when x");
+    world.play(
+        "a | a | page 1 | refuse past | submit { train: NONE when x; wf: START [r] when a from 1 } | a | restore | a",
+    );
+    let expected = CatchUp {
+        begun: Offset(4),
+        covered: Offset(5),
+        is_done: true,
+        given_up: Some(Offset(5)),
+        ..CatchUp::default()
+    };
+    assert_eq!(catch_up(&world), expected);
+    let letters: Vec<&str> =
+        world.decisions.iter().flat_map(|decision| &decision.dead_letters).map(|letter| letter.id.as_str()).collect();
+    assert_eq!(letters, ["5"]);
+    let used: Vec<_> = world.executions.values().map(|execution| execution.cause.events.clone()).collect();
+    assert_eq!(used, [[Offset(6)], [Offset(8)]]);
+}
+
+#[test]
+fn a_rule_of_a_job_whose_past_cannot_be_applied_does_not_keep_its_execution_waiting() {
+    check(
+        "train: START when a from 1; other: function",
+        "a | page 1 | refuse past | start | other ok | a",
+        expect![[r#"
+            3 start
+              wf#1 RUNNING v1 by start [3]
+              other#1 QUEUED by start [3]
+              launch other#1-1
+            5 wf#1/train/start-4ed180d2755d catches up
+              dead letter: the store refused it
+            6 other ok
+              other#1 SUCCEEDED
+            7 other#1 SUCCEEDED
+              wf#1 SUCCEEDED: other SUCCEEDED, train SKIPPED
+        "#]],
+    );
+}

@@ -29,7 +29,7 @@
 //! ```
 //!
 //! A condition is one of `all(…, …)`, `any(…, …)`, `at_least(2, …, …)`, `seq(…, …)`, `count(3, …)`, `within(5s, …)` (also `tumbling 5s`,
-//! `daily Europe/Berlin 06:00`), `each(key, …)` (also `/pointer`, `label name`), `absent(5s, what)`, `absent(5s, what, after)`,
+//! `daily Europe/Berlin 06:00`), `each(key, …)` (also `/pointer`, `label name`, `/a or /b`), `absent(5s, what)`, `absent(5s, what, after)`,
 //! `not(5s, pattern)`, `is(job STATUS/STATUS)`, `optional(5s, …)`, `custom(name, params, pattern, …)`, `status(job STATUS/STATUS)` and
 //! `workflow(name STATUS)`; or a pattern: `key`, `key=value`, `key={one/of/these}`, `key>5` (also `<`, `<=`, `>=`, `!=`) or
 //! `key:/pointer>5`, followed by any of `once`, `latest`, `repeated`, `any_execution`, `ns:…`, `type:…`, `from:…` (`from:none` is "no sender").
@@ -410,6 +410,9 @@ fn window(text: &str) -> Window {
 }
 
 fn key_of(text: &str) -> KeyOf {
+    if text.contains(" or ") {
+        return KeyOf::first_of(text.split(" or ").map(key_of));
+    }
     match text.strip_prefix("label ") {
         Some(label) => KeyOf::label(label),
         None if text == "key" => KeyOf::Key,

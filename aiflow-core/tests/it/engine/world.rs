@@ -30,6 +30,7 @@
 //! skip 5s                          time passes, and what was due waits for the next tick: no scheduler was there
 //! submit { rules }                 a new version of the workflows
 //! page 2                           rules that begin in the past are shown two events at once; trim 3: nothing up to event 3
+//! refuse past                            from now on the store refuses for good what such rules are shown
 //! restore                          the engine is thrown away and restored from its snapshot, through JSON
 //! ```
 //!
@@ -77,6 +78,8 @@ pub(crate) struct World {
     now: Timestamp,
     /// How many events of the past a rule is shown at once.
     page: usize,
+    /// The store refuses what rules are shown of the past.
+    refuses_past: bool,
     /// Events up to here are not shown to rules that begin in the past.
     trimmed: Offset,
     labels: BTreeMap<Offset, String>,
@@ -98,6 +101,7 @@ impl World {
             applied: 0,
             now: Timestamp::EPOCH,
             page: HISTORY_EVENTS_PAGE,
+            refuses_past: false,
             trimmed: Offset::START,
             labels: BTreeMap::new(),
             definitions: BTreeMap::new(),
@@ -139,6 +143,7 @@ impl World {
         match words[..] {
             ["restore"] => self.restore(),
             ["page", n] => self.page = n.parse().expect("a number of events"),
+            ["refuse", "past"] => self.refuses_past = true,
             ["trim", offset] => self.trimmed = Offset(offset.parse().expect("an offset")),
             ["tick", by] => self.tick(by),
             ["at", text] => self.now = time(text),
@@ -462,7 +467,11 @@ impl World {
     /// Lets the engine see the log to its end, one event at a time.
     pub(crate) fn decide(&mut self) {
         while let Some(input) = self.log.get(self.applied).cloned() {
-            let decision = self.engine.decide(std::slice::from_ref(&input));
+            let is_refused = self.refuses_past && input.history.is_some();
+            let decision = match is_refused {
+                true => self.engine.set_aside(&input, "the store refused it".to_owned()),
+                false => self.engine.decide(std::slice::from_ref(&input)),
+            };
             assert_eq!(decision.consumed, 1);
             assert_eq!(decision.cursor, input.event.offset);
             self.applied += 1;
