@@ -273,10 +273,10 @@ fn an_event_that_custom_code_counted_serves_one_firing() {
               wf#1 RUNNING v1 by start [2]
               train#1 QUEUED by start [2]
               launch train#1-1
-            5 n=1
-              train.1 [4 5] NONE: none
-            7 n=1
-              train.1 [6 7] NONE: none
+            6 n=1
+              train.1 [4 5 6] NONE: none
+            9 n=1
+              train.1 [7 8 9] NONE: none
         "#]],
     );
 }

@@ -395,6 +395,15 @@ fn events_of_several_kinds_have_their_key_at_different_places() {
     check(
         "train: NONE when each(/payment/order or /id or label order, all(created, paid, sent))",
         r#"start | created={"id":7} | paid={"id":1,"payment":{"order":7}} | sent label:order=1 | sent label:order=7 | sent"#,
-        expect![[""]],
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            7 sent label:order=7
+              train.1 [4 5 7] of 7 NONE: none
+            8 sent
+              train.1 [8] NONE: no_key
+        "#]],
     );
 }
