@@ -4,6 +4,8 @@
 //! end has said what it is.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use aiflow_core::{Error, ErrorKind, Result, Retry};
@@ -24,7 +26,9 @@ pub(crate) struct Address {
     connect_timeout: Duration,
     response_timeout: Duration,
     /// What the server must do at least.
-    persistence: Persistence,
+    asked: Persistence,
+    /// The least that it was found to do so far.
+    found: Arc<AtomicU8>,
 }
 
 impl fmt::Debug for Address {
@@ -64,13 +68,18 @@ impl Address {
             config,
             connect_timeout: options.connect_timeout,
             response_timeout: options.response_timeout,
-            persistence: options.persistence,
+            asked: options.persistence,
+            found: Arc::new(AtomicU8::new(u8::MAX)),
         })
     }
 
-    /// Insists that the server goes on to do what it did when the store was opened.
-    pub(crate) fn insist(&mut self, persistence: Persistence) {
-        self.persistence = persistence;
+    /// How the server keeps what it acknowledges: the least that any connection found.
+    pub(crate) fn found(&self) -> Persistence {
+        let found = self.found.load(Ordering::Acquire);
+        [Persistence::Memory, Persistence::Everysec]
+            .into_iter()
+            .find(|one| *one as u8 == found)
+            .unwrap_or(Persistence::Always)
     }
 
     /// For a connection on which the server may hold its answer back.
@@ -88,7 +97,7 @@ impl Address {
     ///
     /// # Errors
     /// `Unavailable`: it cannot be reached now. `Unsupported`, `Invalid`: see [`server::Facts::judge`] and [`convert`].
-    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Persistence)> {
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection> {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&self.config);
         let mut conn =
             connecting.await.map_err(|fault| convert(fault, "open", Phase::Connect).with("server", self.shown()))?;
@@ -97,8 +106,12 @@ impl Address {
             let message = "the server does not say in time what it is";
             Err(Error::new(ErrorKind::Unavailable, "open", message).with("server", self.shown()))
         })?;
-        let persistence = facts.judge(self.persistence).map_err(|error| error.with("server", self.shown()))?;
-        Ok((conn, persistence))
+        let found = facts.judge(self.asked).map_err(|error| error.with("server", self.shown()))?;
+        let before = self.found.fetch_min(found as u8, Ordering::AcqRel);
+        if before != u8::MAX && (found as u8) < before {
+            tracing::warn!(server = %self.shown(), ?found, "the server keeps what it acknowledges less well than before");
+        }
+        Ok(conn)
     }
 }
 
@@ -148,7 +161,7 @@ impl Link {
             return Err(Error::new(*kind, operation, message.clone()).with_retry(*retry));
         }
         match self.address.connect().await {
-            Ok((conn, _)) => {
+            Ok(conn) => {
                 made.count = made.count.wrapping_add(1);
                 made.conn = Some(conn.clone());
                 made.failed = None;

@@ -20,7 +20,7 @@ use crate::signal::Signal;
 
 /// How long the server holds its answer back at most. A connection on which nothing comes for longer than this, and the time that an answer
 /// may take, counts as lost.
-const HOLD: Duration = Duration::from_secs(10);
+const HOLD: Duration = Duration::from_secs(5);
 /// The pauses between tries to connect, from the first to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ async fn listen(address: Address, calls: Arc<Calls>, signal: Arc<Signal>) {
 }
 
 async fn listen_once(address: &Address, calls: &Calls, signal: &Signal) -> Result<std::convert::Infallible> {
-    let (mut conn, _) = address.connect().await?;
+    let mut conn = address.connect().await?;
     loop {
         // Also says whether the server is still the one that was opened.
         let last = calls.read("wait", |_| {}).await?.last;

@@ -8,9 +8,10 @@ use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::{Offset, random_id};
 use aiflow_core::store::{
-    Batch, Capabilities, Durability, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record,
-    RecordKey, Relation, RelationQuery,
+    Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record, RecordKey, Relation,
+    RelationQuery,
 };
+use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use redis::Value;
@@ -29,6 +30,8 @@ use crate::signal::Signal;
 
 /// Events that a read with a filter looks at, at least.
 const SCAN_EVENTS: usize = 1_000;
+/// The most bytes of a packed batch: half of what the server takes as one argument.
+const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The longest name of a lease, and of its holder.
 const LEASE_BYTES_MAX: usize = 256;
 /// The longest life of a lease: what scripts can count.
@@ -43,7 +46,6 @@ pub struct RedisStore(Arc<Inner>);
 
 struct Inner {
     address: Address,
-    durability: Durability,
     calls: Arc<Calls>,
     signal: Arc<Signal>,
     listener: Listener,
@@ -53,7 +55,8 @@ impl RedisStore {
     /// Opens the store at `url`, an address such as `redis://user:password@host:6379/0` without options, and founds it if there is none.
     ///
     /// The server is asked what it is, now and whenever a connection is made anew: its version, whether it may throw keys away, whether it is a
-    /// primary, and how it keeps what it acknowledges. From the last follows the durability in [`capabilities`](MetaStore::capabilities). The
+    /// primary, and how it keeps what it acknowledges. From the last follows the durability in [`capabilities`](MetaStore::capabilities), which
+    /// falls if the server is found to do less later on, and still as much as the options ask. The
     /// user needs the keys `{prefix}:*`, the commands of hashes, sorted sets and streams, `EVALSHA`, `SCRIPT LOAD`, `TIME` and `EXISTS`;
     /// where `INFO` and `CONFIG GET` are not allowed to it, the options are believed.
     ///
@@ -63,9 +66,8 @@ impl RedisStore {
     /// application's, or of a newer release; nothing was changed.
     pub async fn open(url: &str, options: RedisOptions) -> Result<Self> {
         options.check()?;
-        let mut address = Address::new(url, &options)?;
-        let (mut conn, persistence) = address.connect().await?;
-        address.insist(persistence);
+        let address = Address::new(url, &options)?;
+        let mut conn = address.connect().await?;
         let scripts = Scripts::load(&mut conn, "open").await?;
         let keys = Keys::new(&options.prefix);
         let mut cmd = scripts.call(Script::Open, &keys);
@@ -74,7 +76,6 @@ impl RedisStore {
         let (store_id, last) = introduce(Answer::new(answer, "open")?)
             .map_err(|error| error.with("server", address.shown()).with("prefix", &options.prefix))?;
         Ok(Self(Arc::new(Inner {
-            durability: persistence.durability(),
             calls: Arc::new(Calls::new(&address, keys, store_id, scripts, last)),
             signal: Arc::new(Signal::new(last)),
             listener: Listener::default(),
@@ -126,7 +127,7 @@ impl RedisStore {
 
     fn described(&self) -> Capabilities {
         let log = format!("redis:{}", self.0.calls.store_id());
-        Capabilities::new(self.0.durability, log).several_processes()
+        Capabilities::new(self.0.address.found().durability(), log).several_processes()
     }
 }
 
@@ -134,7 +135,7 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("server", &self.0.address)
-            .field("durability", &self.0.durability)
+            .field("persistence", &self.0.address.found())
             .finish_non_exhaustive()
     }
 }
@@ -165,6 +166,7 @@ fn index(answer: &mut Answer) -> Result<usize> {
 
 /// One argument for a whole batch.
 fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
+    check_numbers(batch)?;
     let mut pack = Pack::default();
     pack.list(8);
     pack.int(batch.at.as_millis());
@@ -196,7 +198,24 @@ fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
     for (index, event) in batch.events.iter().enumerate() {
         row::pack_event(&mut pack, event, batch.recorded.get(index).copied())?;
     }
-    Ok(pack.into_bytes())
+    let bytes = pack.into_bytes();
+    if bytes.len() > BATCH_BYTES_MAX {
+        let message = format!("the batch has {} bytes, at most {BATCH_BYTES_MAX} are allowed", bytes.len());
+        return Err(Error::invalid("commit", message));
+    }
+    Ok(bytes)
+}
+
+/// Scripts count exactly up to 53 bits: nothing beyond is taken, so that nothing is changed unseen.
+fn check_numbers(batch: &Batch) -> Result<()> {
+    const EXACT: u64 = 1 << 53;
+    let stamps = || batch.puts.iter().filter_map(|put| put.stamp);
+    let mut moments = stamps().flat_map(|stamp| [stamp.created, stamp.updated]).chain(batch.recorded.iter().copied());
+    let is_exact = |moment: Timestamp| moment.as_millis().unsigned_abs() <= EXACT;
+    if is_exact(batch.at) && moments.all(is_exact) && stamps().all(|stamp| stamp.revision <= EXACT) {
+        return Ok(());
+    }
+    Err(Error::invalid("commit", "a moment or a revision is beyond what the server can count, 53 bits"))
 }
 
 /// The offsets of the events of a batch: each, or the first of all in a row.
@@ -406,5 +425,31 @@ impl EventBus for RedisStore {
 
     fn capabilities(&self) -> Capabilities {
         self.described()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aiflow_core::store::{RecordPut, RecordStamp};
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_cannot_count_or_take_is_refused_before_it_is_sent() {
+        let far = Timestamp::from_millis(i64::MIN);
+        let stamped = |revision, created| {
+            let put = RecordPut::new(RecordKey::new("a", "b"), serde_json::json!({}));
+            let stamp = Some(RecordStamp { revision, created, updated: Timestamp::EPOCH });
+            Batch::at(Timestamp::EPOCH).put(RecordPut { stamp, ..put })
+        };
+        assert!(pack_batch(&stamped(1 << 53, Timestamp::from_millis(-5))).is_ok());
+        let body = serde_json::Value::from("x".repeat(4 * 1024 * 1024 - 2));
+        let mut large = Batch::default();
+        let put = RecordPut::new(RecordKey::new("a", "b"), body);
+        large.puts = vec![put; 65];
+        let copies = Batch { recorded: vec![far], events: vec![NewEvent::new("a", "b")], ..Batch::default() };
+        for batch in [Batch::at(far), stamped(1, far), stamped(u64::MAX, Timestamp::EPOCH), copies, large] {
+            assert_eq!(pack_batch(&batch).unwrap_err().kind(), ErrorKind::Invalid);
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use aiflow_core::bus::EventBus;
 use aiflow_core::event::EventFilter;
 use aiflow_core::id::Offset;
-use aiflow_core::store::{Batch, MetaStore, Query};
+use aiflow_core::store::{Batch, Durability, MetaStore, Query};
 use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Retry};
-use aiflow_store_redis::{RedisOptions, RedisStore};
+use aiflow_store_redis::{Persistence, RedisOptions, RedisStore};
 use aiflow_testkit::redis_server::{ALWAYS, RedisServer};
 
 use super::proxy::{Proxy, Way};
@@ -197,6 +197,52 @@ async fn a_server_that_has_gone_back_is_noticed_and_what_is_missing_can_be_publi
 }
 
 #[tokio::test]
+async fn a_replica_that_takes_over_with_a_gap_is_noticed_and_one_without_is_not() {
+    for gap in [false, true] {
+        let mut primary = RedisServer::start();
+        let port = primary.port().to_string();
+        let replica = RedisServer::with(&[ALWAYS, &["--replicaof", "127.0.0.1", &port]].concat());
+        let proxy = Proxy::before(primary.port()).await;
+        let store = RedisStore::open(&proxy.url, RedisOptions::default()).await.unwrap();
+        store.publish(vec![event("a")]).await.unwrap();
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(async move { store.wait(Offset(3)).await })
+        };
+        // It has what it had when it was told; what the primary acknowledges later, it lacks.
+        store.publish(vec![event("b")]).await.unwrap();
+        assert_eq!(primary.command(&["WAIT", "1", "20000"]), ":1");
+        if !gap {
+            store.publish(vec![event("c")]).await.unwrap();
+            assert_eq!(primary.command(&["WAIT", "1", "20000"]), ":1");
+        }
+        assert_eq!(replica.command(&["REPLICAOF", "NO", "ONE"]), "+OK");
+        if gap {
+            store.publish(vec![event("c")]).await.unwrap();
+        }
+        primary.kill();
+        proxy.lead_to(replica.port());
+        // The first calls find their connections gone.
+        let answer = loop {
+            match store.publish(vec![event("d")]).await {
+                Err(error) if error.retry() != Retry::Never => {}
+                answer => break answer,
+            }
+        };
+        if gap {
+            assert_is(&answer.unwrap_err(), ErrorKind::Corrupt, Retry::Never);
+            let error = waiting.await.unwrap().unwrap_err();
+            assert_is(&error, ErrorKind::Corrupt, Retry::Never);
+            assert!(error.message().contains("gone back"), "{error}");
+        } else {
+            assert_eq!(answer.unwrap(), [Offset(4)]);
+            waiting.await.unwrap().unwrap();
+            assert_eq!(ids(&store).await, ["a", "b", "c", "d"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_lost_leaves_a_commit_unknown_and_a_publish_known() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port()).await;
@@ -294,9 +340,12 @@ async fn a_server_that_became_a_replica_is_unavailable_until_it_is_a_primary_aga
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_weaker_is_refused() {
+async fn a_server_that_comes_back_weaker_is_refused_or_its_class_falls_as_was_asked() {
     let server = RedisServer::with(ALWAYS);
-    let store = open(&server).await;
+    let asked = RedisOptions { persistence: Persistence::Always, ..RedisOptions::default() };
+    let store = RedisStore::open(&server.url(), asked).await.unwrap();
+    let easy = open(&server).await;
+    assert_eq!(MetaStore::capabilities(&easy).durability, Durability::PowerLoss);
     store.publish(vec![event("a")]).await.unwrap();
     assert_eq!(server.command(&["CONFIG", "SET", "appendfsync", "no"]), "+OK");
     assert!(server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).starts_with(':'));
@@ -309,6 +358,8 @@ async fn a_server_that_comes_back_weaker_is_refused() {
         }
     };
     assert_is(&error, ErrorKind::Unsupported, Retry::Never);
+    publish_whatever_it_takes(&easy, "c").await;
+    assert_eq!(MetaStore::capabilities(&easy).durability, Durability::ProcessCrash);
 }
 
 #[tokio::test]

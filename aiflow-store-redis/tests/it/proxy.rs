@@ -17,6 +17,7 @@ pub(crate) enum Way {
 pub(crate) struct Proxy {
     pub(crate) url: String,
     way: watch::Sender<Way>,
+    port: watch::Sender<u16>,
 }
 
 impl Proxy {
@@ -24,12 +25,19 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("redis://127.0.0.1:{}", listener.local_addr().unwrap().port());
         let (way, seen) = watch::channel(Way::Open);
+        let (port, leads_to) = watch::channel(port);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let port = *leads_to.borrow();
                 tokio::spawn(pass(client, port, seen.clone()));
             }
         });
-        Self { url, way }
+        Self { url, way, port }
+    }
+
+    /// New connections lead to another server, as after a failover.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.port.send_replace(port);
     }
 
     pub(crate) fn set(&self, way: Way) {
