@@ -145,6 +145,9 @@ pub struct StartRequest {
     /// RESTART only: the one execution that it replaces; all live ones if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<WorkflowExecutionId>,
+    /// RESTART only: it replaces the executions alone whose parameter of this name is the key of the firing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_param: Option<String>,
     /// What it takes over from an ended execution, if it runs that again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun: Option<Arc<RerunPlan>>,

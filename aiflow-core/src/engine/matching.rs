@@ -358,7 +358,8 @@ impl Draft<'_> {
                     self.request_job(*id, job, *action, firing, request);
                 }
                 (None, Owner::Workflow(key), Target::Workflow(action)) => {
-                    self.act_on_workflow(key, *action, firing, fired.params);
+                    let of_param = rule.of_param.as_deref();
+                    self.act_on_workflow(key, *action, firing, fired.params, of_param);
                 }
                 (None, Owner::Job(..), Target::Workflow(_)) | (None, Owner::Workflow(_), Target::Job(..)) => {}
             }

@@ -19,9 +19,19 @@ impl Draft<'_> {
         }
         let key = workflow_key(&firing.project, &firing.record.workflow);
         let mut targets = self.running_any_version(&key);
-        targets.retain(|id| !self.is_begun(*id) && firing.record.request.replaces.is_none_or(|only| only == *id));
+        let request = &firing.record.request;
+        targets.retain(|id| {
+            !self.is_begun(*id)
+                && request.replaces.is_none_or(|only| only == *id)
+                && self.is_of(*id, request.of_param.as_deref(), firing.record.firing.key.as_deref())
+        });
         let row = self.row_key(firing, stage, &[]);
         let waits_for_all = |other: &NewFiring| {
+            let (mine, theirs) = (&firing.record, &other.record);
+            let is_of_key = mine.request.of_param.is_some();
+            if mine.request.of_param != theirs.request.of_param || (is_of_key && mine.firing.key != theirs.firing.key) {
+                return false;
+            }
             let after = other.record.waits.as_ref().map(|waits| waits.after.as_slice()).unwrap_or_default();
             targets.iter().all(|target| after.contains(target))
         };

@@ -319,7 +319,14 @@ impl<'a> Draft<'a> {
     }
 
     /// Takes `action` on a workflow because one of its rules fired.
-    pub(super) fn act_on_workflow(&mut self, key: &WorkflowKey, action: WorkflowAction, firing: Firing, params: Value) {
+    pub(super) fn act_on_workflow(
+        &mut self,
+        key: &WorkflowKey,
+        action: WorkflowAction,
+        firing: Firing,
+        params: Value,
+        of_param: Option<&str>,
+    ) {
         let Some(state) = self.workflow(key) else {
             return;
         };
@@ -338,7 +345,13 @@ impl<'a> Draft<'a> {
                 let running = self.running_any_version(key);
                 let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
                 let context = self.seen.context.context.clone();
-                let request = StartRequest { replaces: named, context, params, ..StartRequest::default() };
+                let request = StartRequest {
+                    replaces: named,
+                    of_param: of_param.map(str::to_owned),
+                    context,
+                    params,
+                    ..StartRequest::default()
+                };
                 return self.request_start(key, action, firing, request);
             }
             WorkflowAction::Stop => {
@@ -346,8 +359,9 @@ impl<'a> Draft<'a> {
                 let mut running = self.running_any_version(key);
                 running.retain(|id| !self.is_begun(*id));
                 let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
-                let targets = named.map_or(running, |id| vec![id]);
-                let is_restart_cancelled = self.cancel_restarts(&project, &workflow);
+                let mut targets = named.map_or(running, |id| vec![id]);
+                targets.retain(|id| self.is_of(*id, of_param, firing.key.as_deref()));
+                let is_restart_cancelled = self.cancel_restarts(&project, &workflow, of_param, firing.key.as_deref());
                 let acts = !targets.is_empty() || is_restart_cancelled;
                 let outcome = if acts { FiringOutcome::Stopped } else { FiringOutcome::NotLive };
                 for id in targets {
@@ -362,13 +376,25 @@ impl<'a> Draft<'a> {
         self.record_firing(project, FiringRecord::new(workflow, firing, action, outcome));
     }
 
+    /// Whether an execution is one that a rule acts on which names executions by a parameter.
+    pub(super) fn is_of(&self, id: WorkflowExecutionId, of_param: Option<&str>, key: Option<&str>) -> bool {
+        self.execution(id).is_some_and(|execution| has_key(&execution.params, of_param, key))
+    }
+
     /// STOP cancels a RESTART that waits.
-    fn cancel_restarts(&mut self, project: &ProjectName, workflow: &WorkflowName) -> bool {
+    fn cancel_restarts(
+        &mut self,
+        project: &ProjectName,
+        workflow: &WorkflowName,
+        of_param: Option<&str>,
+        key: Option<&str>,
+    ) -> bool {
         let of = Subject::Workflow { project: project.clone(), workflow: workflow.clone() };
-        let row = self.row(&(of, AdmissionStage::Restart, String::new()));
-        let is_any = !row.is_empty();
-        for (_, id) in row {
-            if let Some(firing) = self.held(id).cloned() {
+        let mut is_any = false;
+        for (_, id) in self.row(&(of, AdmissionStage::Restart, String::new())) {
+            let is_meant = |firing: &&NewFiring| has_key(&firing.record.request.params, of_param, key);
+            if let Some(firing) = self.held(id).filter(is_meant).cloned() {
+                is_any = true;
                 let reason = "a STOP came while it waited".to_owned();
                 self.drop_firing(firing, FiringOutcome::Cancelled, Some(AdmissionStage::Restart), reason);
             }
@@ -465,4 +491,14 @@ impl<'a> Draft<'a> {
 /// What happened, and the reason that was given, if one was.
 fn because(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }
+}
+
+/// Whether a parameter is this key, as text. Without a parameter that is asked for, everything is.
+fn has_key(params: &Value, of_param: Option<&str>, key: Option<&str>) -> bool {
+    let Some(name) = of_param else { return true };
+    match params.get(name) {
+        Some(Value::String(text)) => Some(text.as_str()) == key,
+        Some(part @ (Value::Number(_) | Value::Bool(_))) => Some(part.to_string().as_str()) == key,
+        _ => false,
+    }
 }

@@ -194,6 +194,9 @@ impl Workflow {
             if !names.insert((None, &rule.name)) {
                 found.push(Diagnostic::new(&path, "the workflow has another rule of this name or content"));
             }
+            if let Some(problem) = rule.of_param_problem() {
+                found.push(Diagnostic::new(&path, problem));
+            }
             self.check_condition(&rule.condition, &jobs, RuleKind::OfWorkflow, &path, found);
         }
     }

@@ -177,7 +177,11 @@ impl fmt::Display for SchedulingRule {
 
 impl fmt::Display for WorkflowRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} when {}{}", self.action, self.condition, self.from)
+        write!(f, "{} ", self.action)?;
+        if let Some(param) = &self.of_param {
+            write!(f, "of the same {param} ")?;
+        }
+        write!(f, "when {}{}", self.condition, self.from)
     }
 }
 

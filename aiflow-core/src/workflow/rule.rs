@@ -58,6 +58,10 @@ pub struct WorkflowRule {
     pub condition: Condition,
     /// What.
     pub action: WorkflowAction,
+    /// STOP and RESTART under `for_each` only: the parameter that tells executions apart. Of the running ones, the rule stops or replaces those
+    /// alone in which it is the key of the firing, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_param: Option<String>,
     /// Parameters that it takes from the events that the firing used; they override those of the workflow.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, ParamSource>,
@@ -73,8 +77,8 @@ pub struct WorkflowRule {
 pub enum WorkflowAction {
     /// Start an execution; several may run at once.
     Start,
-    /// Stop the running executions: the one named by the newest event that the firing used, if it is of this workflow; otherwise all. A
-    /// RESTART that waits is cancelled.
+    /// Stop the running executions: the one named by the newest event that the firing used, if it is of this workflow; otherwise all, or
+    /// those [of one key](WorkflowRule::of). A RESTART of them that waits is cancelled.
     Stop,
     /// Stop the executions that STOP would stop, and start one when they have ended; at once if there are none. A second one while it
     /// waits for the same executions is merged into it.
@@ -183,8 +187,39 @@ impl WorkflowRule {
             name: derived_name(&condition, action.as_str()),
             condition,
             action,
+            of_param: None,
             params: BTreeMap::new(),
             from: StartPosition::Now,
+        }
+    }
+
+    /// Stops or replaces only the executions whose parameter `name` is the key of the firing, as text. The condition must say `for_each`, and the
+    /// action STOP or RESTART.
+    ///
+    /// ```
+    /// use aiflow_core::workflow::{KeyOf, field, on, start_workflow, stop_workflow};
+    ///
+    /// // A reminder for each order that is placed, stopped when that order is paid.
+    /// let remind = start_workflow(on("order.placed")).param("order", field("/id"));
+    /// let paid = stop_workflow(on("order.paid").for_each(KeyOf::value("/id"))).of("order");
+    /// ```
+    #[must_use]
+    pub fn of(mut self, name: impl Into<String>) -> Self {
+        self.of_param = Some(name.into());
+        self
+    }
+
+    /// What is wrong with how it tells executions apart.
+    pub(super) fn of_param_problem(&self) -> Option<&'static str> {
+        let name = self.of_param.as_ref()?;
+        if name.is_empty() {
+            Some("the parameter that tells executions apart has a name")
+        } else if self.action == WorkflowAction::Start {
+            Some("a START concerns no execution that is there; only STOP and RESTART tell executions apart")
+        } else if !matches!(self.condition, Condition::ForEach { .. }) {
+            Some("executions are told apart by the key of for_each, which the condition does not have")
+        } else {
+            None
         }
     }
 

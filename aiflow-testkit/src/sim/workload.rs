@@ -113,6 +113,9 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
         // What a firing takes forms the keys of admission.
         let takes = action != WorkflowAction::Stop && rng.chance(30);
         let rule = if takes { rule.param("order", field("")).param("sequence", Field::Offset) } else { rule };
+        let rule = if action == WorkflowAction::Stop { rule } else { rule.param("topic", Field::Key) };
+        let tells_apart = action != WorkflowAction::Start && matches!(rule.condition, Condition::ForEach { .. });
+        let rule = if tells_apart && rng.chance(60) { rule.of("topic") } else { rule };
         if workflow.rules.iter().all(|other| other.name != rule.name) {
             workflow.rules.push(rule);
         }

@@ -28,7 +28,7 @@ impl CompiledRule {
     pub(in crate::engine) fn of_workflow(workflow: &WorkflowName, rule: &WorkflowRule) -> Self {
         let target = Target::Workflow(rule.action);
         let compiled = Self::new(workflow, rule.name.clone(), target, &rule.condition);
-        Self { params: rule.params.clone(), from: rule.from, ..compiled }
+        Self { params: rule.params.clone(), of_param: rule.of_param.clone(), from: rule.from, ..compiled }
     }
 
     fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
@@ -49,6 +49,7 @@ impl CompiledRule {
                 leaves: Vec::new(),
                 customs: Vec::new(),
                 params: BTreeMap::new(),
+                of_param: None,
                 from: StartPosition::Now,
                 key,
                 tree: Part { node: Node::All(Vec::new()), slots: 0..0 },

@@ -44,6 +44,8 @@ pub(super) struct CompiledRule {
     customs: Vec<Custom>,
     /// What a firing takes from its events.
     params: BTreeMap<String, ParamSource>,
+    /// Of a workflow: the parameter that names the executions that it acts on.
+    pub(super) of_param: Option<String>,
     /// Where in the log it begins when it is new.
     pub(super) from: StartPosition,
     pub(super) key: Option<KeyOf>,

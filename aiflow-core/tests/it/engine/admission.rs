@@ -361,3 +361,81 @@ fn throttled_starts_queue_and_go_on_in_order() {
         "#]],
     );
 }
+
+/// Inngest: cancels by a key. Here STOP stopped every execution, whichever was meant.
+#[test]
+fn stop_of_one_key_leaves_the_executions_of_the_others() {
+    check(
+        "
+        remind: function
+        wf: START when placed with order=/id
+        wf: STOP(order) when each(/id, paid)
+        ",
+        r#"placed={"id":1} | placed={"id":2} | paid={"id":2} | paid={"id":3}"#,
+        expect![[r#"
+            2 placed={"id":1}
+              wf#1 RUNNING v1 by wf.1 [2]
+              remind#1 QUEUED by start [2]
+              launch remind#1-1
+            4 placed={"id":2}
+              wf#2 RUNNING v1 by wf.1 [4]
+              remind#2 QUEUED by start [4]
+              launch remind#2-1
+            6 paid={"id":2}
+              wf#2 STOPPING
+              remind#2 STOPPING
+              wf.2 [6] of 2 STOP: stopped
+              stop remind#2-1
+            7 paid={"id":3}
+              wf.2 [7] of 3 STOP: not_live
+        "#]],
+    );
+}
+
+#[test]
+fn restart_of_one_key_waits_for_the_executions_of_that_key() {
+    check(
+        "
+        train: function
+        wf: START when model.* with model=key
+        wf: RESTART(model) when each(/model, drift) with model=/model
+        wf: STOP(model) when each(/model, halt)
+        ",
+        r#"model.a | model.b | drift={"model":"model.a"} | drift={"model":"model.b"} | drift={"model":"model.a"} | restore | halt={"model":"model.b"} | train#1 stopped | train#2 stopped"#,
+        expect![[r#"
+            2 model.a
+              wf#1 RUNNING v1 by wf.1 [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            4 model.b
+              wf#2 RUNNING v1 by wf.1 [4]
+              train#2 QUEUED by start [4]
+              launch train#2-1
+            6 drift={"model":"model.a"}
+              wf#1 STOPPING
+              train#1 STOPPING
+              wf.2 [6] of model.a RESTART: waiting (restart: waits for the end of 2.0)
+              stop train#1-1
+            7 drift={"model":"model.b"}
+              wf#2 STOPPING
+              train#2 STOPPING
+              wf.2 [7] of model.b RESTART: waiting (restart: waits for the end of 4.0)
+              stop train#2-1
+            8 drift={"model":"model.a"}
+              wf.2 [8] of model.a RESTART: merged (restart: firing 6.0 waits for the same)
+            9 halt={"model":"model.b"}
+              wf.2 [7] of model.b RESTART: cancelled (restart: a STOP came while it waited)
+              wf.3 [9] of model.b STOP: stopped
+            10 train#1 stopped
+              wf#1 STOPPED: train STOPPED
+              wf#3 RUNNING v1 by wf.2 [6] of model.a
+              train#1 STOPPED
+              train#3 QUEUED by start [10]
+              wf.2 [6] of model.a RESTART: started (restart: waits for the end of 2.0)
+              launch train#3-1
+            14 train#2 stopped
+              wf#2 STOPPED: train STOPPED
+              train#2 STOPPED
+        "#]],
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aiflow_core::workflow::{Diagnostic, ValueTest, on, start};
+use aiflow_core::workflow::{Diagnostic, KeyOf, ValueTest, on, restart_workflow, start, start_workflow, stop_workflow};
 use expect_test::{Expect, expect};
 
 use super::text::parse_rules;
@@ -251,4 +251,24 @@ fn long_chains_and_rings_are_checked_in_one_pass() {
     let found = ring.check();
     assert_eq!(found.len(), 1);
     assert!(found[0].message.contains("job j0 starts job j1 starts job j2"), "{}", &found[0].message[..200]);
+}
+
+#[test]
+fn executions_are_told_apart_by_the_key_of_a_rule_that_stops_or_restarts() {
+    let each = || on("x").for_each(KeyOf::Key);
+    for (rule, is_right) in [
+        (stop_workflow(each()).of("order"), true),
+        (restart_workflow(each()).of("order"), true),
+        (stop_workflow(on("x")).of("order"), false),
+        (start_workflow(each()).of("order"), false),
+        (stop_workflow(each()).of(""), false),
+        (stop_workflow(on("x").for_each(KeyOf::first_of([KeyOf::value("/id"), KeyOf::Key]))), true),
+        (stop_workflow(on("x").for_each(KeyOf::first_of([]))), false),
+        (stop_workflow(on("x").for_each(KeyOf::first_of([KeyOf::value("id")]))), false),
+        (stop_workflow(on("x").for_each(KeyOf::first_of([KeyOf::first_of([KeyOf::Key])]))), false),
+    ] {
+        let mut workflow = parse_rules("a: function").remove(0);
+        workflow.rules.push(rule.clone());
+        assert_eq!(!workflow.check().iter().any(Diagnostic::is_error), is_right, "{rule}: {:?}", workflow.check());
+    }
 }

@@ -11,6 +11,7 @@
 //! wf: START when raw                     a rule of the workflow: START, STOP or RESTART
 //! wf: START when raw with uri=/uri@raw k=key    parameters from the used events: a pointer, key, type, sender, time, offset or label:name;
 //!                                        of events with this key only
+//! wf: STOP(order) when each(/id, paid)   STOP or RESTART of the executions alone whose parameter is the key
 //! wf: START when raw from 3              begins with event 3; `from latest` with the newest event of each key; stands last
 //! param wf rate float required           declares a parameter of the workflow or a job; also default:0.1 min:0 max:1 one_of:["a"]
 //! retry train 2 x 1s factor:2 max:1m jitter:20 on:75/io* not:late     what follows the pause may be left out
@@ -276,13 +277,17 @@ fn parse_rule(workflow: &mut Workflow, subject: &str, action: &str, when: &str) 
     let condition = condition(when);
     let mapping = || mapping.split_whitespace().map(param_source);
     if subject == "wf" {
+        let (action, of_param) = match call_of(action) {
+            Some((action, param)) => (action, Some(param.to_owned())),
+            None => (action, None),
+        };
         let action = match action {
             "START" => WorkflowAction::Start,
             "STOP" => WorkflowAction::Stop,
             "RESTART" => WorkflowAction::Restart,
             _ => panic!("{action:?} is no action of a workflow rule"),
         };
-        let rule = WorkflowRule { from, ..WorkflowRule::new(condition, action) };
+        let rule = WorkflowRule { from, of_param, ..WorkflowRule::new(condition, action) };
         let rule = mapping().fold(rule, |rule, (name, source)| rule.param(name, source));
         workflow.rules.push(match name {
             Some(name) => rule.named(name),
@@ -418,6 +423,11 @@ fn key_of(text: &str) -> KeyOf {
         None if text == "key" => KeyOf::Key,
         None => KeyOf::value(text),
     }
+}
+
+/// `STOP(order)`: the action, and the parameter that tells executions apart.
+fn call_of(action: &str) -> Option<(&str, &str)> {
+    action.strip_suffix(')')?.split_once('(')
 }
 
 /// The name before the parentheses, and what stands in them.
