@@ -13,6 +13,9 @@ use crate::id::EntityName;
 use crate::search::{Field, Filter, Literal, Op, Search};
 use crate::store::{MetaStoreExt as _, Page, PageToken, Query, Record, RecordKey};
 
+/// How often a page reads on to fill up what is deleted.
+const PAGE_READS_MAX: usize = 10;
+
 /// The entities of one kind: [`Datasets`](super::Datasets), [`Models`](super::Models), … Obtained from the methods of [`AiFlow`] of those
 /// names, or from the context of a job: then what is registered and looked up becomes lineage of the job.
 ///
@@ -106,11 +109,24 @@ impl Listing {
     }
 }
 
-/// One page of the entities that `query` finds. What is deleted is left out of the page, which may so be short.
+/// One page of the entities that `query` finds. What is deleted is left out, and more is read in its place; a page is short only where many
+/// that follow one another are deleted.
 pub(super) async fn page<E: Content>(flow: &AiFlow, query: Query, listing: &Listing) -> Result<Page<Stored<E>>> {
-    let page = flow.store().query(&listing.query(query)).await?;
-    let shown = page.items.iter().filter(|record| listing.shows(record));
-    Ok(Page { items: shown.map(Stored::of).collect::<Result<_>>()?, next: page.next })
+    let mut query = listing.query(query);
+    let rows = query.page_rows();
+    let mut items = Vec::new();
+    for _ in 0..PAGE_READS_MAX {
+        query.limit = rows.saturating_sub(items.len());
+        let page = flow.store().query(&query).await?;
+        for record in page.items.iter().filter(|record| listing.shows(record)) {
+            items.push(Stored::of(record)?);
+        }
+        query.after = page.next;
+        if query.after.is_none() || items.len() >= rows {
+            break;
+        }
+    }
+    Ok(Page { items, next: query.after })
 }
 
 /// One page of the live entities that `text` describes.
@@ -221,7 +237,7 @@ impl<E: Entity> Registry<E> {
         all(&self.flow, self.query()).await
     }
 
-    /// One page of the entities of the project. A page may be short because deleted ones are left out; it is the last if it has no `next`.
+    /// One page of the entities of the project. A page may be short where many deleted ones follow one another; it is the last if it has no `next`.
     ///
     /// # Errors
     /// `Invalid` if the token is not one of this store; others are those of the store.

@@ -266,7 +266,7 @@ async fn pages_hold_each_entity_once_in_both_directions() {
         let mut names = Vec::new();
         loop {
             let page = flow.datasets().page(&listing).await.unwrap();
-            assert!(page.items.len() <= 4);
+            assert!(page.items.len() == 4 || page.next.is_none(), "what is deleted leaves no gap");
             names.extend(page.items.iter().map(|dataset| dataset.name.to_string()));
             match page.next {
                 Some(token) => listing = listing.after(Some(token)),
