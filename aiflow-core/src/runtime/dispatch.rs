@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::settings::{Backoff, Settings};
 use crate::bus::EventBus;
-use crate::error::{Result, Retry};
+use crate::error::{ErrorKind, Result, Retry};
 use crate::event::{Event, EventFilter};
 use crate::executor::{Ending, Executor, Launch, Observation, Report, ReportKind, Reporter, Signal, StopMode};
 use crate::id::{AttemptId, ExecutorName, Offset};
@@ -254,6 +254,11 @@ impl Dispatcher {
             };
             match submitted {
                 Ok(_) => return (attempt, None),
+                // It lives, under the one who leads now: this one has nothing to say of it any more.
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    tracing::warn!(%error, %attempt, "the attempt is a later leader's");
+                    return (attempt, None);
+                }
                 Err(error) if error.retry() == Retry::Never => {
                     self.report_ended(attempt, Ending::refused(error.to_string())).await;
                     return (attempt, None);

@@ -32,6 +32,9 @@ struct Platform(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     is_full: bool,
+    /// A later leader has submitted whatever is submitted here.
+    is_of_another: bool,
+    n_refused: watch::Sender<u32>,
     /// So often it cannot say how an attempt stands.
     cannot_say: AtomicU32,
     /// Values that are being handed over, for ever.
@@ -58,6 +61,10 @@ impl Executor for Platform {
     }
 
     async fn submit(&self, launch: Launch) -> Result<Submission> {
+        if self.0.is_of_another {
+            self.0.n_refused.send_modify(|n| *n += 1);
+            return Err(Error::new(ErrorKind::Fenced, "submit", "a later leader has submitted this attempt"));
+        }
         if self.0.is_full {
             return Err(Error::new(ErrorKind::Full, "submit", "no room"));
         }
@@ -128,6 +135,25 @@ async fn an_attempt_that_no_platform_accepts_ends_at_its_queue_limit() {
     assert_eq!(job.ending, Some(Ending::TimedOut { limit: TimeLimit::Queue }));
     assert_eq!(*platform.0.stops.borrow(), [StopMode::Graceful]);
     scheduler.shutdown().await.unwrap();
+}
+
+/// A leader that stood still while another took over hands on what it had decided. That the platform refuses it is no ending of the attempt,
+/// which runs under the other one.
+#[tokio::test]
+async fn an_attempt_that_a_later_leader_has_submitted_is_left_to_it() {
+    let flow = aiflow();
+    flow.submit(&workflow(&flow)).await.unwrap();
+    let platform = Platform(Arc::new(Shared { is_of_another: true, ..Shared::default() }));
+    let scheduler = flow.scheduler().executor("platform", platform.clone()).start().unwrap();
+    flow.start("w", Value::Null).await.unwrap();
+    platform.0.n_refused.subscribe().wait_for(|n| *n > 0).await.unwrap();
+    // Whatever was reported is handed on before it ends.
+    scheduler.shutdown().await.unwrap();
+    let log = flow.bus().read(Offset::START, &EventFilter::all(), 100).await.unwrap().events;
+    let reports: Vec<&str> = log.iter().map(|event| event.id.as_str()).filter(|id| id.starts_with("report:")).collect();
+    assert!(reports.is_empty(), "{reports:?}");
+    let [job] = &jobs(&flow).await[..] else { panic!("one job was started") };
+    assert_eq!((job.status, job.attempt), (JobStatus::Queued, 1));
 }
 
 /// What nobody can say at once is asked for by the leader until somebody can.
