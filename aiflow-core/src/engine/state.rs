@@ -51,7 +51,7 @@ pub(super) struct Compiled {
 }
 
 pub(super) fn workflow_key(project: &ProjectName, workflow: &WorkflowName) -> WorkflowKey {
-    format!("{project}/{workflow}").into()
+    [project.as_str(), "/", workflow.as_str()].concat().into()
 }
 
 impl Compiled {
