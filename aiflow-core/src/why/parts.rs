@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
             Condition::Optional { of, wait } => {
                 let lacks = self.part(of);
                 if let Some(since) = self.state.met_since.filter(|_| !lacks.is_empty()) {
-                    let until = (since + *wait).to_rfc3339();
+                    let until = wait.end(since).to_rfc3339();
                     self.held_back.push(format!("it waits until {until} for {of}, which may be missing"));
                 }
                 Vec::new()

@@ -120,7 +120,7 @@ impl Workflow {
                 found.problem(wait_problem("not_within", within.as_millis()));
             }
             Condition::JobIs { job, statuses } => self.check_job_is(job, statuses, place, found),
-            Condition::Optional { wait, .. } => found.problem(wait_problem("optional", wait.as_millis())),
+            Condition::Optional { wait, .. } => found.problem(wait.problem(wait_problem)),
             Condition::Custom { name, on, .. } => check_custom(name, on, found),
         }
         if !condition.fires() && !place.is_beside {

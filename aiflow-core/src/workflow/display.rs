@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, StartPosition, Times, ValueTest, Window,
-    WorkflowAction, WorkflowRule,
+    Condition, EventPattern, JobAction, KeyOf, Life, Schedule, SchedulingRule, StartPosition, Times, ValueTest, Wait,
+    Window, WorkflowAction, WorkflowRule,
 };
 use crate::event::Match;
 
@@ -39,7 +39,10 @@ impl fmt::Display for Condition {
                 let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
                 write!(f, "{job} is {}", statuses.join("|"))
             }
-            Self::Optional { of, wait } => write!(f, "{of} if it comes within {}", Span(*wait)),
+            Self::Optional { of, wait: Wait::For(wait) } => write!(f, "{of} if it comes within {}", Span(*wait)),
+            Self::Optional { of, wait: Wait::Until { time_zone, minutes } } => {
+                write!(f, "{of} if it comes by {:02}:{:02} {time_zone}", minutes / 60, minutes % 60)
+            }
             Self::Custom { name, on, .. } => {
                 let patterns: Vec<Self> = on.iter().cloned().map(Self::from).collect();
                 list(f, &format!("{name:?} of"), &patterns)

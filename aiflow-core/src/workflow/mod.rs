@@ -40,9 +40,9 @@ pub use alert::{
 pub use check::{Diagnostic, JOBS_MAX, RULES_MAX, Severity};
 pub use check_condition::{CONDITION_COUNT_MAX, CONDITION_DEPTH_MAX, OPERANDS_PER_RULE_MAX};
 pub use condition::{
-    CEL_BYTES_MAX, Comparison, Condition, EventPattern, KEY_PLACES_MAX, KeyOf, Life, ModelStage, ValueTest, Window,
-    absent, absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, on, on_alias, on_dataset,
-    on_metric, on_model_version, optional, sequence, workflow_status,
+    CEL_BYTES_MAX, Comparison, Condition, EventPattern, KEY_PLACES_MAX, KeyOf, Life, ModelStage, ValueTest, Wait,
+    Window, absent, absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, on, on_alias,
+    on_dataset, on_metric, on_model_version, optional, sequence, workflow_status,
 };
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use params::{

@@ -1,13 +1,13 @@
 //! Which events would a firing use now?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::{Node, Part};
 use crate::execution::{OperandState, Seen};
 use crate::id::{JobName, Offset};
 use crate::status::JobStatus;
 use crate::time::Timestamp;
+use crate::workflow::Wait;
 
 /// What a rule knows of the present.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +31,10 @@ pub(super) enum Missing {
 }
 
 impl Missing {
-    fn may(self, wait: Duration, now: Timestamp) -> bool {
+    fn may(self, wait: &Wait, now: Timestamp) -> bool {
         match self {
             Self::Never => false,
-            Self::Since(since) => now >= since + wait,
+            Self::Since(since) => now >= wait.end(since),
             Self::Always => true,
         }
     }
@@ -150,7 +150,7 @@ impl Part {
                 statuses.contains(status).then(Choice::default)
             }
             Node::Optional { wait, of } => {
-                of.choose(view, bounds).or_else(|| view.missing.may(*wait, view.present.now).then(Choice::default))
+                of.choose(view, bounds).or_else(|| view.missing.may(wait, view.present.now).then(Choice::default))
             }
             Node::Custom(slot) => match view.operands.get(*slot)? {
                 OperandState::Custom(custom) => {

@@ -156,8 +156,8 @@ impl Compiler<'_> {
                 Node::JobIs { job: job.clone(), statuses: statuses.clone() }
             }
             Condition::Optional { of, wait } => {
-                self.rule.waits.push(*wait);
-                Node::Optional { wait: *wait, of: Box::new(self.part(of)) }
+                self.rule.waits.push(wait.clone());
+                Node::Optional { wait: wait.clone(), of: Box::new(self.part(of)) }
             }
             Condition::Custom { name, params, on } => {
                 let (slot, number) = (self.slot(true), self.rule.customs.len());

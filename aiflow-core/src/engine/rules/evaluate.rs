@@ -335,7 +335,7 @@ impl CompiledRule {
             OperandState::Absence(absence) => absence.due,
             _ => None,
         });
-        let waits = state.met_since.into_iter().flat_map(|since| self.waits.iter().map(move |wait| since + *wait));
+        let waits = state.met_since.into_iter().flat_map(|since| self.waits.iter().map(move |wait| wait.end(since)));
         let due = absences.chain(waits.filter(|due| *due > now)).min();
         if state.alarm.map(|alarm| alarm.due) != due {
             state.alarm = due.map(|due| Alarm { due, set_by });

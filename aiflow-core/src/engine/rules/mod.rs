@@ -23,7 +23,8 @@ pub(super) use prepare::Prepared;
 use crate::id::{JobName, RuleName};
 use crate::status::JobStatus;
 use crate::workflow::{
-    CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, ParamSource, StartPosition, WorkflowAction,
+    CompiledTest, CompiledWindow, EventPattern, JobAction, KeyOf, Life, ParamSource, StartPosition, Wait,
+    WorkflowAction,
 };
 
 /// The most events that wait at one operand.
@@ -53,7 +54,7 @@ pub(super) struct CompiledRule {
     /// Slots whose events a firing uses up.
     consumable: Vec<usize>,
     /// The waits of optional operands.
-    waits: Vec<Duration>,
+    waits: Vec<Wait>,
     /// It has an absence that begins to wait with the rule, or with the key.
     waits_at_once: bool,
     /// Windows, sequences and absences have to be kept up.
@@ -111,7 +112,7 @@ enum Node {
     Absence(Box<Absence>),
     Guard { slot: usize, within: Duration },
     JobIs { job: JobName, statuses: Vec<JobStatus> },
-    Optional { wait: Duration, of: Box<Part> },
+    Optional { wait: Wait, of: Box<Part> },
     Custom(usize),
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Condition, EventPattern, KeyOf, Life, Window};
+use super::{Condition, EventPattern, KeyOf, Life, Wait, Window};
 use crate::id::JobName;
 use crate::status::JobStatus;
 
@@ -76,10 +76,10 @@ pub fn job_is(job: &JobName, statuses: impl IntoIterator<Item = JobStatus>) -> C
     Condition::JobIs { job: job.clone(), statuses: statuses.into_iter().collect() }
 }
 
-/// Waited for at most so long when all else is met.
+/// Waited for at most so long, or [until a time of day](Wait::until), when all else is met.
 #[must_use]
-pub fn optional(condition: impl Into<Condition>, wait: Duration) -> Condition {
-    Condition::Optional { of: Box::new(condition.into()), wait }
+pub fn optional(condition: impl Into<Condition>, wait: impl Into<Wait>) -> Condition {
+    Condition::Optional { of: Box::new(condition.into()), wait: wait.into() }
 }
 
 /// The code registered under `name` decides about the events that match one of `patterns`.

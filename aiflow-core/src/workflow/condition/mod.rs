@@ -9,6 +9,7 @@ mod cel;
 mod pattern;
 mod stage;
 mod value;
+mod wait;
 mod walk;
 mod window;
 
@@ -24,6 +25,7 @@ pub use pattern::{EventPattern, Life, on, on_alias, on_dataset, on_metric, on_mo
 pub use stage::ModelStage;
 pub use value::{CEL_BYTES_MAX, Comparison, ValueTest};
 pub(crate) use value::{CompiledTest, Tested};
+pub use wait::Wait;
 pub(crate) use walk::job_key;
 pub(crate) use window::CompiledWindow;
 pub use window::{KEY_PLACES_MAX, KeyOf, Window};
@@ -132,9 +134,8 @@ pub enum Condition {
     Optional {
         /// What is waited for.
         of: Box<Self>,
-        /// How long, in milliseconds, from the moment at which all else is met.
-        #[serde(with = "millis", rename = "wait_ms")]
-        wait: Duration,
+        /// How long, from the moment at which all else is met.
+        wait: Wait,
     },
     /// Code of the host application decides, and keeps state between events. Registered by name with the scheduler.
     Custom {

@@ -143,7 +143,7 @@ fn begin_of_day(zone: &TimeZone, begins_minutes: u16, now: Timestamp) -> Timesta
 }
 
 /// A time zone of the database that is compiled in: the machine's own may differ from that of the next machine.
-fn zone(name: &str) -> Result<TimeZone, String> {
+pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZoneDatabase::bundled().get(name).map_err(|error| format!("time zone {name:?}: {error}"))
 }
 

@@ -280,3 +280,22 @@ fn an_event_that_custom_code_counted_serves_one_firing() {
         "#]],
     );
 }
+
+/// Kestra: B, and C if C comes at all today.
+#[test]
+fn an_optional_operand_is_waited_for_until_a_time_of_day() {
+    check(
+        "train: NONE when all(b, optional(until 18:00 Europe/Berlin, c))",
+        "at 2026-03-28T12:00Z | start | b | tick 4h | c | tick 1h | b | restore | tick 23h",
+        expect![[r#"
+            2 start
+              wf#1 RUNNING v1 by start [2]
+              train#1 QUEUED by start [2]
+              launch train#1-1
+            5 c
+              train.1 [4 5] NONE: none
+            7 timer of rule train.1 of wf#1 at 1774800000000ms
+              train.1 [6] NONE: none
+        "#]],
+    );
+}

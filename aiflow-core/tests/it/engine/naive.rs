@@ -6,7 +6,7 @@ use std::time::Duration;
 use aiflow_core::event::{Event, Match};
 use aiflow_core::id::Offset;
 use aiflow_core::time::Timestamp;
-use aiflow_core::workflow::{Condition, EventPattern, KeyOf, Life, Window};
+use aiflow_core::workflow::{Condition, EventPattern, KeyOf, Life, Wait, Window};
 
 use super::text::PROJECT;
 
@@ -222,7 +222,7 @@ impl<'r> Memory<'r> {
                 let windows = [&ask.windows[..], &[(window, &**of)]].concat();
                 self.met(of, &Ask { floor: ask.floor.max(floor(&self.seen, window, of)), windows, ..ask.clone() })
             }
-            Condition::Optional { of, wait } => {
+            Condition::Optional { of, wait: Wait::For(wait) } => {
                 self.met(of, ask).or_else(|| ask.waited.is_some_and(|waited| waited >= *wait).then(Default::default))
             }
             Condition::Custom { params, on, .. } => {
@@ -342,7 +342,7 @@ pub(crate) fn patterns(condition: &Condition) -> Vec<&EventPattern> {
 /// How long optional operands are waited for.
 fn waits(condition: &Condition) -> Vec<Duration> {
     let own = match condition {
-        Condition::Optional { wait, .. } => Some(*wait),
+        Condition::Optional { wait: Wait::For(wait), .. } => Some(*wait),
         _ => None,
     };
     own.into_iter().chain(children(condition).into_iter().flat_map(waits)).collect()

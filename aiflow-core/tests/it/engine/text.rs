@@ -31,7 +31,7 @@
 //!
 //! A condition is one of `all(…, …)`, `any(…, …)`, `at_least(2, …, …)`, `seq(…, …)`, `count(3, …)`, `within(5s, …)` (also `tumbling 5s`,
 //! `daily Europe/Berlin 06:00`), `each(key, …)` (also `/pointer`, `label name`, `/a or /b`), `absent(5s, what)`, `absent(5s, what, after)`,
-//! `not(5s, pattern)`, `is(job STATUS/STATUS)`, `optional(5s, …)`, `custom(name, params, pattern, …)`, `status(job STATUS/STATUS)` and
+//! `not(5s, pattern)`, `is(job STATUS/STATUS)`, `optional(5s, …)` (also `until 18:00 Europe/Berlin`), `custom(name, params, pattern, …)`, `status(job STATUS/STATUS)` and
 //! `workflow(name STATUS)`; or a pattern: `key`, `key=value`, `key={one/of/these}`, `key>5` (also `<`, `<=`, `>=`, `!=`) or
 //! `key:/pointer>5`, followed by any of `once`, `latest`, `repeated`, `any_execution`, `ns:…`, `type:…`, `from:…` (`from:none` is "no sender").
 
@@ -45,9 +45,9 @@ use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, EventPattern, FailureTest, Field,
     Hook, Job, JobAction, KeyOf, Life, Misfire, OverlapPolicy, ParamSource, Parameter, Rate, RestartPolicy,
-    RetryPolicy, SchedulingRule, StartPosition, ValueTest, Window, Workflow, WorkflowAction, WorkflowRule, absent,
-    absent_after, all, any, at_least, count, cron, custom, every, field, job_is, not_within, on, optional, sequence,
-    workflow_status,
+    RetryPolicy, SchedulingRule, StartPosition, ValueTest, Wait, Window, Workflow, WorkflowAction, WorkflowRule,
+    absent, absent_after, all, any, at_least, count, cron, custom, every, field, job_is, not_within, on, optional,
+    sequence, workflow_status,
 };
 use expect_test::Expect;
 use serde_json::Value;
@@ -375,7 +375,14 @@ fn condition(text: &str) -> Condition {
             _ => panic!("absent(wait, of) or absent(wait, of, after), not {text:?}"),
         },
         "not" => not_within(pattern(arguments[1]), duration(arguments[0])),
-        "optional" => optional(condition(arguments[1]), duration(arguments[0])),
+        "optional" => match arguments[0].split_whitespace().collect::<Vec<_>>()[..] {
+            ["until", at, zone] => {
+                let (hour, minute) = at.split_once(':').expect("a time of day");
+                let wait = Wait::until(zone, hour.parse().expect("an hour"), minute.parse().expect("a minute"));
+                optional(condition(arguments[1]), wait)
+            }
+            _ => optional(condition(arguments[1]), duration(arguments[0])),
+        },
         "custom" => custom(arguments[0], value(arguments[1]), arguments[2..].iter().map(|text| pattern(text))),
         "is" => {
             let (job, statuses) = inner.split_once(' ').expect("a job and its statuses");
