@@ -23,7 +23,7 @@ use super::recorder::Recorder;
 use super::workload;
 
 /// How long a world may take to come to rest when the faults have stopped.
-const CALM_MAX: Duration = Duration::from_secs(600);
+const CALM_MAX: Duration = Duration::from_secs(1_800);
 /// No world lives longer.
 const WORLD_MAX: Duration = Duration::from_secs(10_000);
 /// How often it is looked whether a world has come to rest.
