@@ -59,6 +59,9 @@ pub trait Executor: Send + Sync + fmt::Debug {
     async fn attach(&self, host: ExecutorHost) -> Result<()>;
 
     /// Accepts an attempt for running.
+    ///
+    /// # Errors
+    /// `Fenced`: a later leader has submitted it, and it goes on under that one. Any other that is not to be tried again ends the attempt.
     async fn submit(&self, launch: Launch) -> Result<Submission>;
 
     /// How these attempts stand, in the order asked. At most [`OBSERVE_MAX`].
