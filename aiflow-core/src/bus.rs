@@ -40,6 +40,9 @@ pub trait EventBus: Send + Sync + fmt::Debug {
 
     /// The events after `after` that match, at most `max` of them (and at most [`EVENTS_PAGE_MAX`]), oldest first.
     ///
+    /// A page may end before the log does, also one that is not full: read on from `covered`. What this bus has told of (by a
+    /// [`head`](Self::head), a [`wait`](Self::wait) or an offset that it returned) can be read from then on.
+    ///
     /// # Errors
     /// `NotFound` if `after` lies below what was trimmed: events were lost to this reader, and it must know.
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage>;

@@ -21,7 +21,7 @@ pub use crate::rule_state::{
 pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, ScheduleStatus, ScheduledTime};
 pub use crate::status::{JobStatus, WorkflowStatus};
 
-use crate::executor::{Ending, Signal, StopMode, TimeLimit};
+use crate::executor::{Ending, NodeRun, Signal, StopMode, TimeLimit};
 use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
@@ -266,6 +266,9 @@ pub struct JobExecution {
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
+    /// When the nodes of the last attempt that told of them ran; a job of one node runs as long as its node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRun>,
 }
 
 impl WorkflowState {

@@ -13,7 +13,7 @@ use crate::bus::EventBus;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
-use crate::id::{AttemptId, FiringId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::id::{AttemptId, FiringId, JobName, NodeName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::store::MetaStore;
 use crate::time::{Clock, Timestamp};
 
@@ -23,6 +23,8 @@ pub const OBSERVE_MAX: usize = 1_000;
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
 /// The most values that a job has been handed and has not acknowledged; beyond it the job is restarted with the newest.
 pub const SIGNALS_PENDING_MAX: usize = 64;
+/// The most nodes whose times are told of one attempt; those of the others are not recorded.
+pub const NODE_RUNS_MAX: usize = 500;
 /// The most bytes one `logs` call returns.
 pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
@@ -318,8 +320,28 @@ pub enum ReportKind {
         /// Why, for people.
         message: String,
     },
+    /// When the nodes of the job ran; told once, before its ending, by an executor that knows of nodes.
+    Nodes {
+        /// At most [`NODE_RUNS_MAX`], in the order of the job.
+        nodes: Vec<NodeRun>,
+    },
     /// It ended; nothing more will be reported of it.
     Ended(Ending),
+}
+
+/// When one node of a job ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRun {
+    /// The node.
+    pub node: NodeName,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it returned; `None` if it was cut short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Whether it failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// A value for a job that runs.
@@ -350,6 +372,7 @@ impl Report {
             ReportKind::Checkpoint { number, .. } => format!("report:{attempt}:checkpoint:{number}"),
             ReportKind::Acknowledged { signal } => format!("report:{attempt}:acknowledged:{signal}"),
             ReportKind::SignalRefused { signal, .. } => format!("report:{attempt}:refused:{signal}"),
+            ReportKind::Nodes { .. } => format!("report:{attempt}:nodes"),
             ReportKind::Ended(_) => format!("report:{attempt}:ended"),
         };
         Control::Reported { attempt, report: kind }.into_event(id).time(at)

@@ -4,7 +4,8 @@
 //! values of the statement, never part of it.
 
 use aiflow_core::search::{
-    Field, Filter, KIND_ANNOTATION, KIND_METRIC_SUMMARY, Literal, Near, Op, Search, Sorted, place_of, token_of,
+    Field, Filter, KIND_ANNOTATION, KIND_METRIC_SUMMARY, Literal, Near, Op, OrderKey, Search, Sorted, place_of,
+    token_of,
 };
 use aiflow_core::store::{PageToken, Record};
 use aiflow_core::{Error, ErrorKind, Result};
@@ -60,7 +61,8 @@ pub(crate) fn page(search: &Search) -> Result<Statement> {
     text.push(")");
     if let Some(after) = &after {
         text.push(" WHERE ");
-        text.after(search, after, 0);
+        // The keys after which nothing but age counts.
+        text.after(search, after, if is_by_age(search) { search.order.len() } else { 0 });
     }
     text.push(&format!(" ORDER BY {} LIMIT ", order(search, &keys, leading.is_some())));
     text.args.int(i64::try_from(search.page_rows()).unwrap_or(i64::MAX).saturating_add(1));
@@ -73,9 +75,15 @@ pub(crate) fn page(search: &Search) -> Result<Statement> {
     Ok(Statement { sql: text.sql.into(), args: text.args })
 }
 
+/// Whether matches come in the order in which they were made, as an index has them.
+fn is_by_age(search: &Search) -> bool {
+    matches!(search.order.as_slice(), [] | [OrderKey { field: Field::Created, .. }])
+}
+
 /// `is_led`: the first key is never missing.
 fn order(search: &Search, keys: &[String], is_led: bool) -> String {
     let mut order = String::new();
+    let keys = if is_by_age(search) { &[] } else { keys };
     for (i, (key, name)) in search.order.iter().zip(keys).enumerate() {
         if i > 0 || !is_led {
             order.push_str(&format!("{name} IS NULL,"));

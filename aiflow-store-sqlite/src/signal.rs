@@ -28,6 +28,11 @@ impl Signal {
         });
     }
 
+    /// How far the log is known to reach.
+    pub(crate) fn known(&self) -> Offset {
+        self.0.borrow().last
+    }
+
     /// The store was closed.
     pub(crate) fn close(&self) {
         self.0.send_modify(|state| state.closed = true);

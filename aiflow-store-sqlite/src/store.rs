@@ -355,7 +355,11 @@ impl EventBus for SqliteStore {
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
         self.0.signal.check("read")?;
         let max = max.min(EVENTS_PAGE_MAX);
-        if let Some(page) = self.0.tail.read(after, filter, max) {
+        // What was told must be there: the file may already hold more than lies in memory.
+        let known = self.0.signal.known();
+        if let Some(page) = self.0.tail.read(after, filter, max)
+            && (page.events.len() == max || page.covered >= known)
+        {
             return Ok(page);
         }
         let statement = query::events(after, filter, max);
@@ -382,7 +386,9 @@ impl EventBus for SqliteStore {
 
     async fn head(&self) -> Result<Head> {
         self.0.signal.check("head")?;
-        self.log_ends("head").await
+        let head = self.log_ends("head").await?;
+        self.0.signal.reached(head.last);
+        Ok(head)
     }
 
     async fn wait(&self, after: Offset) -> Result<()> {

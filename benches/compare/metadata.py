@@ -118,6 +118,7 @@ def main():
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     subprocess.run(["cargo", "xtask", "bench", "metadata"], cwd=root, check=True)
     where = sys.argv[1] if len(sys.argv) > 1 else os.path.join(root, "target", "tmp")
+    os.makedirs(where, exist_ok=True)
     for name, run in (("MLflow", mlflow), ("ML Metadata", ml_metadata)):
         print(f"\n| {name}, SQLite with its own settings | time |\n|---|---|")
         try:

@@ -5,15 +5,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::AiFlow;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{
     JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_WORKFLOW,
-    KIND_WORKFLOW_EXECUTION, WorkflowExecution, WorkflowState, WorkflowStatus,
+    KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
-use crate::id::{Offset, WorkflowExecutionId};
+use crate::id::{Offset, WorkflowExecutionId, WorkflowName};
 use crate::lineage::{PUBLISHED_BY, TRIGGERED_BY};
 use crate::meta::annotation_key;
-use crate::records::{FIRING_WAITING, body_of, label_relations, workflow_execution_key, workflow_id};
+use crate::records::{
+    FIRING_WAITING, WorkflowVersion, body_of, label_relations, workflow_execution_key, workflow_id, workflow_key,
+};
 use crate::rerun::KIND_RERUN;
 use crate::runtime::scheduler_cursor;
 use crate::store::{
@@ -99,6 +101,32 @@ impl AiFlow {
         let mut pass = Pass::new(&**self.store(), self.clock().now(), None);
         pass.limit = usize::MAX;
         pass.remove_execution(&record, &execution).await
+    }
+
+    /// Removes for good what a deleted workflow left: its executions, as [`delete_execution`](Self::delete_execution) does, and its versions
+    /// before the last one, from which numbers go on if it is submitted again. Returns how many executions there were.
+    ///
+    /// Not one transaction: a call that failed can be repeated.
+    ///
+    /// # Errors
+    /// `NotFound`: no scheduler has seen such a workflow. `Conflict`: it is not deleted, or came back meanwhile. Others are those of the store.
+    pub async fn purge_workflow(&self, workflow: impl AsRef<str>) -> Result<usize> {
+        let name = WorkflowName::parse(workflow)?;
+        let key = workflow_key(self.project_name(), &name);
+        let record = self.store().get_one(&key).await?;
+        let record =
+            record.ok_or_else(|| Error::not_found("purge", "no scheduler has seen it").with("workflow", &name))?;
+        let state: WorkflowState = body_of(&record)?;
+        if state.deleted_at.is_none() {
+            return Err(
+                Error::new(ErrorKind::Conflict, "purge", "it is in use: delete it first").with("workflow", name)
+            );
+        }
+        let mut pass = Pass::new(&**self.store(), self.clock().now(), None);
+        pass.limit = usize::MAX;
+        pass.keep_newest(&state, 0).await?;
+        pass.remove_versions(&record, &state).await?;
+        Ok(pass.retired.executions)
     }
 
     /// Removes what is older, or more, than `retention` keeps, of all projects: a bounded number of records; call it again while there
@@ -196,21 +224,44 @@ impl<'a> Pass<'a> {
     async fn by_count(&mut self, keep: usize) -> Result<()> {
         let workflows = self.store.query_all(Query::kind(KIND_WORKFLOW), WORKFLOWS_MAX).await?;
         for workflow in &workflows {
-            let workflow: WorkflowState = body_of(workflow)?;
-            let mut query = ended_executions().parent(workflow_id(&workflow.project, &workflow.name)).newest_first();
-            let mut kept = 0_usize;
-            while let Some(page) = self.page(&mut query, |_| true).await? {
-                for record in page {
-                    if self.is_over() {
-                        return Ok(());
-                    }
-                    if kept < keep {
-                        kept = kept.saturating_add(1);
-                        continue;
-                    }
-                    self.remove_execution(&record, &body_of(&record)?).await?;
+            self.keep_newest(&body_of(workflow)?, keep).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the ended executions of a workflow but the newest.
+    async fn keep_newest(&mut self, workflow: &WorkflowState, keep: usize) -> Result<()> {
+        let mut query = ended_executions().parent(workflow_id(&workflow.project, &workflow.name)).newest_first();
+        let mut kept = 0_usize;
+        while let Some(page) = self.page(&mut query, |_| true).await? {
+            for record in page {
+                if self.is_over() {
+                    return Ok(());
+                }
+                if kept < keep {
+                    kept = kept.saturating_add(1);
+                    continue;
+                }
+                self.remove_execution(&record, &body_of(&record)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the versions before the one in use, as long as the workflow is as it was read.
+    async fn remove_versions(&mut self, record: &Record, workflow: &WorkflowState) -> Result<()> {
+        let of = workflow_id(&workflow.project, &workflow.name);
+        let mut query = Query::kind(KIND_WORKFLOW_VERSION).parent(of).limit(DELETES_MAX);
+        while let Some(page) = self.page(&mut query, |_| true).await? {
+            let mut batch = Batch::at(self.now).expect(record.key.clone(), Some(record.revision));
+            batch.fence.clone_from(&self.fence);
+            for version in page {
+                if body_of::<WorkflowVersion>(&version)?.version < workflow.version {
+                    batch.deletes.push(version.key);
                 }
             }
+            self.retired.records = self.retired.records.saturating_add(batch.deletes.len());
+            self.store.commit(batch).await?;
         }
         Ok(())
     }

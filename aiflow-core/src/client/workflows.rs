@@ -238,7 +238,7 @@ impl AiFlow {
     }
 
     /// Deletes a workflow, durably: it starts nothing, its rules see nothing, and lists do not show it. Its versions, and the executions that have
-    /// ended, stay until [retention](Self::apply_retention) or [`delete_execution`](Self::delete_execution) removes them. Submitting it again, or
+    /// ended, stay until [retention](Self::apply_retention) or [`purge_workflow`](Self::purge_workflow) removes them. Submitting it again, or
     /// [`restore_workflow`](Self::restore_workflow), brings it back. Returns the offset of the request.
     ///
     /// # Errors

@@ -184,6 +184,7 @@ impl Draft<'_> {
                     waiting: false,
                 }),
                 ending: None,
+                nodes: Vec::new(),
             }),
         );
         let is_first = self.change_job_state(execution, job, |state| {
@@ -294,6 +295,11 @@ impl Draft<'_> {
                 self.on_ready(id);
             }
             (ReportKind::Started | ReportKind::Ready, _) => {}
+            (ReportKind::Nodes { nodes }, _) => {
+                if let Some(job) = self.job_mut(id) {
+                    job.nodes = nodes;
+                }
+            }
             (ReportKind::Ended(ending), _) => self.on_ended(id, ending),
         }
     }

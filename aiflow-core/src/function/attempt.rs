@@ -1,10 +1,7 @@
 //! One attempt: how does it run from its start to its one ending, and what can cut it short?
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,10 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::JobContext;
 use super::executor::Reports;
-use super::plan::{Flow, Plan, Step, merged};
-use super::registry::{Function, FunctionFuture, JobError};
+use super::plan::Plan;
+use super::run::Run;
 use super::signal::Signals;
 use crate::client::{AiFlow, Origin};
 use crate::error::{Error, Result};
@@ -24,6 +20,7 @@ use crate::event::{Cause, Event};
 use crate::executor::{
     CHECKPOINT_BYTES_MAX, Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode, TimeLimit,
 };
+use crate::time::Timestamp;
 
 /// An accepted attempt: what it is, and what it was told.
 pub(super) struct Attempt {
@@ -56,7 +53,7 @@ struct Checkpoints {
 
 /// Why an attempt is ended from outside.
 #[derive(Clone, Copy)]
-enum Cut {
+pub(super) enum Cut {
     Stopped,
     TimedOut,
     Silent,
@@ -90,6 +87,15 @@ impl Attempt {
 
     pub(super) fn events(&self) -> &[Arc<Event>] {
         &self.events
+    }
+
+    /// The parameters of the launch.
+    pub(super) fn params(&self) -> &Value {
+        &self.params
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.host.clock.now()
     }
 
     pub(super) fn runtime(&self) -> &Handle {
@@ -177,71 +183,19 @@ impl Attempt {
         self.reports.send(report).await;
     }
 
-    /// Runs the nodes in order and returns the ending.
+    /// Runs the nodes and returns the ending.
     pub(super) async fn run(self: &Arc<Self>, plan: Plan) -> Ending {
         self.is_started.store(true, Ordering::Release);
         self.report(ReportKind::Started).await;
         self.beat();
         let deadline = self.timeout.map(|limit| Instant::now() + limit);
-        let mut cut = std::pin::pin!(self.cut(deadline));
-        let mut flow = Flow::default();
-        for step in &plan.steps {
-            if self.is_cancelled() {
-                return Ending::Stopped;
-            }
-            let params = Arc::new(merged(&step.params, &self.params));
-            let input = flow.input(step, &params);
-            let context = JobContext::new(Arc::clone(self), params);
-            let returned = self.run_step(step, context, input, cut.as_mut()).await;
-            if self.is_cancelled() && !matches!(returned, Err(Cut::TimedOut | Cut::Silent)) {
-                return Ending::Stopped;
-            }
-            let result = match returned {
-                Ok(result) => result.and_then(|value| flow.output(step, value)),
-                Err(cut) => return cut.ending(),
-            };
-            if let Err(error) = result {
-                return named(&plan, step, error).into_ending();
-            }
+        let mut run = Run::new(self, plan);
+        let ending = run.finish(std::pin::pin!(self.cut(deadline))).await;
+        let nodes = run.times();
+        if !nodes.is_empty() {
+            self.report(ReportKind::Nodes { nodes }).await;
         }
-        match flow.into_output() {
-            Ok(output) => Ending::Succeeded { output },
-            Err(error) => error.into_ending(),
-        }
-    }
-
-    /// Runs one node until it returns or is cut short.
-    async fn run_step(
-        &self,
-        step: &Step,
-        context: JobContext,
-        input: Value,
-        mut cut: Pin<&mut (impl Future<Output = Cut> + Send)>,
-    ) -> std::result::Result<std::result::Result<Value, JobError>, Cut> {
-        match &step.function {
-            Function::Async(function) => {
-                let running = Guarded::call(|| function(context, input));
-                tokio::select! {
-                    biased;
-                    returned = running => Ok(returned),
-                    cut = &mut cut => Err(cut),
-                }
-            }
-            Function::Blocking(function) => {
-                let function = Arc::clone(function);
-                let mut running = self.runtime.spawn_blocking(move || function(context, input));
-                tokio::select! {
-                    biased;
-                    returned = &mut running => Ok(joined(returned)),
-                    cut = &mut cut => {
-                        // The thread cannot be ended from here: ask, and wait, so that no other attempt runs beside it.
-                        self.stop(StopMode::Kill);
-                        let _ = running.await;
-                        Err(cut)
-                    }
-                }
-            }
-        }
+        ending
     }
 
     /// Returns when the attempt must not go on.
@@ -278,7 +232,7 @@ impl Attempt {
 }
 
 impl Cut {
-    fn ending(self) -> Ending {
+    pub(super) fn ending(self) -> Ending {
         match self {
             Self::Stopped => Ending::Stopped,
             Self::TimedOut => Ending::TimedOut { limit: TimeLimit::Run },
@@ -291,55 +245,5 @@ async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The node is named where a job has several.
-fn named(plan: &Plan, step: &Step, error: JobError) -> JobError {
-    if plan.steps.len() > 1 { error.in_node(&step.node) } else { error }
-}
-
-fn joined(
-    returned: std::result::Result<std::result::Result<Value, JobError>, tokio::task::JoinError>,
-) -> std::result::Result<Value, JobError> {
-    match returned {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => Err(JobError::of_panic(&*payload)),
-            Err(error) => Err(JobError::from(error)),
-        },
-    }
-}
-
-/// A user's future whose panics, also those of its destructors, become errors.
-struct Guarded(Option<FunctionFuture>);
-
-impl Guarded {
-    /// Calls the function; a panic of the call itself is the future's result.
-    fn call(function: impl FnOnce() -> FunctionFuture) -> Self {
-        Self(Some(match catch_unwind(AssertUnwindSafe(function)) {
-            Ok(future) => future,
-            Err(payload) => Box::pin(std::future::ready(Err(JobError::of_panic(&*payload)))),
-        }))
-    }
-}
-
-impl Future for Guarded {
-    type Output = std::result::Result<Value, JobError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        polled.unwrap_or_else(|payload| Poll::Ready(Err(JobError::of_panic(&*payload))))
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let future = self.0.take();
-        // A destructor that panics must not take the attempt's task with it.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::arguments::NodeArguments;
 use super::attempt::Attempt;
 use super::registry::read_params;
 use super::signal::ReceivedSignal;
@@ -13,7 +14,7 @@ use crate::client::AiFlow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
 use crate::executor::{JobIdentity, ReportKind};
-use crate::id::{AttemptId, Offset};
+use crate::id::{AttemptId, NodeName, Offset};
 use crate::meta::{Annotations, Artifacts, Datasets, MetricDefinitions, Metrics, Models};
 use crate::time::Timestamp;
 use crate::workflow::SCHEDULED_TIME;
@@ -25,18 +26,35 @@ use crate::workflow::SCHEDULED_TIME;
 #[derive(Clone)]
 pub struct JobContext {
     attempt: Arc<Attempt>,
-    params: Arc<Value>,
+    node: Arc<NodeContext>,
+}
+
+/// What differs between the nodes of a job.
+pub(super) struct NodeContext {
+    pub(super) name: NodeName,
+    pub(super) arguments: NodeArguments,
+    pub(super) params: Value,
 }
 
 impl JobContext {
-    pub(super) fn new(attempt: Arc<Attempt>, params: Arc<Value>) -> Self {
-        Self { attempt, params }
+    pub(super) fn new(attempt: Arc<Attempt>, node: Arc<NodeContext>) -> Self {
+        Self { attempt, node }
+    }
+
+    pub(super) fn node_context(&self) -> &NodeContext {
+        &self.node
     }
 
     /// Who this job is.
     #[must_use]
     pub fn identity(&self) -> &JobIdentity {
         self.attempt.identity()
+    }
+
+    /// The node that runs.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.node.name
     }
 
     /// The attempt: an idempotency key for effects outside AIFlow.
@@ -50,13 +68,17 @@ impl JobContext {
     /// # Errors
     /// `Invalid`, naming the place, if they are not of type `T`.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T> {
-        read_params(&self.params)
+        read_params(&self.node.params)
     }
 
     /// The time for which a schedule made the job or its workflow execution run; `None` if no schedule did.
     #[must_use]
     pub fn scheduled_time(&self) -> Option<Timestamp> {
-        self.params.get(SCHEDULED_TIME).and_then(Value::as_str).and_then(|text| Timestamp::parse_rfc3339(text).ok())
+        self.node
+            .params
+            .get(SCHEDULED_TIME)
+            .and_then(Value::as_str)
+            .and_then(|text| Timestamp::parse_rfc3339(text).ok())
     }
 
     /// The events that made the job run, oldest first.

@@ -25,18 +25,25 @@
 //! # drop(executor);
 //! ```
 
+mod arguments;
 mod attempt;
+mod built_in;
 mod context;
 mod executor;
 mod plan;
+mod processor;
 mod registry;
+mod run;
 mod signal;
 mod spec;
 
+pub use arguments::{NodeArguments, VersionRef};
 pub use attempt::CHECKPOINT_PAUSE;
+pub use built_in::{DUMMY, EXTERNAL_TRIGGER, OUTSIDE_STATUS, OutsideStatus, READ_ONLY};
 pub use context::JobContext;
 pub use executor::{FunctionExecutor, MAX_CONCURRENT};
 pub use plan::OUTPUT_BYTES_MAX;
+pub use processor::Processor;
 pub use registry::{ERROR_KIND_BYTES_MAX, Functions, JobError};
 pub use signal::ReceivedSignal;
 pub use spec::{DataInput, FUNCTION_EXECUTOR, FunctionNode, FunctionSpec};

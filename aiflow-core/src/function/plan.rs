@@ -1,8 +1,12 @@
 //! Plans: is a job's specification one that can run, and how do values flow between its nodes?
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::arguments::NodeArguments;
+use super::context::NodeContext;
 use super::registry::{Function, Functions, JobError};
 use super::spec::{DataInput, FunctionNode, FunctionSpec};
 use crate::error::{Error, Result};
@@ -21,10 +25,25 @@ pub(super) struct Step {
     pub(super) node: NodeName,
     pub(super) function: Function,
     pub(super) params: Value,
+    arguments: NodeArguments,
     inputs: Vec<Port>,
     n_ports: usize,
     /// How many data edges leave each port.
     readers: Vec<usize>,
+    /// Where each data edge from it leads.
+    pub(super) feeds: Vec<usize>,
+}
+
+impl Step {
+    /// How many data edges lead to it.
+    pub(super) fn n_inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// What its context tells, with the parameters of the launch.
+    pub(super) fn node_context(&self, params: &Value) -> NodeContext {
+        NodeContext { name: self.node.clone(), arguments: self.arguments.clone(), params: merged(&self.params, params) }
+    }
 }
 
 /// An output port of an earlier step.
@@ -64,8 +83,11 @@ impl Plan {
             .with("node", node.name));
         };
         let inputs = node.inputs.iter().map(|input| self.port(&node.name, input)).collect::<Result<Vec<_>>>()?;
+        let number = self.steps.len();
         for Port { step, port } in &inputs {
-            if let Some(readers) = self.steps.get_mut(*step).and_then(|s| s.readers.get_mut(*port)) {
+            let Some(source) = self.steps.get_mut(*step) else { continue };
+            source.feeds.push(number);
+            if let Some(readers) = source.readers.get_mut(*port) {
                 *readers += 1;
             }
         }
@@ -77,9 +99,11 @@ impl Plan {
             node: node.name,
             function: function.clone(),
             params: node.params,
+            arguments: node.arguments,
             inputs,
             n_ports,
             readers: vec![0; n_ports],
+            feeds: Vec::new(),
         })
     }
 
@@ -109,10 +133,16 @@ fn invalid(message: impl Into<String>) -> Error {
 pub(super) struct Flow {
     /// By step and port; the number of readers to come.
     ports: Vec<Vec<(Option<Value>, usize)>>,
-    sinks: Vec<(NodeName, Value)>,
+    /// What the steps returned that nobody reads from.
+    sinks: BTreeMap<usize, Value>,
 }
 
 impl Flow {
+    /// Before any of these steps has run.
+    pub(super) fn of(steps: &[Step]) -> Self {
+        Self { ports: vec![Vec::new(); steps.len()], sinks: BTreeMap::new() }
+    }
+
     /// The input of `step`: what flows over its data edges, or `params` if it has none.
     pub(super) fn input(&mut self, step: &Step, params: &Value) -> Value {
         match step.inputs.as_slice() {
@@ -131,11 +161,10 @@ impl Flow {
         if *readers == 0 { value.take() } else { value.clone() }.unwrap_or_default()
     }
 
-    /// Takes in what `step` returned.
-    pub(super) fn output(&mut self, step: &Step, value: Value) -> Result<(), JobError> {
-        if step.readers.iter().all(|readers| *readers == 0) {
-            self.ports.push(Vec::new());
-            self.sinks.push((step.node.clone(), value));
+    /// Takes in what `step` returned, which is the one of this number.
+    pub(super) fn output(&mut self, step: &Step, number: usize, value: Value) -> Result<(), JobError> {
+        if step.feeds.is_empty() {
+            self.sinks.insert(number, value);
             return Ok(());
         }
         let values = match value {
@@ -156,17 +185,20 @@ impl Flow {
             }
         };
         let ports = values.into_iter().map(Some).zip(step.readers.iter().copied());
-        self.ports.push(ports.collect());
+        if let Some(of) = self.ports.get_mut(number) {
+            *of = ports.collect();
+        }
         Ok(())
     }
 
     /// The output of the job: that of its only sink, or of all by name.
-    pub(super) fn into_output(mut self) -> Result<Value, JobError> {
+    pub(super) fn into_output(mut self, steps: &[Step]) -> Result<Value, JobError> {
         let output = match self.sinks.len() {
-            1 => self.sinks.remove(0).1,
+            1 => self.sinks.pop_first().map(|(_, value)| value).unwrap_or_default(),
             _ => {
-                let by_name = self.sinks.into_iter();
-                Value::Object(by_name.map(|(node, value)| (node.into(), value)).collect())
+                let name = |number: usize| steps.get(number).map(|step| step.node.to_string());
+                let by_name = self.sinks.into_iter().filter_map(|(number, value)| Some((name(number)?, value)));
+                Value::Object(by_name.collect())
             }
         };
         let bytes = json_bytes(&output);

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::JobContext;
+use super::built_in::built_in;
+use super::processor::{AnyProcessor, Processor};
 use crate::error::{Error, Result};
 use crate::executor::Ending;
 
@@ -30,6 +32,7 @@ pub(super) type FunctionFuture = Pin<Box<dyn Future<Output = Result<Value, JobEr
 pub(super) enum Function {
     Async(Arc<dyn Fn(JobContext, Value) -> FunctionFuture + Send + Sync>),
     Blocking(Arc<dyn Fn(JobContext, Value) -> Result<Value, JobError> + Send + Sync>),
+    Processor(Arc<dyn Fn() -> Box<dyn AnyProcessor> + Send + Sync>),
 }
 
 impl Functions {
@@ -91,7 +94,25 @@ impl Functions {
         self
     }
 
+    /// Registers a [`Processor`], which is opened before and closed after; `make` makes one for each attempt.
+    ///
+    /// Input, output, errors and cancellation are as in [`register`](Self::register).
+    #[must_use]
+    pub fn register_processor<P: Processor>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Self {
+        let make = move || -> Box<dyn AnyProcessor> { Box::new(make()) };
+        self.0.insert(name.into(), Function::Processor(Arc::new(make)));
+        self
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Function> {
+        self.registered(name).or_else(|| built_in(name))
+    }
+
+    pub(super) fn registered(&self, name: &str) -> Option<&Function> {
         self.0.get(name)
     }
 
@@ -217,7 +238,7 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for JobError {
     }
 }
 
-fn read_input<I: DeserializeOwned>(input: Value) -> Result<I, JobError> {
+pub(super) fn read_input<I: DeserializeOwned>(input: Value) -> Result<I, JobError> {
     read(input).map_err(|problem| JobError::permanent(format!("input does not fit: {problem}")))
 }
 
@@ -235,6 +256,6 @@ pub(super) fn read_params<T: DeserializeOwned>(params: &Value) -> Result<T> {
     read(params.clone()).map_err(|problem| Error::invalid("read params", format!("parameters do not fit: {problem}")))
 }
 
-fn write_output<O: Serialize>(output: &O) -> Result<Value, JobError> {
+pub(super) fn write_output<O: Serialize>(output: &O) -> Result<Value, JobError> {
     serde_json::to_value(output).map_err(|error| JobError::permanent(format!("output is no JSON: {error}")))
 }

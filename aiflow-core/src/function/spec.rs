@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::arguments::NodeArguments;
 use crate::id::NodeName;
 
 /// Name under which the function executor is registered.
@@ -29,6 +30,9 @@ pub struct FunctionNode {
     /// Parameters of the node, a JSON object or null; overridden by those of the job and of the workflow execution.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The dataset and the models that it is about.
+    #[serde(default, skip_serializing_if = "NodeArguments::is_none")]
+    pub arguments: NodeArguments,
     /// Data edges into it. None: the input is the parameters. One: the value that flows over it. Several: an array in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<DataInput>,
@@ -66,6 +70,7 @@ impl FunctionSpec {
                 name: node,
                 function: function.into(),
                 params: Value::Null,
+                arguments: NodeArguments::default(),
                 inputs: Vec::new(),
                 outputs: 1,
             }],

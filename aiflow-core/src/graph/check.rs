@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{AiGraph, AiNode, ControlEdge, DataEdge, Trigger};
 use crate::error::Result;
-use crate::id::{ExecutorName, JobName, NodeName, ProjectName, WorkflowName};
+use crate::function::{NodeArguments, VersionRef};
+use crate::id::{EntityName, ExecutorName, JobName, NodeName, ProjectName, WorkflowName};
 use crate::workflow::{Diagnostic, RULES_MAX};
 
 /// The most nodes in a graph.
@@ -133,12 +134,38 @@ fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
             _ => found.push(Diagnostic::new(&path, "the spec of a function node must be the name of the function")),
         }
     }
+    check_arguments(node, &path, found);
     if !(node.params.is_null() || node.params.is_object()) {
         found.push(Diagnostic::new(&path, "params must be a JSON object"));
     }
     if node.outputs == 0 || node.outputs > OUTPUTS_MAX {
         found
             .push(Diagnostic::new(&path, format!("has {} output ports, 1 to {OUTPUTS_MAX} are allowed", node.outputs)));
+    }
+}
+
+fn check_arguments(node: &AiNode, path: &str, found: &mut Vec<Diagnostic>) {
+    let NodeArguments { dataset, model, model_version, base_model, base_model_version } = &node.arguments;
+    if !(node.is_function() || node.arguments.is_none()) {
+        let message =
+            "names a dataset or a model, which only function nodes look up; hand the name over as a parameter";
+        return found.push(Diagnostic::new(path, message));
+    }
+    for name in [dataset, model, base_model].into_iter().flatten() {
+        check_name(path, name, EntityName::parse, found);
+    }
+    if model.is_none() && model_version.is_some() {
+        found.push(Diagnostic::new(path, "says which version, but not of which model"));
+    }
+    if model.is_none() && base_model.is_none() && base_model_version.is_some() {
+        found.push(Diagnostic::new(path, "says which base version, but not of which model"));
+    }
+    for version in [model_version, base_model_version].into_iter().flatten() {
+        match version {
+            VersionRef::Number(0) => found.push(Diagnostic::new(path, "versions are numbered from 1")),
+            VersionRef::Alias(alias) => check_name(path, alias, EntityName::parse, found),
+            VersionRef::Number(_) | VersionRef::Stage(_) | VersionRef::Latest => {}
+        }
     }
 }
 

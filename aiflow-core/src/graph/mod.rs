@@ -17,7 +17,10 @@ use serde_json::Value;
 pub(crate) use check::shown;
 pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
 pub use edge::{ControlEdge, DataEdge, Trigger};
-pub use node::{AiNode, NodeKind, function, operation};
+pub use node::{
+    AiNode, NodeKind, dataset_validate, dummy, evaluate, external_trigger, function, model_validate, operation,
+    predict, push_model, read_dataset, read_only, train, transform, write_dataset,
+};
 
 use crate::workflow::{Admission, Completion, Hook, Schedule, SchedulingRule, WorkflowRule, millis_option};
 

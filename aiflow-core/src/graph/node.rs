@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::function::FUNCTION_EXECUTOR;
+use crate::function::{DUMMY, EXTERNAL_TRIGGER, FUNCTION_EXECUTOR, NodeArguments, READ_ONLY, VersionRef};
 use crate::workflow::{Admission, Deadline, Hook, RestartPolicy, RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
@@ -20,6 +20,9 @@ pub struct AiNode {
     /// What sort of step it is: a label for people.
     #[serde(default, skip_serializing_if = "NodeKind::is_user_defined")]
     pub kind: NodeKind,
+    /// Which dataset and which models it is about; of function nodes only.
+    #[serde(default, skip_serializing_if = "NodeArguments::is_none")]
+    pub arguments: NodeArguments,
     /// Which executor runs it.
     pub executor: String,
     /// What to run: for `function` the name of the function, otherwise in the executor's own terms.
@@ -99,6 +102,8 @@ pub enum NodeKind {
     ModelValidate,
     /// Brings a model version into use.
     PushModel,
+    /// Stands for what happens outside.
+    ExternalTrigger,
     /// Anything else.
     #[default]
     UserDefined,
@@ -118,6 +123,7 @@ impl NodeKind {
             Self::DatasetValidate => "dataset_validate",
             Self::ModelValidate => "model_validate",
             Self::PushModel => "push_model",
+            Self::ExternalTrigger => "external_trigger",
             Self::UserDefined => "user_defined",
         }
     }
@@ -139,6 +145,7 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
     AiNode {
         name: String::new(),
         kind: NodeKind::UserDefined,
+        arguments: NodeArguments::default(),
         executor: executor.into(),
         spec,
         params: Value::Null,
@@ -160,7 +167,120 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
     }
 }
 
+fn about(kind: NodeKind, function_name: impl Into<String>, arguments: NodeArguments) -> AiNode {
+    AiNode { kind, arguments, ..function(function_name) }
+}
+
+fn dataset(name: impl Into<String>) -> NodeArguments {
+    NodeArguments { dataset: Some(name.into()), ..NodeArguments::default() }
+}
+
+fn model(name: impl Into<String>) -> NodeArguments {
+    NodeArguments { model: Some(name.into()), ..NodeArguments::default() }
+}
+
+/// A node that reads a dataset: [`JobContext::dataset`](crate::function::JobContext::dataset) finds it when the job runs.
+#[must_use]
+pub fn read_dataset(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::ReadDataset, function, dataset(name))
+}
+
+/// A node that writes a dataset: [`JobContext::dataset`](crate::function::JobContext::dataset) finds it when the job runs.
+#[must_use]
+pub fn write_dataset(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::WriteDataset, function, dataset(name))
+}
+
+/// A node that makes data from data.
+#[must_use]
+pub fn transform(function: impl Into<String>) -> AiNode {
+    about(NodeKind::Transform, function, NodeArguments::default())
+}
+
+/// A node that trains a model; [`base_model`](AiNode::base_model) says from which it goes on.
+#[must_use]
+pub fn train(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::Train, function, model(name))
+}
+
+/// A node that applies a model; [`model_version`](AiNode::model_version) says which version, otherwise it is the newest.
+#[must_use]
+pub fn predict(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::Predict, function, model(name))
+}
+
+/// A node that measures a model.
+#[must_use]
+pub fn evaluate(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::Evaluate, function, model(name))
+}
+
+/// A node that decides whether a dataset is good enough.
+#[must_use]
+pub fn dataset_validate(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::DatasetValidate, function, dataset(name))
+}
+
+/// A node that decides whether a version of a model is good enough; [`base_model_version`](AiNode::base_model_version) says with which it is
+/// compared.
+#[must_use]
+pub fn model_validate(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::ModelValidate, function, model(name))
+}
+
+/// A node that brings a version of a model into use.
+#[must_use]
+pub fn push_model(name: impl Into<String>, function: impl Into<String>) -> AiNode {
+    about(NodeKind::PushModel, function, model(name))
+}
+
+/// A node of a job that does nothing and succeeds: a point at which control edges meet.
+#[must_use]
+pub fn dummy() -> AiNode {
+    function(DUMMY)
+}
+
+/// A node of a job that does nothing and runs until it is stopped: what happens outside has a place in the graph.
+///
+/// A rule needs no such node to wait for events from outside.
+#[must_use]
+pub fn external_trigger() -> AiNode {
+    about(NodeKind::ExternalTrigger, EXTERNAL_TRIGGER, NodeArguments::default()).streaming()
+}
+
+/// A node of a job that runs elsewhere, under the name `key`, and is made visible here: nothing is submitted. It is running until events of the
+/// type [`OUTSIDE_STATUS`](crate::function::OUTSIDE_STATUS) with that key, in the namespace of the project, say that it has
+/// [ended](crate::function::OutsideStatus), or until it is stopped here.
+///
+/// Like every function job that runs it takes one of the places of its [executor](crate::function::FunctionExecutor::max_concurrent). What is
+/// said about it can be shown as [annotations](crate::client::AiFlow::annotations) of its job execution.
+#[must_use]
+pub fn read_only(key: impl Into<String>) -> AiNode {
+    function(READ_ONLY).params(json!({"key": key.into()}))
+}
+
 impl AiNode {
+    /// Says which version of its model the node is about.
+    #[must_use]
+    pub fn model_version(mut self, version: impl Into<VersionRef>) -> Self {
+        self.arguments.model_version = Some(version.into());
+        self
+    }
+
+    /// Says from which model it goes on, or with which it compares.
+    #[must_use]
+    pub fn base_model(mut self, name: impl Into<String>) -> Self {
+        self.arguments.base_model = Some(name.into());
+        self
+    }
+
+    /// Says which version of the [base model](Self::base_model) it is, or of the node's own model.
+    #[must_use]
+    pub fn base_model_version(mut self, version: impl Into<VersionRef>) -> Self {
+        self.arguments.base_model_version = Some(version.into());
+        self
+    }
+
     /// Says what sort of step it is.
     #[must_use]
     pub fn kind(mut self, kind: NodeKind) -> Self {

@@ -1,6 +1,7 @@
 //! Pictures of an AI graph: its nodes, what flows between them, and what controls them.
 
 use super::{AiGraph, AiNode, NodeKind};
+use crate::function::NodeArguments;
 use crate::workflow::{Arrow, Drawing, End, Group, Shape};
 
 impl AiGraph {
@@ -29,6 +30,7 @@ impl AiGraph {
                 | NodeKind::DatasetValidate
                 | NodeKind::ModelValidate
                 | NodeKind::PushModel
+                | NodeKind::ExternalTrigger
                 | NodeKind::UserDefined => Shape::Step,
             };
             drawing.block(label(node), shape);
@@ -79,6 +81,8 @@ fn label(node: &AiNode) -> String {
         NodeKind::UserDefined => node.executor.as_str(),
         kind => kind.as_str(),
     };
+    let NodeArguments { dataset, model, .. } = &node.arguments;
+    let about: String = [dataset, model].into_iter().flatten().map(|name| format!(" {name}")).collect();
     let streaming = if node.streaming { ", streaming" } else { "" };
-    format!("{}\n{what}{streaming}", node.name)
+    format!("{}\n{what}{about}{streaming}", node.name)
 }

@@ -157,6 +157,7 @@ impl Draft<'_> {
                 name: self.node_name(node, found)?,
                 function: function.clone(),
                 params: ai_node.params.clone(),
+                arguments: ai_node.arguments.clone(),
                 inputs: inputs.remove(&node).unwrap_or_default(),
                 outputs: ai_node.outputs,
             });

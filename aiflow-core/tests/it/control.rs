@@ -131,6 +131,34 @@ async fn a_workflow_without_live_executions_is_deleted_and_comes_back() {
     scheduler.shutdown().await.unwrap();
 }
 
+/// What a deleted workflow left goes for good, but for the version from which numbers go on; one that is in use stays.
+#[tokio::test]
+async fn a_deleted_workflow_is_purged_and_its_versions_go_on() {
+    let flow = super::client::aiflow();
+    let scheduler = scheduler(&flow, Settings::default());
+    for keys in 1..=3 {
+        let rules = (0..keys).map(|key| start(on(format!("go{key}")))).collect();
+        assert_eq!(flow.submit(&workflow(&flow, "quality", rules)).await.unwrap().version, keys);
+        stopped_at_once(&flow, "quality").await;
+    }
+    assert_eq!(flow.purge_workflow("other").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(flow.purge_workflow("quality").await.unwrap_err().kind(), ErrorKind::Conflict);
+    let deleted = flow.delete_workflow("quality").await.unwrap();
+    scheduler.wait_applied(deleted).await.unwrap();
+    assert_eq!(flow.purge_workflow("quality").await.unwrap(), 3);
+    assert_eq!(flow.purge_workflow("quality").await.unwrap(), 0);
+    assert!(flow.executions("quality", 9).await.unwrap().is_empty());
+    assert!(flow.workflow_version("quality", 2).await.unwrap().is_none());
+    assert_eq!(flow.latest_workflow_version("quality").await.unwrap().unwrap().version, 3);
+    scheduler.shutdown().await.unwrap();
+    // Another scheduler begins with what is left, and the workflow comes back.
+    let scheduler = self::scheduler(&flow, Settings::default());
+    let again = flow.submit(&workflow(&flow, "quality", vec![start(on("again"))])).await.unwrap();
+    assert_eq!((again.version, again.is_new), (4, true));
+    assert_eq!(stopped_at_once(&flow, "quality").await, WorkflowStatus::Stopped);
+    scheduler.shutdown().await.unwrap();
+}
+
 /// The end of an execution that is stopped at once, because its job waits for events.
 async fn stopped_at_once(flow: &AiFlow, workflow: &str) -> WorkflowStatus {
     let id = flow.start(workflow, Value::Null).await.unwrap();

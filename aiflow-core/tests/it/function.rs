@@ -10,7 +10,7 @@ use aiflow_core::bus::EventBus;
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::{Event, EventFilter, NewEvent};
 use aiflow_core::executor::{
-    Ending, Executor, ExecutorHost, Launch, Observation, Report, ReportKind, Reporter, StopMode, TimeLimit,
+    Ending, Executor, ExecutorHost, Launch, NodeRun, Observation, Report, ReportKind, Reporter, StopMode, TimeLimit,
 };
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError, OUTPUT_BYTES_MAX};
 use aiflow_core::id::{AttemptId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
@@ -26,14 +26,16 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// An executor, and the scheduler's end of its reports.
-struct Stage {
-    executor: FunctionExecutor,
+pub(crate) struct Stage {
+    pub(crate) executor: FunctionExecutor,
     reports: mpsc::Receiver<Report>,
     memory: Arc<MemoryStore>,
+    /// What was told last of the nodes.
+    pub(crate) nodes: Vec<NodeRun>,
 }
 
 impl Stage {
-    async fn new(functions: Functions) -> Self {
+    pub(crate) async fn new(functions: Functions) -> Self {
         Self::with(FunctionExecutor::new(functions), 1_000).await
     }
 
@@ -48,43 +50,46 @@ impl Stage {
             epoch: 1,
         };
         executor.attach(host).await.unwrap();
-        Self { executor, reports, memory }
+        Self { executor, reports, memory, nodes: Vec::new() }
     }
 
-    fn aiflow(&self) -> AiFlow {
+    pub(crate) fn aiflow(&self) -> AiFlow {
         super::client::handle_of(&self.memory)
     }
 
-    async fn next(&mut self) -> ReportKind {
+    pub(crate) async fn next(&mut self) -> ReportKind {
         self.reports.recv().await.unwrap().kind
     }
 
-    async fn submit(&self, launch: Launch) -> AttemptId {
+    pub(crate) async fn submit(&self, launch: Launch) -> AttemptId {
         let attempt = launch.attempt;
         self.executor.submit(launch).await.unwrap();
         attempt
     }
 
     /// Runs a job and returns its ending.
-    async fn run(&mut self, launch: Launch) -> Ending {
+    pub(crate) async fn run(&mut self, launch: Launch) -> Ending {
         self.submit(launch).await;
         assert_eq!(self.next().await, ReportKind::Started);
         self.ending().await
     }
 
-    async fn ending(&mut self) -> Ending {
-        match self.next().await {
-            ReportKind::Ended(ending) => ending,
-            other => panic!("{other:?}"),
+    pub(crate) async fn ending(&mut self) -> Ending {
+        loop {
+            match self.next().await {
+                ReportKind::Ended(ending) => return ending,
+                ReportKind::Nodes { nodes } => self.nodes = nodes,
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
 
-fn attempt(n: u64) -> AttemptId {
+pub(crate) fn attempt(n: u64) -> AttemptId {
     AttemptId::new(JobExecutionId::new(Offset(n), 0), 1)
 }
 
-fn launch(spec: Value) -> Launch {
+pub(crate) fn launch(spec: Value) -> Launch {
     Launch {
         attempt: attempt(1),
         epoch: 1,
@@ -103,16 +108,16 @@ fn launch(spec: Value) -> Launch {
 }
 
 /// A job of one node that runs `function`.
-fn single(function: &str) -> Value {
+pub(crate) fn single(function: &str) -> Value {
     json!({"nodes": [{"name": "node", "function": function}]})
 }
 
-fn succeeded(output: Value) -> Ending {
+pub(crate) fn succeeded(output: Value) -> Ending {
     Ending::Succeeded { output }
 }
 
 #[track_caller]
-fn assert_failed(ending: &Ending, text: &str, is_retryable: bool) {
+pub(crate) fn assert_failed(ending: &Ending, text: &str, is_retryable: bool) {
     let Ending::Failed { message, retryable, .. } = ending else {
         panic!("{ending:?}");
     };

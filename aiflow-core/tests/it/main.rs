@@ -11,6 +11,7 @@ mod history;
 mod lineage;
 mod memory;
 mod meta;
+mod nodes;
 mod open_lineage;
 mod rerun;
 mod scheduler;
