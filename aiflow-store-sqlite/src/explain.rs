@@ -119,6 +119,19 @@ async fn every_query_for_relations_uses_an_index() {
 }
 
 #[tokio::test]
+async fn a_search_in_the_order_of_age_walks_an_index() {
+    let (_folder, mut conn) = empty_store().await;
+    for text in ["metrics.auc > 0.9 order by created desc", "params.layers = 3 order by created", "name = 'a'"] {
+        let search = Search::parse("job_execution", text).unwrap().project("wine");
+        let statement = search::page(&search).unwrap();
+        let steps = plan(&mut conn, &statement.sql).await;
+        let walks = |step: &&String| step.contains("INDEX record_created (kind=? AND project=?)");
+        assert_eq!(steps.iter().filter(walks).count(), 1, "{steps:#?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY")), "{steps:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_search_by_a_metric_uses_the_index_of_its_values() {
     let (_folder, mut conn) = empty_store().await;
     for text in ["metrics.auc > 0.9 order by metrics.auc desc", "metrics.auc > 0.9 and metrics.loss < 1 and name = 'a'"]

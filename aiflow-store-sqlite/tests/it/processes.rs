@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use aiflow_core::ErrorKind;
 use aiflow_core::bus::EventBus;
+use aiflow_core::event::EventFilter;
+use aiflow_core::id::Offset;
 use aiflow_core::store::{Batch, MetaStore};
 use aiflow_core::time::Timestamp;
 use tempfile::tempdir;
@@ -150,6 +152,21 @@ async fn a_holder_that_stood_still_for_too_long_is_fenced() {
     awake.release(&new).await.unwrap();
     let third = third.acquire("leader", "third", LONG).await.unwrap();
     assert!(third.unwrap().epoch > new.epoch);
+}
+
+/// A handle that holds the events before in memory, and did not append the newest itself.
+#[tokio::test]
+async fn what_head_told_can_be_read_also_if_another_opening_wrote_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let (here, there) = (open(&path).await, open(&path).await);
+    for n in 1..=20 {
+        here.publish(vec![event(format!("here{n}"))]).await.unwrap();
+        there.publish(vec![event(format!("there{n}"))]).await.unwrap();
+        let last = here.head().await.unwrap().last;
+        let page = here.read(Offset::START, &EventFilter::all(), 1000).await.unwrap();
+        assert_eq!((page.covered, page.events.len()), (last, 2 * n));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

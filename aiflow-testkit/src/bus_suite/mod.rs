@@ -39,7 +39,6 @@ macro_rules! event_bus_suite {
             concurrent_publishes_of_one_id_append_it_once,
             no_event_appears_below_a_visible_offset,
             read_returns_every_event_that_matches,
-            what_head_told_can_be_read,
             pages_cover_the_log_without_gaps,
             a_page_never_exceeds_its_bound,
             reading_beyond_the_end_is_empty,

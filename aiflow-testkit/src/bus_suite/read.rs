@@ -56,18 +56,6 @@ pub async fn read_returns_every_event_that_matches(fixture: &dyn StoreFixture) {
     }
 }
 
-/// What `head` told can be read, also by a handle that holds the events before in memory and did not append the newest itself.
-pub async fn what_head_told_can_be_read(fixture: &dyn StoreFixture) {
-    let (here, there) = (fixture.open().await.bus, fixture.open().await.bus);
-    for round in 1..=20 {
-        publish(&here, &[&format!("own {round}")]).await;
-        publish(&there, &[&format!("foreign {round}")]).await;
-        let last = here.head().await.unwrap().last;
-        let page = here.read(Offset::START, &EventFilter::all(), 1000).await.unwrap();
-        assert_eq!((page.covered, page.events.len()), (last, 2 * round));
-    }
-}
-
 /// A page covers the log up to the offset it says, at least up to `after`; reading on from there leaves nothing out.
 pub async fn pages_cover_the_log_without_gaps(fixture: &dyn StoreFixture) {
     let bus = fixture.open().await.bus;
