@@ -11,6 +11,8 @@ mod jobs;
 mod lineage;
 mod listener;
 mod pages;
+#[cfg(feature = "svg")]
+mod picture;
 mod pools;
 mod rerun;
 mod retention;

@@ -13,7 +13,7 @@ use crate::executor::StopMode;
 use crate::id::{JobName, Offset, WorkflowExecutionId, WorkflowName, random_id};
 use crate::records::{WorkflowVersion, body_of, workflow_id, workflow_key, workflow_version_key, workflow_version_put};
 use crate::store::{Batch, MetaStoreExt as _, Query};
-use crate::workflow::{ControlEdge, Diagnostic, JobAction, StartPosition, Workflow, hash_of};
+use crate::workflow::{Change, ControlEdge, Diagnostic, JobAction, StartPosition, Workflow, hash_of};
 
 /// The most workflows that a project lists.
 const WORKFLOWS_LISTED_MAX: usize = 100_000;
@@ -149,6 +149,21 @@ impl AiFlow {
             Query::kind(KIND_WORKFLOW_VERSION).parent(workflow_id(self.project_name(), &name)).newest_first().limit(1);
         let page = self.store().query(&query).await?;
         page.items.first().map(body_of).transpose()
+    }
+
+    /// What version `to` of a workflow changed of version `from`, ordered by place.
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed, `NotFound` if there is no such version; others are those of the store.
+    pub async fn workflow_changes(&self, name: impl AsRef<str>, from: u32, to: u32) -> Result<Vec<Change>> {
+        let name = WorkflowName::parse(name)?;
+        let mut versions = Vec::with_capacity(2);
+        for version in [from, to] {
+            let missing = || Error::not_found("compare", "there is no such version").with("version", version);
+            let found = self.workflow_version(&name, version).await?;
+            versions.push(found.ok_or_else(|| missing().with("workflow", &name))?.workflow);
+        }
+        Ok(versions.first().zip(versions.last()).map(|(from, to)| from.changes_to(to)).unwrap_or_default())
     }
 
     /// Asks for an execution of the latest version, durably, and returns its id. `params` is a JSON object or null.

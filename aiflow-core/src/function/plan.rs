@@ -19,6 +19,8 @@ pub const OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// A specification whose functions and edges were found.
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
+    /// The steps by the names of their nodes.
+    by_name: BTreeMap<NodeName, usize>,
 }
 
 pub(super) struct Step {
@@ -61,7 +63,7 @@ impl Plan {
         if spec.nodes.is_empty() {
             return Err(invalid("the job has no node"));
         }
-        let mut plan = Self { steps: Vec::with_capacity(spec.nodes.len()) };
+        let mut plan = Self { steps: Vec::with_capacity(spec.nodes.len()), by_name: BTreeMap::new() };
         for node in spec.nodes {
             let step = plan.step(functions, node)?;
             plan.steps.push(step);
@@ -70,7 +72,7 @@ impl Plan {
     }
 
     fn step(&mut self, functions: &Functions, node: FunctionNode) -> Result<Step> {
-        if self.steps.iter().any(|step| step.node == node.name) {
+        if self.by_name.insert(node.name.clone(), self.steps.len()).is_some() {
             return Err(invalid("the job has two nodes of this name").with("node", node.name));
         }
         let Some(function) = functions.get(&node.function) else {
@@ -108,7 +110,9 @@ impl Plan {
     }
 
     fn port(&self, node: &NodeName, input: &DataInput) -> Result<Port> {
-        let Some(step) = self.steps.iter().position(|step| step.node == input.node) else {
+        // The node itself has no step yet.
+        let known = self.by_name.get(&input.node).copied().filter(|step| *step < self.steps.len());
+        let Some(step) = known else {
             return Err(invalid("a node reads from one that does not come before it")
                 .with("node", node)
                 .with("reads", &input.node));

@@ -11,9 +11,9 @@ use crate::id::{EntityName, ExecutorName, JobName, NodeName, ProjectName, Workfl
 use crate::workflow::{Diagnostic, RULES_MAX};
 
 /// The most nodes in a graph.
-pub const NODES_MAX: usize = 10_000;
+pub const NODES_MAX: usize = 100_000;
 /// The most data edges in a graph.
-pub const DATA_EDGES_MAX: usize = 50_000;
+pub const DATA_EDGES_MAX: usize = 500_000;
 /// The most output ports of a node.
 pub const OUTPUTS_MAX: u32 = 256;
 /// How much of a rule is shown in a path.

@@ -175,10 +175,8 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     workflow.completion = graph.completion;
     let names = build_jobs(draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();
-    let streams = |name: &str| {
-        let job = draft.resolve(name).and_then(job).and_then(|name| workflow.job(name));
-        job.is_some_and(|job| job.streaming)
-    };
+    let streaming: BTreeSet<&JobName> = workflow.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();
+    let streams = |name: &str| draft.resolve(name).and_then(job).is_some_and(|name| streaming.contains(name));
     workflow.control_edges = control_edges(draft, graph, &job, &streams);
     for rule in &graph.rules {
         if let Some(condition) = renamed(draft, &rule.condition, &job) {

@@ -10,6 +10,7 @@ mod check_condition;
 mod check_loops;
 mod check_rules;
 mod condition;
+mod diff;
 mod display;
 mod drawing;
 mod overlap;
@@ -19,6 +20,8 @@ mod restart;
 mod retry;
 mod rule;
 mod schedule;
+#[cfg(feature = "svg")]
+mod svg;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -44,6 +47,7 @@ pub use condition::{
     Window, absent, absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, on, on_alias,
     on_dataset, on_metric, on_model_version, optional, sequence, workflow_status,
 };
+pub use diff::Change;
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use params::{
     Field, MAPPED_VALUE_BYTES_MAX, PARAMETER_NAME_BYTES_MAX, PARAMETERS_MAX, ParamSource, Parameter, ParameterType,
@@ -60,6 +64,9 @@ pub use rule::{
 pub use schedule::{
     CRON_BYTES_MAX, JITTER_MAX, MISFIRE_TIMES_MAX, Misfire, SCHEDULED_TIME, SCHEDULES_MAX, Schedule, Times, cron, every,
 };
+
+#[cfg(feature = "svg")]
+pub use svg::{Live, SVG_BOXES_MAX};
 
 pub(crate) use display::cut;
 pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};

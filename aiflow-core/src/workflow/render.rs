@@ -16,7 +16,7 @@ impl Workflow {
         self.drawing().to_mermaid()
     }
 
-    fn drawing(&self) -> Drawing {
+    pub(super) fn drawing(&self) -> Drawing {
         let mut drawing = Drawing { title: format!("{}/{}", self.project, self.name), ..Drawing::default() };
         for job in &self.jobs {
             drawing.block(label(job), Shape::Step);

@@ -4,6 +4,8 @@ mod pictures;
 mod random;
 mod refusals;
 mod split;
+#[cfg(feature = "svg")]
+mod svg;
 
 use std::time::Duration;
 

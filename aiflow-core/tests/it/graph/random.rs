@@ -13,7 +13,7 @@ use super::job;
 use super::pictures::dot_tokens;
 
 /// A random graph: nodes, few of them with jobs, data edges with few cycles, and control edges of every kind.
-fn any_graph() -> impl Strategy<Value = AiGraph> {
+pub(super) fn any_graph() -> impl Strategy<Value = AiGraph> {
     let n = 8usize;
     let nodes = prop::collection::vec(prop::option::weighted(0.1, 0..2u8), 3..=n);
     let data = prop::collection::vec((0..n, 0..n, 0..50u8), 0..9);

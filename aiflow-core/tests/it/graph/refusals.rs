@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aiflow_core::execution::JobStatus;
-use aiflow_core::graph::{AiGraph, function, operation};
+use aiflow_core::graph::{AiGraph, NODES_MAX, function, operation};
 use aiflow_core::translator::{SharedNodes, SplitTranslator, TranslateOptions, Translator as _};
 use aiflow_core::workflow::{Condition, RetryPolicy, all, job_status, on, start, start_workflow, stop};
 use expect_test::expect;
@@ -64,13 +64,13 @@ fn an_empty_graph_is_refused() {
 #[test]
 fn a_graph_beyond_its_bounds_is_refused() {
     let mut graph = AiGraph::new("p", "w");
-    for i in 0..=10_000 {
+    for i in 0..=NODES_MAX {
         graph.node(format!("n{i}"), function("f"));
     }
     check_problems(
         &graph,
         &expect![[r#"
-        graph: has 10001 nodes, at most 10000 are allowed
+        graph: has 100001 nodes, at most 100000 are allowed
     "#]],
     );
 }
