@@ -22,12 +22,13 @@ pub(super) struct Point {
     pub(super) y: f64,
 }
 
-/// Places boxes so that edges lead from left to right as far as they can. Gives the corner of each box, and the size of the whole.
-pub(super) fn place(sizes: &[Size], edges: &BTreeSet<(usize, usize)>) -> (Vec<Point>, Size) {
+/// Places boxes so that edges lead from left to right as far as they can, with `room` for what is written along them. Gives the corner of each
+/// box, and the size of the whole.
+pub(super) fn place(sizes: &[Size], edges: &BTreeSet<(usize, usize)>, room: f64) -> (Vec<Point>, Size) {
     let number = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
     // The algorithm leads from top to bottom, so it is given everything on its side.
     let vertices: Vec<(u32, (f64, f64))> =
-        sizes.iter().enumerate().map(|(i, size)| (number(i), (size.h, size.w))).collect();
+        sizes.iter().enumerate().map(|(i, size)| (number(i), (size.h, size.w + room))).collect();
     let edges: Vec<(u32, u32)> =
         edges.iter().filter(|(from, to)| from != to).map(|(from, to)| (number(*from), number(*to))).collect();
     let config = Config { vertex_spacing: GAP, ..Config::default() };

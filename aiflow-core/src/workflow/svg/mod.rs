@@ -11,7 +11,7 @@ use crate::execution::{JobExecution, JobStatus};
 use crate::function::{FUNCTION_EXECUTOR, FunctionSpec};
 use crate::id::JobName;
 use layout::{Point, Size, place};
-use paint::{Canvas, LINE, PAD, lines, size_of};
+use paint::{Canvas, LINE, PAD, lines, size_of, written};
 
 /// The most boxes in a picture: jobs, nodes, events and rules.
 pub const SVG_BOXES_MAX: usize = 2_000;
@@ -87,7 +87,7 @@ fn inner(spec: &serde_json::Value, executor: &str) -> Option<Inner> {
     let edges: BTreeSet<(usize, usize)> = edges.collect();
     let labels: Vec<Vec<String>> = spec.nodes.iter().map(|node| lines(node.name.as_str())).collect();
     let sizes: Vec<Size> = labels.iter().map(|label| size_of(label)).collect();
-    let (places, _) = place(&sizes, &edges);
+    let (places, _) = place(&sizes, &edges, 0.0);
     Some(Inner { labels, sizes, places, edges })
 }
 
@@ -131,7 +131,8 @@ fn paint(drawing: &Drawing, boxes: &[Placed]) -> String {
     };
     let edges: BTreeSet<(usize, usize)> = drawing.arrows.iter().filter_map(ends).collect();
     let sizes: Vec<Size> = boxes.iter().map(|placed| placed.size).collect();
-    let (places, whole) = place(&sizes, &edges);
+    let room = drawing.arrows.iter().map(|arrow| written(&arrow.label)).fold(0.0, f64::max);
+    let (places, whole) = place(&sizes, &edges, room);
     let mut canvas = Canvas::new(&drawing.title, whole);
     for (placed, at) in boxes.iter().zip(&places) {
         placed.draw(&mut canvas, *at);

@@ -52,6 +52,11 @@ pub(super) fn size_of(label: &[String]) -> Size {
     Size { w: count(widest) * CHAR + 2.0 * PAD, h: count(label.len()) * LINE + 2.0 * PAD }
 }
 
+/// How wide the text along an arrow is.
+pub(super) fn written(label: &str) -> f64 {
+    count(label.chars().count()) * CHAR * 0.8
+}
+
 /// The picture in the making.
 pub(super) struct Canvas {
     text: String,
