@@ -18,6 +18,7 @@
 
 pub mod bus_suite;
 pub mod clock;
+pub mod definitions;
 pub mod executor_suite;
 pub mod fault;
 mod fixture;

@@ -47,7 +47,7 @@ impl AiFlow {
         let of = Subject::Workflow { project: state.project.clone(), workflow: state.name.clone() };
         let query = Query::kind(KIND_FIRING).parent(workflow_id(&state.project, &state.name));
         let lately = self.lately(query, |record| is_of(record, &rule, key)).await?;
-        Ok(explained(of, found.to_string(), &rule, &found.condition, seen, key, present, hindrances, lately))
+        Ok(explained(of, format!("{found:#}"), &rule, &found.condition, seen, key, present, hindrances, lately))
     }
 
     /// As [`explain_rule`](Self::explain_rule), for a rule of a job in a workflow execution.
@@ -174,7 +174,7 @@ impl AiFlow {
         let hindrances = hindrances_of(execution, state);
         // With the end of its execution, a rule has forgotten what it had seen.
         if execution.status.is_terminal() {
-            let (text, rule) = (rule.to_string(), rule.name.clone());
+            let (text, rule) = (format!("{rule:#}"), rule.name.clone());
             let (status, for_each, keys, n_keys_left_out) = (RuleStatus::Active, None, Vec::new(), 0);
             return Ok(RuleExplanation {
                 of,
@@ -189,7 +189,7 @@ impl AiFlow {
                 lately,
             });
         }
-        Ok(explained(of, rule.to_string(), &rule.name, &rule.condition, seen, key, present, hindrances, lately))
+        Ok(explained(of, format!("{rule:#}"), &rule.name, &rule.condition, seen, key, present, hindrances, lately))
     }
 
     /// The newest records of firings that are meant.

@@ -142,7 +142,7 @@ impl<'a> Chain<'a> {
             (Because::Rule { rule, key, events, n_events, .. }, Some(parent)) => {
                 let definition = self.definition(parent).await?;
                 let named = |rules: &Workflow| {
-                    rules.rules_of(&ran.job).find(|found| found.name == rule).map(ToString::to_string)
+                    rules.rules_of(&ran.job).find(|found| found.name == rule).map(|rule| format!("{rule:#}"))
                 };
                 Because::Rule { text: definition.and_then(|rules| named(&rules)), rule, key, events, n_events }
             }
@@ -172,7 +172,7 @@ impl<'a> Chain<'a> {
             Some(Because::Rule { rule, key, events, n_events, .. }) => {
                 let definition = self.definition(&ran).await?;
                 let named = |workflow: &Workflow| {
-                    workflow.rules.iter().find(|found| found.name == rule).map(ToString::to_string)
+                    workflow.rules.iter().find(|found| found.name == rule).map(|rule| format!("{rule:#}"))
                 };
                 Because::Rule { text: definition.and_then(|workflow| named(&workflow)), rule, key, events, n_events }
             }

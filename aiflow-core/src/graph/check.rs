@@ -215,7 +215,7 @@ impl ControlEdge {
                 format!("control edge {target} after {}", sources.join(", "))
             }
             Trigger::Rule(rule) => {
-                let rule: String = rule.to_string().chars().take(RULE_CHARS_MAX).collect();
+                let rule: String = format!("{rule:#}").chars().take(RULE_CHARS_MAX).collect();
                 format!("control edge {target}: {rule}")
             }
         }

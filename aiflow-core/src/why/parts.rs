@@ -175,9 +175,9 @@ impl<'a> Walk<'a> {
             }
             Condition::JobIs { job, statuses } => {
                 let now = self.present.statuses.get(job).copied().unwrap_or(JobStatus::Init);
-                let why = format!("{condition} is needed, and {job} is {now}");
+                let why = format!("{condition:#} is needed, and {job} is {now}");
                 let state = if statuses.contains(&now) { PartState::Holds } else { self.hold_back(why) };
-                self.tell(condition.to_string(), state);
+                self.tell(format!("{condition:#}"), state);
                 Vec::new()
             }
             Condition::Optional { of, wait } => {
@@ -260,7 +260,7 @@ impl<'a> Walk<'a> {
             (None, None, Some(after)) => (PartState::NotBegun, Some(format!("{after}, after which it waits {wait:?}"))),
             (None, None, None) => (PartState::NotBegun, Some(format!("{of}, after which it waits {wait:?}"))),
         };
-        self.tell(condition.to_string(), state);
+        self.tell(format!("{condition:#}"), state);
         lacks.into_iter().collect()
     }
 
@@ -269,12 +269,12 @@ impl<'a> Walk<'a> {
             Some(OperandState::Newest(last)) if self.present.now.since(*last) <= within => {
                 let (last, until) = (last.to_rfc3339(), (*last + within).to_rfc3339());
                 self.hold_back(format!(
-                    "{condition} is needed, the last was at {last}; until {until} no event makes it fire"
+                    "{condition:#} is needed, the last was at {last}; until {until} no event makes it fire"
                 ))
             }
             _ => PartState::Holds,
         };
-        self.tell(condition.to_string(), state);
+        self.tell(format!("{condition:#}"), state);
     }
 
     fn custom(&mut self, condition: &Condition) -> Vec<String> {
@@ -285,7 +285,7 @@ impl<'a> Walk<'a> {
             },
             _ => PartState::Counts { n: 0 },
         };
-        let text = condition.to_string();
+        let text = format!("{condition:#}");
         let lacks = match &state {
             PartState::Counts { n } => vec![format!("{text} to be met, {n} events counted so far")],
             _ => Vec::new(),
@@ -306,7 +306,7 @@ fn at_least(n: usize, lacks: &[Vec<String>], condition: &Condition) -> Vec<Strin
         0 => Vec::new(),
         // The only one of one says it better than the whole.
         _ if lacks.len() == 1 => lacks.first().cloned().unwrap_or_default(),
-        _ if n_met == 0 => vec![condition.to_string()],
+        _ if n_met == 0 => vec![format!("{condition:#}")],
         lacking => {
             let open: Vec<String> =
                 lacks.iter().filter(|lacks| !lacks.is_empty()).map(|l| words::join(l, "and")).collect();

@@ -144,7 +144,7 @@ impl<'w> Meaning<'w> {
         match condition {
             Condition::On(pattern) => self.never_matches(pattern, started),
             Condition::JobStatus { job, .. } => {
-                (!started.contains(job)).then(|| format!("it waits for {condition}, and nothing starts {job}"))
+                (!started.contains(job)).then(|| format!("it waits for {condition:#}, and nothing starts {job}"))
             }
             Condition::All(of) | Condition::Sequence(of) => {
                 contradiction(of).or_else(|| of.iter().find_map(|part| self.never(part, started)))
@@ -160,7 +160,7 @@ impl<'w> Meaning<'w> {
                     JobStatus::Skipped => false,
                     _ => started.contains(job),
                 };
-                let why = || format!("it needs that {condition}, which is never so");
+                let why = || format!("it needs that {condition:#}, which is never so");
                 (!statuses.iter().any(|status| possible(&status))).then(why)
             }
             Condition::NotWithin { .. } | Condition::Optional { .. } => None,
@@ -229,7 +229,7 @@ fn check_guards(condition: &Condition, path: &str, found: &mut Vec<Diagnostic>) 
     if let Condition::JobIs { statuses, .. } = condition {
         let is_any = JobStatus::ALL.iter().all(|status| *status == JobStatus::Skipped || statuses.contains(status));
         if is_any {
-            found.push(Diagnostic::warning(path, format!("the guard {condition} always holds")));
+            found.push(Diagnostic::warning(path, format!("the guard {condition:#} always holds")));
         }
     }
     for child in condition.children() {

@@ -80,7 +80,7 @@ impl Drawing {
         if single {
             self.operand(condition, action, target, job);
         } else {
-            let rule = self.block(condition.to_string(), Shape::Rule);
+            let rule = self.block(format!("{condition:#}"), Shape::Rule);
             self.operands(condition, rule, job);
             self.control(rule, target, action);
         }
@@ -105,7 +105,7 @@ impl Drawing {
             let label = if action.is_empty() { statuses } else { format!("{action} on {statuses}") };
             self.control(from, to, label);
         } else {
-            let from = self.event(condition.to_string());
+            let from = self.event(format!("{condition:#}"));
             self.control(from, to, action);
         }
     }

@@ -22,6 +22,7 @@ mod rule;
 mod schedule;
 #[cfg(feature = "svg")]
 mod svg;
+pub mod syntax;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub use schedule::{
 
 #[cfg(feature = "svg")]
 pub use svg::{Live, SVG_BOXES_MAX};
+pub use syntax::SyntaxError;
 
 pub(crate) use display::cut;
 pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};

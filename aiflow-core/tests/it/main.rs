@@ -16,4 +16,5 @@ mod open_lineage;
 mod rerun;
 mod scheduler;
 mod schedules;
+mod syntax;
 mod transfer;

@@ -218,7 +218,7 @@ fn a_chain_through_two_workflows_is_one_chain() {
         "b#1",
         expect![[r#"
             job b ran (execution 9.0, QUEUED) because it starts together with workflow execution 9.0
-            workflow next ran (execution 9.0, version 1, RUNNING) because its rule "START when WORKFLOW_STATUS_CHANGED wf = \"SUCCEEDED\"" fired on event 9
+            workflow next ran (execution 9.0, version 1, RUNNING) because its rule "START when workflow(wf) SUCCEEDED" fired on event 9
             event 9, wf SUCCEEDED, tells of workflow execution 3.0
             workflow wf ran (execution 3.0, version 1, SUCCEEDED) because it was asked for by event 3
             event 3, START_WORKFLOW p/wf, was asked for from outside"#]],
@@ -380,8 +380,8 @@ fn guards_and_waits_are_told_apart_from_what_is_missing() {
         "r",
         None,
         expect![[r#"
-            rule r of job train in execution 2.0: START when "sum" of (raw)
-              it waits for "sum" of (raw) to be met, 1 events counted so far"#]],
+            rule r of job train in execution 2.0: START when custom(sum, 3) of (raw)
+              it waits for custom(sum, 3) of (raw) to be met, 1 events counted so far"#]],
     );
 }
 
@@ -396,11 +396,11 @@ fn each_key_is_explained_or_one_alone() {
         "r",
         None,
         expect![[r#"
-        rule r of job train in execution 2.0: START when for each value/model: all of (a, b)
-          for "x" it waits for b
-          for "x" a has come: event 4
-          lately: event 7 did not count: without the key that the rule correlates by
-          lately: events 5 and 6 made it fire and start, for "y" (execution 6.0)"#]],
+            rule r of job train in execution 2.0: START when all of (a, b) for each /model
+              for "x" it waits for b
+              for "x" a has come: event 4
+              lately: event 7 did not count: without the key that the rule correlates by
+              lately: events 5 and 6 made it fire and start, for "y" (execution 6.0)"#]],
     );
     rule_of_job(
         rules,
@@ -409,8 +409,8 @@ fn each_key_is_explained_or_one_alone() {
         "r",
         Some("z"),
         expect![[r#"
-        rule r of job train in execution 2.0: START when for each value/model: all of (a, b)
-          for "z" it waits for a and b"#]],
+            rule r of job train in execution 2.0: START when all of (a, b) for each /model
+              for "z" it waits for a and b"#]],
     );
 }
 
@@ -514,21 +514,21 @@ fn rules_of_workflows_are_explained_likewise() {
         "a | disable wf | b",
         "r",
         expect![[r#"
-        rule r of workflow wf: START when all of (a, b)
-          its workflow is disabled: events do not count until it is enabled
-          it waits for b
-          a has come: event 2
-          lately: event 4 did not count: the workflow was disabled"#]],
+            rule r of workflow wf: START when all of (a, b)
+              its workflow is disabled: events do not count until it is enabled
+              it waits for b
+              a has come: event 2
+              lately: event 4 did not count: the workflow was disabled"#]],
     );
     rule_of_workflow(
         "train: function; wf: START [r] when a; admit wf concurrency(1)",
         "a | a",
         "r",
         expect![[r#"
-        rule r of workflow wf: START when a
-          it waits for a
-          lately: event 4 made it fire, and the start waits to be admitted; concurrency: 1 of at most 1 executions are live
-          lately: event 2 made it fire and start (execution 2.0)"#]],
+            rule r of workflow wf: START when a
+              it waits for a
+              lately: event 4 made it fire, and the start waits to be admitted; concurrency: 1 of at most 1 executions are live
+              lately: event 2 made it fire and start (execution 2.0)"#]],
     );
 }
 

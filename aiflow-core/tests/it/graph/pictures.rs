@@ -81,8 +81,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b4 [label="in\nread_dataset", shape=cylinder, style=solid];
           b5 [label="out\nwrite_dataset", shape=cylinder, style=solid];
           b6 [label="samples", shape=ellipse, style=dashed];
-          b7 [label="MODEL_GENERATED wine", shape=ellipse, style=dashed];
-          b8 [label="MODEL_DEPLOYED wine", shape=ellipse, style=dashed];
+          b7 [label="model(wine) GENERATED", shape=ellipse, style=dashed];
+          b8 [label="model(wine) DEPLOYED", shape=ellipse, style=dashed];
           b9 [label="\"a\\\"] -> b;\\n}\\\\\" = \"<b>|#quot;`%%\\u0000\"", shape=ellipse, style=dashed];
           b10 [label="any of (x, train FAILED)", shape=hexagon, style=dashed];
           b11 [label="x", shape=ellipse, style=dashed];
@@ -114,8 +114,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b4[("in<br/>read_dataset")]
           b5[("out<br/>write_dataset")]
           b6(["samples"])
-          b7(["MODEL_GENERATED wine"])
-          b8(["MODEL_DEPLOYED wine"])
+          b7(["model(wine) GENERATED"])
+          b8(["model(wine) DEPLOYED"])
           b9(["#34;a#92;#34;#93; -#62; b#59;#92;n#125;#92;#92;#34; = #34;#60;b#62;#124;#35;quot#59;#96;#37;#37;#92;u0000#34;"])
           b10{{"any of (x, train FAILED)"}}
           b11(["x"])
@@ -149,8 +149,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b3 [label="inference\nfunction, streaming"];
           b4 [label="etl\nfunction: out, in"];
           b5 [label="samples", shape=ellipse, style=dashed];
-          b6 [label="MODEL_GENERATED wine", shape=ellipse, style=dashed];
-          b7 [label="MODEL_DEPLOYED wine", shape=ellipse, style=dashed];
+          b6 [label="model(wine) GENERATED", shape=ellipse, style=dashed];
+          b7 [label="model(wine) DEPLOYED", shape=ellipse, style=dashed];
           b8 [label="\"a\\\"] -> b;\\n}\\\\\" = \"<b>|#quot;`%%\\u0000\"", shape=ellipse, style=dashed];
           b9 [label="any of (x, train FAILED)", shape=hexagon, style=dashed];
           b10 [label="x", shape=ellipse, style=dashed];
@@ -179,8 +179,8 @@ fn pictures_show_nodes_edges_and_rules() {
           b3("inference<br/>function, streaming")
           b4("etl<br/>function: out, in")
           b5(["samples"])
-          b6(["MODEL_GENERATED wine"])
-          b7(["MODEL_DEPLOYED wine"])
+          b6(["model(wine) GENERATED"])
+          b7(["model(wine) DEPLOYED"])
           b8(["#34;a#92;#34;#93; -#62; b#59;#92;n#125;#92;#92;#34; = #34;#60;b#62;#124;#35;quot#59;#96;#37;#37;#92;u0000#34;"])
           b9{{"any of (x, train FAILED)"}}
           b10(["x"])

@@ -19,8 +19,8 @@ fn the_four_stages_become_four_jobs() {
         evaluate: evaluate
         inference: inference
         train START when samples
-        evaluate START when MODEL_GENERATED wine
-        inference RESTART when MODEL_DEPLOYED wine
+        evaluate START when model(wine) GENERATED
+        inference RESTART when model(wine) DEPLOYED
     "#]]
     .assert_eq(&outline(&workflow));
     assert_eq!(workflow.completion(), Completion::Standing);
