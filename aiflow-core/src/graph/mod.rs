@@ -22,7 +22,7 @@ pub use node::{
     predict, push_model, read_dataset, read_only, train, transform, write_dataset,
 };
 
-use crate::workflow::{Admission, Completion, Hook, Schedule, SchedulingRule, WorkflowRule, millis_option};
+use crate::workflow::{Admission, Completion, Hook, Parameter, Schedule, SchedulingRule, WorkflowRule, millis_option};
 
 /// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
 ///
@@ -70,6 +70,9 @@ pub struct AiGraph {
     /// Parameters that every execution starts with, a JSON object or null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The parameters that the workflow takes, with their types; see [`Workflow::parameters`](crate::workflow::Workflow::parameters).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
     /// When an execution should have ended, counted from its start, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "deadline_ms")]
     pub deadline: Option<Duration>,
@@ -95,6 +98,7 @@ impl AiGraph {
             schedules: Vec::new(),
             admission: Admission::new(),
             params: Value::Null,
+            parameters: Vec::new(),
             deadline: None,
             hooks: Vec::new(),
             completion: None,
@@ -179,6 +183,12 @@ impl AiGraph {
     /// Sets the parameters that every execution starts with, a JSON object.
     pub fn params(&mut self, params: Value) -> &mut Self {
         self.params = params;
+        self
+    }
+
+    /// Declares a parameter that the workflow takes. Where any is declared, others are refused. For a job there is [`AiNode::parameter`].
+    pub fn parameter(&mut self, parameter: Parameter) -> &mut Self {
+        self.parameters.push(parameter);
         self
     }
 

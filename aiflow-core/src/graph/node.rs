@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::function::{DUMMY, EXTERNAL_TRIGGER, FUNCTION_EXECUTOR, NodeArguments, READ_ONLY, VersionRef};
-use crate::workflow::{Admission, Deadline, Hook, RestartPolicy, RetryPolicy, Schedule, millis_option};
+use crate::workflow::{Admission, Deadline, Hook, Parameter, RestartPolicy, RetryPolicy, Schedule, millis_option};
 
 /// One operation, and the settings of the job it becomes part of.
 ///
@@ -30,6 +30,9 @@ pub struct AiNode {
     /// Parameters, a JSON object or null; overridden by those of the workflow execution.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub params: Value,
+    /// The parameters that the job takes, with their types; see [`Job::parameters`](crate::workflow::Job::parameters).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
     /// Output ports, from 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub outputs: u32,
@@ -149,6 +152,7 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         executor: executor.into(),
         spec,
         params: Value::Null,
+        parameters: Vec::new(),
         outputs: 1,
         job: None,
         streaming: false,
@@ -292,6 +296,13 @@ impl AiNode {
     #[must_use]
     pub fn params(mut self, params: Value) -> Self {
         self.params = params;
+        self
+    }
+
+    /// Declares a parameter that the job takes. Where any is declared, others are refused.
+    #[must_use]
+    pub fn parameter(mut self, parameter: Parameter) -> Self {
+        self.parameters.push(parameter);
         self
     }
 

@@ -48,6 +48,7 @@ impl Draft<'_> {
         for node in originals {
             job.schedules.extend(node.node.schedules.iter().cloned());
             job.hooks.extend(node.node.hooks.iter().cloned());
+            job.parameters.extend(node.node.parameters.iter().cloned());
         }
         if let Some(retry) = self.agreed(cluster, &path, "retry", |node| node.retry.as_ref(), found) {
             job.retry = retry.clone();

@@ -171,6 +171,7 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     workflow.schedules = graph.schedules.clone();
     workflow.deadline = graph.deadline;
     workflow.hooks = graph.hooks.clone();
+    workflow.parameters = graph.parameters.clone();
     workflow.admission = graph.admission.clone();
     workflow.completion = graph.completion;
     let names = build_jobs(draft, clusters, &mut workflow, found);

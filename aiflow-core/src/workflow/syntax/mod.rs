@@ -42,7 +42,7 @@ use std::time::Duration;
 pub(crate) use print::Span;
 use scan::Scan;
 
-use super::{Condition, SchedulingRule, WorkflowRule};
+use super::{Condition, ParamSource, SchedulingRule, WorkflowRule};
 
 /// The longest text of a condition or a rule, in bytes.
 pub const SYNTAX_BYTES_MAX: usize = 256 * 1024;
@@ -104,6 +104,18 @@ impl FromStr for WorkflowRule {
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
         rule::of_workflow(&mut Scan::new(text)?)
+    }
+}
+
+/// Reads where a parameter is taken from: `/uri of samples`, `key`, `label region`.
+impl FromStr for ParamSource {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let mut scan = Scan::new(text)?;
+        let source = rule::source(&mut scan)?;
+        scan.end("of, or the end")?;
+        Ok(source)
     }
 }
 

@@ -90,7 +90,7 @@ fn clause(scan: &mut Scan<'_>) -> Result<Clause, SyntaxError> {
     Err(scan.expected("taking, named, from event … on, or from the latest of each key on"))
 }
 
-fn source(scan: &mut Scan<'_>) -> Result<ParamSource, SyntaxError> {
+pub(super) fn source(scan: &mut Scan<'_>) -> Result<ParamSource, SyntaxError> {
     let plain = [
         ("key", Field::Key),
         ("type", Field::EventType),

@@ -2,6 +2,8 @@
 //!
 //! They are well formed as data and not more: most do not pass the checks of a workflow. For proofs that what is written is read back.
 
+mod whole;
+
 use std::time::Duration;
 
 use aiflow_core::event::Match;
