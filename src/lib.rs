@@ -13,7 +13,7 @@
 //! | [`rerun`] | run an ended execution again, from what failed or from any job |
 //! | [`open_lineage`] | run events for tools that collect lineage |
 //! | [`transfer`] | export and import everything |
-//! | [`runtime`] | [`Scheduler`]: runs inside your process |
+//! | [`runtime`], [`host`] | [`Scheduler`]: runs inside your process; several processes that run jobs |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
 //! | [`store`], [`bus`], [`executor`] | the ports: write your own backend |
 //!
@@ -36,8 +36,8 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
-    history, id, lineage, memory, meta, open_lineage, records, rerun, runtime, search, store, time, timer, transfer,
-    translator, why, workflow,
+    history, host, id, lineage, memory, meta, open_lineage, records, rerun, runtime, search, store, time, timer,
+    transfer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -5,6 +5,7 @@ pub use aiflow_core::event::{Event, EventFilter, NewEvent};
 pub use aiflow_core::execution::{JobStatus, WorkflowStatus};
 pub use aiflow_core::function::{FunctionExecutor, Functions, JobContext};
 pub use aiflow_core::graph::{AiGraph, function};
+pub use aiflow_core::host::Host;
 pub use aiflow_core::id::{JobName, Offset, PoolName, ScheduleName, WorkflowExecutionId, WorkflowName};
 pub use aiflow_core::runtime::{Scheduler, Settings};
 pub use aiflow_core::time::Timestamp;

@@ -139,7 +139,7 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
     let aiflow = open(&world.url).await;
     let mut acked = BTreeMap::new();
     let mut next = 0;
-    let mut stopped: Option<Child> = None;
+    let mut stopped: Option<Host> = None;
     for _ in 0..kills {
         // One that stood still while another led goes on, and finds that it leads no more.
         if let Some(stopped) = &stopped {
@@ -153,10 +153,7 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
         }
         // Soon after an event, while what follows from it is under way.
         tokio::time::sleep(Duration::from_millis(rng.below(KILL_AFTER))).await;
-        if let Some(mut stopped) = stopped.take() {
-            stopped.kill().unwrap();
-            stopped.wait().unwrap();
-        }
+        drop(stopped.take());
         // The host, the server under it, or both at once; or the host stands still until the next has led for a while.
         let choice = if world.redis.is_some() { rng.below(4) } else { 0 };
         if choice == 3 {
@@ -169,22 +166,19 @@ async fn kill_loop(folder: &Path, mut world: World, kills: usize, seed: u64) -> 
             redis.kill();
         }
         if choice != 1 {
-            host.kill().unwrap();
-            host.wait().unwrap();
+            // The old one is dead before the new one starts.
+            host.0.kill().unwrap();
+            host.0.wait().unwrap();
             host = spawn(folder, &world.url);
         }
         if let Some(redis) = world.redis.as_mut().filter(|_| choice != 0) {
             redis.restart();
         }
     }
-    if let Some(mut stopped) = stopped {
-        stopped.kill().unwrap();
-        stopped.wait().unwrap();
-    }
+    drop(stopped);
     let may_stand_still = world.redis.is_some();
     let report = finish(&aiflow, folder, &acked, may_stand_still).await;
-    host.kill().unwrap();
-    host.wait().unwrap();
+    drop(host);
     report
 }
 
@@ -208,14 +202,25 @@ async fn open_at_last(url: &str) -> AiFlow {
     }
 }
 
-fn signal(host: &Child, signal: &str) {
-    let sent = Command::new("kill").arg(format!("-{signal}")).arg(host.id().to_string()).status();
+/// A host that is killed when it is forgotten, also by a test that fails.
+struct Host(Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the test notices elsewhere.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(host: &Host, signal: &str) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(host.0.id().to_string()).status();
     assert!(sent.unwrap().success());
 }
 
-fn spawn(folder: &Path, url: &str) -> Child {
+fn spawn(folder: &Path, url: &str) -> Host {
     let program = std::env::current_exe().unwrap();
-    Command::new(program).arg("host").arg(folder).arg(url).stdin(Stdio::null()).spawn().unwrap()
+    Host(Command::new(program).arg("host").arg(folder).arg(url).stdin(Stdio::null()).spawn().unwrap())
 }
 
 fn wait_for_file(path: &Path) {

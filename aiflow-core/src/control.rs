@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, SYSTEM_NAMESPACE};
 use crate::executor::{ReportKind, StopMode};
 use crate::history::HistoryRead;
+use crate::host::{HostCommand, HostId, HostOffer};
 use crate::id::{
     AttemptId, JobName, Offset, PoolName, ProjectName, RuleName, ScheduleName, WorkflowExecutionId, WorkflowName,
 };
@@ -22,6 +23,9 @@ use crate::workflow::{JobAction, OverlapPolicy};
 
 /// Type of the event that says that a control event was refused. Namespace = system, key = its offset, value = the reason.
 pub const CONTROL_REFUSED: &str = "CONTROL_REFUSED";
+
+/// Type of the events that tell a host what to do. Namespace = system, key = the host.
+pub(crate) const TELL_HOST: &str = "TELL_HOST";
 
 /// What is asked of the scheduler, or reported to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +190,40 @@ pub enum Control {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slots: Option<u32>,
     },
+    /// A host offers executors. Said by the host itself, under its lease.
+    HostJoined {
+        /// Which life of which host.
+        host: HostId,
+        /// What it offers.
+        offer: HostOffer,
+    },
+    /// Nothing new is to be placed on a host.
+    HostDrains {
+        /// The host.
+        host: HostId,
+    },
+    /// A host is gone: what was placed on it is lost.
+    HostLeft {
+        /// The host.
+        host: HostId,
+        /// It fell silent; otherwise it left by itself.
+        lost: bool,
+    },
+    /// What a host is to do with an attempt that is placed on it. Said by the scheduler itself.
+    TellHost {
+        /// The host.
+        host: HostId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What to do.
+        #[serde(flatten)]
+        command: HostCommand,
+    },
+    /// The leader cannot run an attempt that no host offered to run: it is to wait for one. Said by the leader.
+    Unplaced {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// An executor's report.
     Reported {
         /// The attempt.
@@ -239,6 +277,11 @@ impl Control {
             Self::CatchUp { of, rule, .. } => ("CATCH_UP", format!("{of}/{rule}")),
             Self::UpgradeExecution { execution } => ("UPGRADE_EXECUTION", execution.to_string()),
             Self::SetPool { project, pool, .. } => ("SET_POOL", format!("{project}/{pool}")),
+            Self::HostJoined { host, .. } => ("HOST_JOINED", host.to_string()),
+            Self::HostDrains { host } => ("HOST_DRAINS", host.to_string()),
+            Self::HostLeft { host, .. } => ("HOST_LEFT", host.to_string()),
+            Self::TellHost { host, .. } => (TELL_HOST, host.to_string()),
+            Self::Unplaced { attempt } => ("UNPLACED", attempt.to_string()),
             Self::ActOnSchedule { of, schedule, .. } => ("ACT_ON_SCHEDULE", format!("{of}/{schedule}")),
             Self::Backfill { project, workflow, schedule, .. } => {
                 ("BACKFILL", format!("{project}/{workflow}/{schedule}"))

@@ -22,6 +22,7 @@ pub use crate::schedule_state::{NextTime, ScheduleAction, ScheduleState, Schedul
 pub use crate::status::{JobStatus, WorkflowStatus};
 
 use crate::executor::{Ending, NodeRun, Signal, StopMode, TimeLimit};
+use crate::host::Placement;
 use crate::id::{
     AttemptId, ExecutorName, JobExecutionId, JobName, Offset, ProjectName, RuleName, ScheduleName, WorkflowExecutionId,
     WorkflowName,
@@ -104,6 +105,11 @@ pub struct WorkflowExecution {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 pub(crate) fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+pub(crate) fn is_zero_i32(n: &i32) -> bool {
     *n == 0
 }
 
@@ -263,6 +269,9 @@ pub struct JobExecution {
     /// What it has to do with the pool of its job, if the job names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<Slots>,
+    /// Where its attempts may run, and where the current one does.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,

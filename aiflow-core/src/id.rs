@@ -120,6 +120,14 @@ name!(
     PoolName, "pool name"
 );
 name!(
+    /// A host, for people: several hosts may have the same name.
+    HostName, "host name"
+);
+name!(
+    /// A label of a host, which jobs may ask for: `gpu`, `eu`, …
+    HostLabel, "host label"
+);
+name!(
     /// A dataset, model, metric or artifact, unique among those of its kind in the project.
     EntityName, "name"
 );

@@ -17,6 +17,7 @@ mod firing;
 pub mod function;
 pub mod graph;
 pub mod history;
+pub mod host;
 pub mod id;
 mod job_state;
 pub mod json;

@@ -13,7 +13,8 @@ use crate::execution::{
     KIND_METER, KIND_POOL, KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, Meter, Pool,
     WorkflowExecution, WorkflowState,
 };
-use crate::id::{JobExecutionId, JobName, Offset, PoolName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::host::{HostState, KIND_HOST};
+use crate::id::{HostName, JobExecutionId, JobName, Offset, PoolName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::json::Json;
 use crate::rerun::{KIND_RERUN, RerunPlan};
 use crate::store::{Record, RecordKey, RecordPut, Relation};
@@ -283,6 +284,22 @@ pub fn pool_put(pool: &Pool) -> RecordPut {
         project: pool.project.to_string(),
         name: pool.name.to_string(),
         ..put(pool_key(&pool.project, &pool.name), pool)
+    }
+}
+
+/// `name:place`: key of a host.
+#[must_use]
+pub fn host_key(name: &HostName, place: u32) -> RecordKey {
+    RecordKey::new(KIND_HOST, format!("{name}:{place}"))
+}
+
+/// The record of a host. Name = host, state = how it stands. Hosts belong to no project.
+#[must_use]
+pub fn host_put(host: &HostState) -> RecordPut {
+    RecordPut {
+        name: host.id.name.to_string(),
+        state: host.status.as_str().to_owned(),
+        ..put(host_key(&host.id.name, host.id.place), host)
     }
 }
 

@@ -7,6 +7,7 @@ mod control;
 mod dead_letters;
 mod events;
 mod executions;
+mod hosts;
 mod jobs;
 mod lineage;
 mod listener;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex};
 
 pub use control::REASON_BYTES_MAX;
 pub use events::check_user_event;
+pub use hosts::HostInfo;
 pub use listener::Listener;
 pub use pools::PoolInfo;
 pub(crate) use retention::retire;

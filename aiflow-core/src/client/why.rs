@@ -97,6 +97,9 @@ impl AiFlow {
         };
         let mut hindrances = hindrances_of(&found, state.as_ref());
         hindrances.extend(live.iter().flat_map(attempt_waits_for));
+        if let Some(live) = &live {
+            hindrances.extend(self.waits_for_host(live).await?);
+        }
         let (mut start_rules, mut other_rules) = (Vec::new(), Vec::new());
         for rule in definition.rules_of(&job) {
             let statuses = self.statuses_of(&found, &rule.condition).await?;

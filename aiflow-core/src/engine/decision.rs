@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::hosts::HostKey;
 use super::pools::PoolKey;
 use crate::event::{Event, NewEvent};
 use crate::execution::{FiringRecord, JobExecution, JobState, Meter, Pool, WorkflowExecution, WorkflowState};
 use crate::executor::{Signal, StopMode};
 use crate::history::History;
+use crate::host::HostState;
 use crate::id::{AttemptId, ExecutorName, FiringId, JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId};
 use crate::rerun::RerunPlan;
 use crate::workflow::Workflow;
@@ -62,6 +64,8 @@ pub struct Decision {
     pub meters: BTreeMap<String, Option<Meter>>,
     /// New contents of the pools that changed; `None` if one was removed.
     pub pools: BTreeMap<PoolKey, Option<Arc<Pool>>>,
+    /// New contents of the hosts that changed; `None` if one was forgotten.
+    pub hosts: BTreeMap<HostKey, Option<Arc<HostState>>>,
     /// Events that could not be applied, each with its id and reason.
     pub dead_letters: Vec<DeadLetter>,
     /// Events to append, in this order.
@@ -95,7 +99,8 @@ pub struct DeadLetter {
 /// `project/workflow`.
 pub type WorkflowKey = Arc<str>;
 
-/// What is to be done on a computing platform. Repeating a command is harmless: the attempt is its identity.
+/// What is to be done on a computing platform that the leader itself reaches; a host is told by an event
+/// ([`Control::TellHost`](crate::control::Control::TellHost)). Repeating a command is harmless: the attempt is its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Start this attempt.
@@ -121,4 +126,14 @@ pub enum Command {
         /// How.
         mode: StopMode,
     },
+}
+
+impl Command {
+    /// The attempt that it is about.
+    #[must_use]
+    pub fn attempt(&self) -> AttemptId {
+        match self {
+            Self::Launch { attempt } | Self::Signal { attempt, .. } | Self::Stop { attempt, .. } => *attempt,
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::execution::{
     Firing, FiringOutcome, FiringRecord, JobExecution, JobStatus, RuleAction, Slots, StopNote, WorkflowStatus,
 };
 use crate::executor::{Ending, ReportKind, StopMode, TimeLimit};
+use crate::host::Placement;
 use crate::id::{AttemptId, JobExecutionId, JobName, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{JobTimer, Subject, Timer, TimerKey};
@@ -183,6 +184,11 @@ impl Draft<'_> {
                     taken: 0,
                     waiting: false,
                 }),
+                placement: Placement {
+                    runs_on: definition.runs_on.clone(),
+                    priority: definition.admission.priority,
+                    ..Placement::default()
+                },
                 ending: None,
                 nodes: Vec::new(),
             }),
@@ -198,8 +204,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed; while its pool has no room, when
-    /// there is some.
+    /// Hands the next attempt to the executor; while its workflow execution is paused, when that is resumed; while no host or its pool has room,
+    /// when there is some.
     pub(super) fn launch(&mut self, id: JobExecutionId) {
         let is_paused = self.job(id).is_some_and(|job| self.is_paused(job.workflow_execution));
         self.hand_on_checkpoint(id);
@@ -207,9 +213,15 @@ impl Draft<'_> {
         let Some(job) = self.job_mut(id) else { return };
         job.held = is_paused;
         job.forget_attempt_timers();
-        if is_paused || !self.take_slots(id) {
+        if is_paused {
             return;
         }
+        // A place is looked for first, so that nobody holds slots while it waits for one.
+        let Some(spot) = self.find_spot(id) else { return self.wait_for_host(id) };
+        if !self.take_slots(id) {
+            return;
+        }
+        self.place(id, spot);
         let Some(job) = self.job_mut(id) else { return };
         job.attempt = job.attempt.saturating_add(1);
         job.status = JobStatus::Queued;
@@ -337,7 +349,7 @@ impl Draft<'_> {
         self.set_status(id, JobStatus::Ready);
     }
 
-    fn on_ended(&mut self, id: JobExecutionId, ending: Ending) {
+    pub(super) fn on_ended(&mut self, id: JobExecutionId, ending: Ending) {
         let Some(job) = self.job_mut(id) else { return };
         let is_stopping = job.status == JobStatus::Stopping;
         // An attempt that was told to stop because of a limit has timed out, however it ended.
@@ -455,6 +467,7 @@ impl Draft<'_> {
         }
         if status.is_terminal() || status == JobStatus::Retrying {
             self.free_slots(id);
+            self.free_host(id);
         }
         if status.is_announced() {
             let Some(job) = self.job(id) else { return };

@@ -14,6 +14,7 @@ mod by_workflow;
 mod catch_up;
 mod decision;
 mod deletion;
+mod hosts;
 mod index;
 mod job;
 mod matching;
@@ -36,6 +37,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use decision::{Command, DeadLetter, Decision, Input, NewFiring, WorkflowKey};
+pub use hosts::HostKey;
+use hosts::host_key;
 pub use job::LOSSES_MAX;
 pub(crate) use names::{NEW_IDS_FROM, Names};
 pub use pools::PoolKey;
@@ -49,6 +52,7 @@ use state::{Draft, State, workflow_key};
 use crate::control::Control;
 use crate::event::{JOB_STATUS_CHANGED, SYSTEM_NAMESPACE, WORKFLOW_STATUS_CHANGED};
 use crate::execution::{JobExecution, JobState, JobStatus, Meter, Pool, WorkflowExecution, WorkflowState};
+use crate::host::{HostId, HostState};
 use crate::id::{FiringId, JobExecutionId, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject, Timer, TimerKey};
@@ -80,6 +84,8 @@ pub struct Snapshot {
     pub meters: Vec<Meter>,
     /// Every pool.
     pub pools: Vec<Pool>,
+    /// Every host that is known.
+    pub hosts: Vec<HostState>,
 }
 
 /// What an executor is to be given for an attempt.
@@ -91,6 +97,19 @@ pub struct LaunchPlan<'a> {
     pub job: &'a Job,
     /// Parameters of the job, overridden by those of the workflow execution, and these by those of the firing.
     pub params: Value,
+}
+
+impl<'a> LaunchPlan<'a> {
+    /// What the executor of `execution`, which belongs to `parent`, is to be given.
+    #[must_use]
+    pub fn new(execution: &'a JobExecution, parent: &WorkflowExecution, job: &'a Job) -> Self {
+        let mut params = merge(&job.base_params(), &parent.params);
+        if let Some(schedule) = &execution.cause.schedule {
+            params = merge(&params, &schedule::time_param(schedule.time));
+        }
+        params = merge(&params, &execution.params);
+        Self { execution, job, params }
+    }
 }
 
 impl Engine {
@@ -115,6 +134,9 @@ impl Engine {
         }
         for job in snapshot.job_states {
             state.set_job_state(Arc::new(job));
+        }
+        for host in snapshot.hosts {
+            state.hosts.set_host(host_key(&host.id), Some(Arc::new(host)));
         }
         for job in snapshot.jobs {
             state.set_job(job.id, Arc::new(job));
@@ -152,6 +174,7 @@ impl Engine {
             firings: state.queues.held().cloned().collect(),
             meters: state.queues.meters().cloned().collect(),
             pools: state.pools.known().cloned().collect(),
+            hosts: state.hosts.known().cloned().collect(),
         }
     }
 
@@ -233,6 +256,9 @@ impl Engine {
         for job in decision.job_states.values().flat_map(BTreeMap::values) {
             self.state.set_job_state(Arc::clone(job));
         }
+        for (key, host) in &decision.hosts {
+            self.state.hosts.set_host(key.clone(), host.clone());
+        }
         for (id, job) in &decision.jobs {
             self.state.set_job(*id, Arc::clone(job));
         }
@@ -267,9 +293,22 @@ impl Engine {
         self.state.timers().iter().take_while(|timer| timer.due <= now).take(max).cloned().collect()
     }
 
-    /// Job executions with an attempt at an executor: after a restart, these are to be looked up there.
+    /// Job executions with an attempt at an executor of the leader: after a restart, these are to be looked up there.
     pub fn live_attempts(&self) -> impl Iterator<Item = &JobExecution> {
-        self.job_executions().filter(|job| !matches!(job.status, JobStatus::Init | JobStatus::Retrying))
+        let is_here = |job: &&JobExecution| job.placement.host.is_none();
+        let is_live = |job: &&JobExecution| !matches!(job.status, JobStatus::Init | JobStatus::Retrying);
+        self.job_executions().filter(is_here).filter(is_live)
+    }
+
+    /// The hosts that have not gone.
+    pub fn live_hosts(&self) -> impl Iterator<Item = &HostId> {
+        self.state.hosts.known().filter(|host| !host.status.is_gone()).map(|host| &host.id)
+    }
+
+    /// Whether there is a host, or was one.
+    #[must_use]
+    pub fn knows_hosts(&self) -> bool {
+        self.state.hosts.known().next().is_some()
     }
 
     /// What the executor of a live job execution is to be given.
@@ -279,12 +318,7 @@ impl Engine {
         let parent = self.state.executions.get(&execution.workflow_execution)?;
         let compiled = self.state.definition(&workflow_key(&execution.project, &execution.workflow), parent.version)?;
         let job = compiled.job(&execution.job)?;
-        let mut params = merge(&job.base_params(), &parent.params);
-        if let Some(schedule) = &execution.cause.schedule {
-            params = merge(&params, &schedule::time_param(schedule.time));
-        }
-        params = merge(&params, &execution.params);
-        Some(LaunchPlan { execution, job, params })
+        Some(LaunchPlan::new(execution, parent, job))
     }
 
     /// The live workflow executions.

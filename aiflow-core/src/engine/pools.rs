@@ -138,6 +138,11 @@ impl Draft<'_> {
         }
     }
 
+    /// A job execution that was let go on cannot use its slots after all. Whoever let it go on looks at the next one.
+    pub(super) fn give_back_slots(&mut self, id: JobExecutionId) {
+        self.set_slots(id, 0, false);
+    }
+
     /// Lets those that wait for slots go on, as long as the first of them fits.
     pub(super) fn release_pool(&mut self, key: &PoolKey) {
         while let Some(first) = self.first_in_row(key) {

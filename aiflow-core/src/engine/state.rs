@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::by_workflow::ByWorkflow;
 use super::decision::{Command, DeadLetter, Decision, NewFiring, WorkflowKey};
+use super::hosts::{HostDraft, Hosts};
 use super::index::{RuleIndex, RuleRef};
 use super::names::Names;
 use super::pools::{PoolDraft, Pools};
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub(super) jobs: BTreeMap<JobExecutionId, Arc<JobExecution>>,
     pub(super) queues: Queues,
     pub(super) pools: Pools,
+    pub(super) hosts: Hosts,
     // Derived from the above.
     definitions: ByWorkflow<BTreeMap<u32, Arc<Compiled>>>,
     running: ByWorkflow<BTreeMap<u32, BTreeSet<WorkflowExecutionId>>>,
@@ -194,6 +196,7 @@ impl State {
         let before = self.jobs.get(&id).into_iter().flat_map(|job| job.timers());
         set_timers(&mut self.timers, before, job.timers());
         self.pools.set_job(self.jobs.get(&id).map(|job| &**job), &job);
+        self.hosts.set_job(self.jobs.get(&id).map(|job| &**job), &job);
         if job.status.is_terminal() {
             self.jobs.remove(&id);
         } else {
@@ -244,6 +247,7 @@ pub(super) struct Draft<'a> {
     pub(super) waits_no_more: BTreeSet<WorkflowExecutionId>,
     pub(super) queues: QueueDraft,
     pub(super) pools: PoolDraft,
+    pub(super) hosts: HostDraft,
     /// In a replay of history: the ids that were given when it was made.
     pub(super) names: Option<Names>,
     /// Executions that the current event has started: they do not see it.
@@ -269,6 +273,7 @@ impl<'a> Draft<'a> {
             waits_no_more: BTreeSet::new(),
             queues: QueueDraft::default(),
             pools: PoolDraft::default(),
+            hosts: HostDraft::default(),
             names: None,
             begun: BTreeSet::new(),
             not_before: Timestamp::EPOCH,
@@ -441,8 +446,12 @@ impl<'a> Draft<'a> {
         id
     }
 
+    /// Gives a command: to the executors of the leader, or to the host that the attempt is placed on.
     pub(super) fn command(&mut self, command: Command) {
-        self.out.commands.push(command);
+        match self.job(command.attempt().job_execution).and_then(|job| job.placement.host.clone()) {
+            None => self.out.commands.push(command),
+            Some(host) => self.tell_host(host, command),
+        }
     }
 
     pub(super) fn record_firing(&mut self, project: ProjectName, record: FiringRecord) {

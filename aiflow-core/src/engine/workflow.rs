@@ -111,6 +111,12 @@ impl<'a> Draft<'a> {
                 None => self.refuse(format!("plan {plan} is not stored")),
             },
             Control::SetPool { project, pool, slots } => self.set_pool((project, pool), slots),
+            Control::HostJoined { host, offer } => self.on_host_joined(host, offer),
+            Control::HostDrains { host } => self.on_host_drains(&host),
+            Control::HostLeft { host, lost } => self.on_host_left(&host, lost),
+            // It is meant for the host, which reads it from the log.
+            Control::TellHost { .. } => {}
+            Control::Unplaced { attempt } => self.on_unplaced(attempt),
             Control::Reported { attempt, report } => self.on_report(attempt, report),
             Control::TimerFired(timer) => self.on_timer(&timer),
         }

@@ -1,5 +1,6 @@
 //! AI nodes: what does one operation do, and how is it run?
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,9 @@ pub struct AiNode {
     /// How long a running attempt of the job may take to acknowledge a value that is handed to it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis_option", rename = "ack_within_ms")]
     pub ack_within: Option<Duration>,
+    /// Labels that a host must have to run the job.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub runs_on: BTreeSet<String>,
     /// When the job should be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
@@ -166,6 +170,7 @@ pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
         stop_grace: None,
         restart: None,
         ack_within: None,
+        runs_on: BTreeSet::new(),
         deadline: None,
         hooks: Vec::new(),
     }
@@ -395,6 +400,13 @@ impl AiNode {
     #[must_use]
     pub fn ack_within(mut self, within: Duration) -> Self {
         self.ack_within = Some(within);
+        self
+    }
+
+    /// Lets the job run only on [hosts](crate::host::Host) with this label; with several, only on those that have all of them.
+    #[must_use]
+    pub fn runs_on(mut self, label: impl Into<String>) -> Self {
+        self.runs_on.insert(label.into());
         self
     }
 

@@ -9,8 +9,8 @@ use crate::engine::Decision;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::Offset;
 use crate::records::{
-    DeadLetter, body_of, dead_letter_put, firing_put, job_execution_put, job_state_put, label_relations, meter_key,
-    meter_put, pool_key, pool_put, put, workflow_execution_put, workflow_put,
+    DeadLetter, body_of, dead_letter_put, firing_put, host_key, host_put, job_execution_put, job_state_put,
+    label_relations, meter_key, meter_put, pool_key, pool_put, put, workflow_execution_put, workflow_put,
 };
 use crate::store::{BATCH_ITEMS_MAX, Batch, Lease, MetaStore, MetaStoreExt as _, Record, RecordKey, Relation};
 use crate::time::Timestamp;
@@ -80,6 +80,12 @@ pub(super) fn batch_of(
         match now {
             Some(pool) => batch.puts.push(pool_put(pool)),
             None => batch.deletes.push(pool_key(project, pool)),
+        }
+    }
+    for ((name, place), now) in &decision.hosts {
+        match now {
+            Some(host) => batch.puts.push(host_put(host)),
+            None => batch.deletes.push(host_key(name, *place)),
         }
     }
     batch.puts.extend(

@@ -14,16 +14,20 @@ use tokio::time::Instant;
 use super::Parts;
 use super::commit::{Cursor, commit};
 use super::dispatch::{Dispatch, Dispatchers};
+use super::hosts::commit_until_done;
 use super::input::input;
+use super::launch::launch_of;
 use super::lineage::Publishers;
 use super::recover::{Reconciliation, load, reconcile};
 use super::report::publish;
 use super::settings::Backoff;
 use super::volatile::Volatile;
+use crate::control::Control;
 use crate::engine::{Command, Decision, Engine, Input, LaunchPlan};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::event::{Event, EventFilter};
-use crate::executor::{Ending, Launch, Report, ReportKind, StopMode};
+use crate::event::{Event, EventFilter, NewEvent};
+use crate::executor::{Ending, Report, ReportKind, StopMode};
+use crate::host::{HostId, unplaced_id};
 use crate::id::{AttemptId, ExecutorName, Offset};
 use crate::store::{Batch, Lease};
 use crate::timer::Timer;
@@ -32,7 +36,7 @@ use crate::workflow::{Job, JobAction, Workflow};
 /// How often the wall clock is looked at again while a timer waits: it may be set forward.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 /// How often a platform that could not say how an attempt stands is asked again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Timers published at once.
 const TIMERS_MAX: usize = 1_000;
 /// From how many events on the next decision is made while the last one is being committed. Fewer are left to gather: a transaction each
@@ -61,6 +65,8 @@ pub(super) struct Driver<'a> {
     pub(super) unknown: BTreeSet<AttemptId>,
     /// More of them.
     pub(super) unsettled: mpsc::Receiver<AttemptId>,
+    /// The hosts that have not gone.
+    pub(super) hosts: watch::Sender<BTreeSet<HostId>>,
     /// When the platforms are asked for them again.
     pub(super) look_again: Option<Instant>,
 }
@@ -238,11 +244,12 @@ impl Driver<'_> {
     /// live in the process of the true leader for lost.
     pub(super) async fn publish_reports(&self, reports: Vec<Report>) -> Result<()> {
         for reports in reports.chunks(TIMERS_MAX) {
-            match self.append(reports).await {
+            let events = |reports: &[Report]| reports.iter().cloned().map(Report::into_event).collect();
+            match self.append(events(reports)).await {
                 // The ending of an attempt was reported before, in other words: the first one stands.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     for report in reports {
-                        match self.append(std::slice::from_ref(report)).await {
+                        match self.append(events(std::slice::from_ref(report))).await {
                             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                                 return Err(error);
                             }
@@ -256,22 +263,9 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn append(&self, reports: &[Report]) -> Result<()> {
-        let mut batch = Batch::at(self.parts.clock.now());
-        batch.fence = Some(self.lease.fence());
-        batch.events = reports.iter().cloned().map(Report::into_event).collect();
-        let mut backoff = Backoff::new(self.parts.settings.backoff_max);
-        loop {
-            match self.parts.store.commit(batch.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.retry() == Retry::Never => return Err(error),
-                // The ids of the events make the repetition harmless.
-                Err(error) => {
-                    tracing::warn!(%error, "reports not published; trying again");
-                    backoff.pause().await;
-                }
-            }
-        }
+    async fn append(&self, events: Vec<NewEvent>) -> Result<()> {
+        let batch = Batch { fence: Some(self.lease.fence()), events, ..Batch::at(self.parts.clock.now()) };
+        commit_until_done(&*self.parts.store, &batch, self.parts.settings.backoff_max).await
     }
 
     async fn apply_events(&mut self, events: Vec<Arc<Event>>) -> Result<()> {
@@ -384,7 +378,15 @@ impl Driver<'_> {
                 }
             }
         }
+        if !decision.hosts.is_empty() {
+            self.show_hosts();
+        }
         self.applied.send_replace(self.cursor.offset);
+    }
+
+    /// Shows which hosts there are to whom it watches them.
+    pub(super) fn show_hosts(&self) {
+        self.hosts.send_replace(self.engine.live_hosts().cloned().collect());
     }
 
     /// A workflow has come into use: says which of its jobs will be restarted for each value, because their executor cannot hand it over.
@@ -406,7 +408,7 @@ impl Driver<'_> {
         else {
             return;
         };
-        let (execution, job) = (plan.execution, plan.job);
+        let execution = plan.execution;
         let (mut events, mut missing) = (Vec::new(), Vec::new());
         for offset in &execution.cause.events {
             // The inputs are in the order of the log.
@@ -415,24 +417,24 @@ impl Driver<'_> {
                 Err(_) => missing.push(*offset),
             }
         }
-        let launch = Launch {
-            attempt,
-            epoch: self.lease.epoch,
-            project: execution.project.clone(),
-            workflow: execution.workflow.clone(),
-            workflow_execution: execution.workflow_execution,
-            job: execution.job.clone(),
-            spec: job.spec.clone(),
-            params: plan.params,
-            events,
-            checkpoint: execution.checkpoint.as_ref().map(|checkpoint| checkpoint.value.clone()),
-            timeout: job.timeout,
-            heartbeat_timeout: job.heartbeat_timeout,
-            stop_grace: job.stop_grace,
-        };
         let executor = execution.executor.clone();
-        if !self.dispatchers.send(&executor, Dispatch::Launch { launch: Box::new(launch), missing }).await {
-            self.report_no_executor(attempt, &executor).await;
+        if self.parts.offers(&executor) {
+            // It was decided before this host had joined. As a host, it takes no more than it offers.
+            return self.say_unplaced(attempt).await;
+        }
+        let launch = Box::new(launch_of(plan, self.lease.epoch, events));
+        if !self.dispatchers.send(&executor, Dispatch::Launch { launch, missing }).await {
+            match self.engine.knows_hosts() {
+                true => self.say_unplaced(attempt).await,
+                false => self.report_no_executor(attempt, &executor).await,
+            }
+        }
+    }
+
+    async fn say_unplaced(&self, attempt: AttemptId) {
+        let event = Control::Unplaced { attempt }.into_event(unplaced_id(attempt));
+        if let Err(error) = self.append(vec![event]).await {
+            tracing::error!(%error, %attempt, "could not say that an attempt is to run on a host");
         }
     }
 
@@ -447,7 +449,7 @@ impl Driver<'_> {
     }
 }
 
-async fn sleep_until(when: Option<Instant>) {
+pub(super) async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,

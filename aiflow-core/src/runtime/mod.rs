@@ -10,7 +10,11 @@
 mod commit;
 mod dispatch;
 mod driver;
+mod host;
+mod host_commands;
+mod hosts;
 mod input;
+mod launch;
 mod lineage;
 mod recover;
 mod report;
@@ -35,6 +39,7 @@ use crate::client::AiFlow;
 use crate::engine::{CustomCondition, CustomConditions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
+use crate::host::{Host, HostId, HostOffer};
 use crate::id::{ExecutorName, Offset, random_id};
 use crate::store::MetaStore;
 use crate::time::{Clock, SystemClock};
@@ -52,6 +57,15 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) holder: String,
+    /// What it offers to whoever leads.
+    pub(crate) offer: Option<HostOffer>,
+}
+
+impl Parts {
+    /// Whether this process runs attempts on this executor as a host.
+    pub(crate) fn offers(&self, executor: &ExecutorName) -> bool {
+        self.offer.as_ref().is_some_and(|offer| offer.executors.contains_key(executor))
+    }
 }
 
 /// Puts a scheduler together.
@@ -92,6 +106,19 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Makes this process a host: whoever leads may place attempts on the executors that it offers, up to their capacity. Those that it does not
+    /// offer are used as without this, while this scheduler leads.
+    ///
+    /// As soon as a host offers an executor, jobs of that executor run on hosts and nowhere else; while none has room, they wait. So either no
+    /// scheduler offers an executor, or each one that has it does.
+    pub fn host(mut self, host: Host) -> Self {
+        match host.offer() {
+            Ok(offer) => self.parts.offer = Some(offer),
+            Err(error) => self.problems.push(error.to_string()),
+        }
+        self
+    }
+
     /// Replaces the numbers.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.parts.settings = settings;
@@ -109,7 +136,11 @@ impl SchedulerBuilder {
     /// # Errors
     /// `Invalid`: names of executors or conditions. `Unsupported`: store and bus do not share a log, so that a decision and its events could not be one
     /// transaction.
-    pub fn start(self) -> Result<Scheduler> {
+    pub fn start(mut self) -> Result<Scheduler> {
+        let offered = self.parts.offer.iter().flat_map(|offer| offer.executors.keys());
+        for missing in offered.filter(|name| !self.parts.executors.contains_key(*name)) {
+            self.problems.push(format!("the host offers an executor {missing}, and none of this name is registered"));
+        }
         if !self.problems.is_empty() {
             return Err(Error::invalid("start scheduler", self.problems.join("; ")));
         }
@@ -123,8 +154,9 @@ impl SchedulerBuilder {
         let (stop, stopped) = watch::channel(false);
         let (status, status_seen) = watch::channel(SchedulerStatus::Standby);
         let (applied, applied_seen) = watch::channel(Offset::START);
-        let task = tokio::spawn(session::run(self.parts, stopped, status, applied));
-        Ok(Scheduler { stop, status: status_seen, applied: applied_seen, task: Some(task) })
+        let (joined, joined_seen) = watch::channel(None);
+        let task = tokio::spawn(session::run(self.parts, stopped, status, applied, joined));
+        Ok(Scheduler { stop, status: status_seen, applied: applied_seen, joined: joined_seen, task: Some(task) })
     }
 }
 
@@ -154,6 +186,7 @@ pub struct Scheduler {
     stop: watch::Sender<bool>,
     status: watch::Receiver<SchedulerStatus>,
     applied: watch::Receiver<Offset>,
+    joined: watch::Receiver<Option<HostId>>,
     task: Option<JoinHandle<Result<()>>>,
 }
 
@@ -168,6 +201,7 @@ impl Scheduler {
             clock: Arc::new(SystemClock),
             settings: Settings::default(),
             holder: random_id(),
+            offer: None,
         };
         SchedulerBuilder { parts, problems: Vec::new() }
     }
@@ -192,6 +226,16 @@ impl Scheduler {
             }
             _ => Err(ended()),
         }
+    }
+
+    /// Waits until it has joined as a [host](SchedulerBuilder::host), and returns the id of its present life.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn wait_joined(&self) -> Result<HostId> {
+        let mut joined = self.joined.clone();
+        let host = joined.wait_for(Option::is_some).await.map_err(|_| ended())?.clone();
+        host.ok_or_else(ended)
     }
 
     /// Waits until every event up to `offset` was applied by this scheduler or one before it.

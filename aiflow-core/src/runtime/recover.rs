@@ -14,6 +14,7 @@ use crate::execution::{
     KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, Meter, Pool, WorkflowExecution, WorkflowState, WorkflowStatus,
 };
 use crate::executor::{Ending, Executor, OBSERVE_MAX, Observation, Report, ReportKind};
+use crate::host::{HostState, KIND_HOST};
 use crate::id::{AttemptId, ExecutorName, JobExecutionId, ProjectName, WorkflowName};
 use crate::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_version_key};
 use crate::store::{MetaStore, MetaStoreExt as _, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Query, RecordKey};
@@ -57,7 +58,9 @@ pub(super) async fn load(parts: &Parts) -> Result<(Engine, Cursor)> {
     let firings: Result<_> = store.query_all(waiting, LIVE_ROWS_MAX).await?.iter().map(firing_of).collect();
     let meters: Vec<Meter> = read(store, Query::kind(KIND_METER)).await?;
     let pools: Vec<Pool> = read(store, Query::kind(KIND_POOL)).await?;
-    let snapshot = Snapshot { workflows, definitions, executions, job_states, jobs, firings: firings?, meters, pools };
+    let hosts: Vec<HostState> = read(store, Query::kind(KIND_HOST)).await?;
+    let firings = firings?;
+    let snapshot = Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools, hosts };
     Ok((Engine::restore(snapshot).with_conditions(parts.customs.clone()), cursor))
 }
 

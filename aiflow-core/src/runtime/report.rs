@@ -11,12 +11,13 @@ use crate::event::NewEvent;
 use crate::executor::{Ending, Report, ReportKind};
 
 /// Publishes reports in the order in which they come, as many at once as wait, until every reporter is gone or `closing` says so; what
-/// waits then is still published.
+/// waits then is still published. `note` sees each of them.
 pub(super) async fn publish_reports(
     bus: Arc<dyn EventBus>,
     mut reports: mpsc::Receiver<Report>,
     mut closing: watch::Receiver<bool>,
     settings: Settings,
+    mut note: impl FnMut(&Report),
 ) {
     let mut waiting = Vec::new();
     loop {
@@ -32,6 +33,7 @@ pub(super) async fn publish_reports(
         if n == 0 {
             return;
         }
+        waiting.iter().for_each(&mut note);
         let events: Vec<NewEvent> = waiting.iter().cloned().map(Report::into_event).collect();
         match publish(&*bus, events, &settings).await {
             Ok(()) => {}

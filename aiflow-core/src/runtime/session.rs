@@ -9,15 +9,17 @@ use tokio::task::JoinSet;
 
 use super::dispatch::Dispatchers;
 use super::driver::Driver;
+use super::hosts::watch_hosts;
 use super::lineage::Publishers;
 use super::recover::{load, lost_with_host, reconcile};
 use super::report::{publish_alone, publish_reports};
 use super::settings::Backoff;
 use super::volatile::Volatile;
-use super::{Parts, SCHEDULER_LEASE, SchedulerStatus};
+use super::{Parts, SCHEDULER_LEASE, SchedulerStatus, host};
 use crate::client::{Retention, retire};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::executor::{Ending, ExecutorHost, OBSERVE_MAX, Observation, Report, ReportKind, Reporter, StopMode};
+use crate::host::{HostId, HostOffer};
 use crate::id::{AttemptId, Offset};
 use crate::store::{Fence, Lease};
 use crate::time::Timestamp;
@@ -31,8 +33,12 @@ pub(super) async fn run(
     mut stop: watch::Receiver<bool>,
     status: watch::Sender<SchedulerStatus>,
     applied: watch::Sender<Offset>,
+    joined: watch::Sender<Option<HostId>>,
 ) -> Result<()> {
-    let result = stand_by_and_lead(&parts, &mut stop, &status, &applied).await;
+    let result = match parts.offer.clone() {
+        None => stand_by_and_lead(&parts, &mut stop, &status, &applied).await,
+        Some(offer) => host_and_lead(&parts, &offer, stop, &status, &applied, &joined).await,
+    };
     for (name, executor) in &parts.executors {
         if let Err(error) = executor.shutdown().await {
             tracing::warn!(%error, executor = %name, "executor did not shut down cleanly");
@@ -43,6 +49,54 @@ pub(super) async fn run(
     }
     status.send_replace(SchedulerStatus::Ended { error: result.as_ref().err().map(Error::to_string) });
     result
+}
+
+/// As [`stand_by_and_lead`], once it has joined as a host, and beside that. When one ends, the other is told to.
+async fn host_and_lead(
+    parts: &Parts,
+    offer: &HostOffer,
+    mut stop: watch::Receiver<bool>,
+    status: &watch::Sender<SchedulerStatus>,
+    applied: &watch::Sender<Offset>,
+    joined: &watch::Sender<Option<HostId>>,
+) -> Result<()> {
+    let (halt, halted) = watch::channel(false);
+    let mut has_joined = joined.subscribe();
+    let (mut stop_leading, mut stop_hosting) = (halted.clone(), halted);
+    let leading = async {
+        let mut stop_waiting = stop_leading.clone();
+        // What it decides as the leader finds the host in the log.
+        tokio::select! {
+            biased;
+            _ = stop_waiting.wait_for(|stop| *stop) => {}
+            _ = has_joined.wait_for(Option::is_some) => {}
+        }
+        let ended = stand_by_and_lead(parts, &mut stop_leading, status, applied).await;
+        halt.send_replace(true);
+        ended
+    };
+    let hosting = async {
+        let ended = host::run(parts, offer, &mut stop_hosting, joined).await;
+        halt.send_replace(true);
+        ended
+    };
+    let passing_on = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        halt.send_replace(true);
+    };
+    let ((), led, hosted) = tokio::join!(
+        async {
+            let mut over = halt.subscribe();
+            tokio::select! {
+                biased;
+                () = passing_on => {}
+                _ = over.wait_for(|over| *over) => {}
+            }
+        },
+        leading,
+        hosting
+    );
+    led.and(hosted)
 }
 
 async fn stand_by_and_lead(
@@ -83,7 +137,7 @@ async fn stand_by_and_lead(
     }
 }
 
-fn lost_lead(error: &Error) -> bool {
+pub(super) fn lost_lead(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Conflict) || error.retry() != Retry::Never
 }
 
@@ -190,7 +244,8 @@ async fn start<'a>(
     let (engine, cursor) = load(parts).await?;
     volatile.note(&parts.executors, engine.live_attempts());
     let (reporter, reports) = Reporter::channel(parts.settings.report_queue);
-    for executor in parts.executors.values() {
+    // Those that this process offers as a host report to that.
+    for (_, executor) in parts.executors.iter().filter(|(name, _)| !parts.offers(name)) {
         let host = ExecutorHost {
             reporter: reporter.clone(),
             store: Arc::clone(&parts.store),
@@ -202,7 +257,9 @@ async fn start<'a>(
     }
     let found = reconcile(engine.live_attempts(), &parts.executors, parts.clock.now()).await?;
     let retention_closing = closing.clone();
-    tasks.spawn(publish_reports(Arc::clone(&parts.bus), reports, closing, parts.settings.clone()));
+    let (hosts, hosts_seen) = watch::channel(engine.live_hosts().cloned().collect());
+    tasks.spawn(watch_hosts(parts.clone(), lease.fence(), hosts_seen, closing.clone()));
+    tasks.spawn(publish_reports(Arc::clone(&parts.bus), reports, closing, parts.settings.clone(), |_| {}));
     let (to_settle, unsettled) = mpsc::channel(parts.settings.dispatch_queue.max(1));
     let (executors, bus, clock) = (&parts.executors, &parts.bus, &parts.clock);
     let dispatchers = Dispatchers::start(tasks, executors, bus, &reporter, clock, &parts.settings, &to_settle);
@@ -225,6 +282,7 @@ async fn start<'a>(
         publishers: Publishers::default(),
         unknown: BTreeSet::new(),
         unsettled,
+        hosts,
         look_again: None,
     };
     driver.settle(found).await?;
@@ -264,7 +322,7 @@ async fn stop_volatile(parts: &Parts, volatile: Volatile) {
 }
 
 /// Makes a call that is harmless when repeated until it is answered or refused for good.
-async fn repeat<T, C>(parts: &Parts, mut call: impl FnMut() -> C) -> Result<T>
+pub(super) async fn repeat<T, C>(parts: &Parts, mut call: impl FnMut() -> C) -> Result<T>
 where
     C: Future<Output = Result<T>>,
 {

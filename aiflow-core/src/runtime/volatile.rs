@@ -24,7 +24,8 @@ impl Volatile {
             let dies_with_host =
                 executors.get(&job.executor).is_some_and(|executor| !executor.capabilities().survives_host);
             let is_waiting = matches!(job.status, JobStatus::Init | JobStatus::Retrying);
-            if dies_with_host && !is_waiting && !job.status.is_terminal() {
+            let is_here = job.placement.host.is_none();
+            if is_here && dies_with_host && !is_waiting && !job.status.is_terminal() {
                 attempts.insert(job.id, (job.executor.clone(), job.attempt_id()));
             } else {
                 attempts.remove(&job.id);

@@ -23,6 +23,7 @@ use crate::execution::{
     KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_POOL, KIND_WORKFLOW,
     KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION,
 };
+use crate::host::KIND_HOST;
 use crate::id::Offset;
 use crate::meta::{
     KIND_ALIAS, KIND_ALIAS_CHANGE, KIND_ARTIFACT, KIND_DATASET, KIND_DATASET_VERSION, KIND_METRIC_DEFINITION,
@@ -35,7 +36,7 @@ use crate::search::{KIND_ANNOTATION, KIND_METRIC_SUMMARY};
 use crate::store::{Lease, MetaStore, MetaStoreExt as _, RecordKey};
 
 /// Every kind of record that the library writes.
-pub const KINDS: [&str; 27] = [
+pub const KINDS: [&str; 28] = [
     KIND_WORKFLOW,
     KIND_WORKFLOW_VERSION,
     KIND_WORKFLOW_EXECUTION,
@@ -44,6 +45,7 @@ pub const KINDS: [&str; 27] = [
     KIND_FIRING,
     KIND_METER,
     KIND_POOL,
+    KIND_HOST,
     KIND_RERUN,
     KIND_DEAD_LETTER,
     KIND_CURSOR,

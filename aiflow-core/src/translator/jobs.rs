@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::draft::{Cluster, Draft, Link};
 use crate::function::{DataInput, FunctionNode, FunctionSpec};
 use crate::graph::{AiNode, shown};
-use crate::id::{ExecutorName, JobName, NAME_BYTES_MAX, NodeName};
+use crate::id::{ExecutorName, HostLabel, JobName, NAME_BYTES_MAX, NodeName};
 use crate::workflow::{Diagnostic, Job};
 
 /// A well-formed name that people recognise a malformed one by.
@@ -65,6 +65,13 @@ impl Draft<'_> {
         }
         if let Some(within) = self.agreed(cluster, &path, "ack_within", |node| node.ack_within, found) {
             job.ack_within = within;
+        }
+        for (node, label) in self.members(cluster).flat_map(|(name, node)| node.runs_on.iter().map(move |l| (name, l)))
+        {
+            match HostLabel::parse(label) {
+                Ok(label) => _ = job.runs_on.insert(label),
+                Err(error) => found.push(Diagnostic::new(format!("node {}, runs_on", shown(node)), error.message())),
+            }
         }
         job.deadline = self.agreed(cluster, &path, "deadline", |node| node.deadline, found);
         if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {

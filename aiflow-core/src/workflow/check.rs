@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check_condition::RuleKind;
 use super::{JobAction, SCHEDULES_MAX, Workflow};
 use crate::error::{Error, Result};
+use crate::host::HOST_LABELS_MAX;
 use crate::id::{JobName, RuleName, ScheduleName};
 
 /// The most jobs in a workflow.
@@ -169,6 +170,10 @@ impl Workflow {
             job.retry.check(&path, found);
             job.check_restart(&path, found);
             job.admission.check(&path, true, found);
+            if job.runs_on.len() > HOST_LABELS_MAX {
+                let message = format!("asks for {} labels, at most {HOST_LABELS_MAX} are allowed", job.runs_on.len());
+                found.push(Diagnostic::new(&path, message));
+            }
             if job.streaming && job.admission.pool.is_some() {
                 let message = "a streaming job does not end: it would keep its slots from the others for ever; make the pool smaller instead";
                 found.push(Diagnostic::new(format!("{path}, admission"), message));

@@ -74,7 +74,7 @@ pub(crate) use display::cut;
 pub(crate) use drawing::{Arrow, Drawing, End, Group, Shape};
 pub(crate) use schedule::CompiledSchedule;
 
-use crate::id::{ExecutorName, JobName, ProjectName, ScheduleName, WorkflowName};
+use crate::id::{ExecutorName, HostLabel, JobName, ProjectName, ScheduleName, WorkflowName};
 
 /// Jobs, the control edges between events and jobs, and the rules that start and stop the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,9 @@ pub struct Job {
     /// Time between asking an attempt to stop and killing it, in milliseconds.
     #[serde(default = "stop_grace", with = "millis", rename = "stop_grace_ms")]
     pub stop_grace: Duration,
+    /// Labels that a host must have to run it. A job that asks for any runs on [hosts](crate::host::Host) only, never in the process of the leader.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub runs_on: BTreeSet<HostLabel>,
     /// When it should be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
@@ -201,6 +204,7 @@ impl Job {
             timeout: None,
             heartbeat_timeout: None,
             stop_grace: Self::STOP_GRACE,
+            runs_on: BTreeSet::new(),
             deadline: None,
             hooks: Vec::new(),
             admission: Admission::new(),

@@ -8,6 +8,7 @@ mod engine;
 mod function;
 mod graph;
 mod history;
+mod hosts;
 mod lineage;
 mod memory;
 mod meta;

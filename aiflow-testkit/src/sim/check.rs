@@ -14,11 +14,12 @@ use aiflow_core::execution::{
 };
 use aiflow_core::executor::{Ending, ReportKind};
 use aiflow_core::history::read_history;
+use aiflow_core::host::KIND_HOST;
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
 use aiflow_core::records::{
     DeadLetter, DeadLetterState, WorkflowVersion, body_of, dead_letter_key, dead_letter_put, firing_of, firing_put,
-    job_execution_key, job_execution_put, job_state_put, meter_key, meter_put, pool_key, pool_put, rerun_key,
-    workflow_execution_key, workflow_execution_put, workflow_put, workflow_version_key,
+    host_key, host_put, job_execution_key, job_execution_put, job_state_put, meter_key, meter_put, pool_key, pool_put,
+    rerun_key, workflow_execution_key, workflow_execution_put, workflow_put, workflow_version_key,
 };
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::store::{Batch, Fence, Record, RecordKey, RecordPut};
@@ -27,6 +28,7 @@ use aiflow_core::timer::Subject;
 use aiflow_core::{ErrorKind, Result};
 use serde_json::json;
 
+use super::check_hosts::Placed;
 use super::check_pools::SlotsOut;
 use super::clients::Acknowledged;
 use super::executor::{Effect, Platform};
@@ -148,6 +150,7 @@ impl Checker<'_> {
         let mut expected: BTreeMap<RecordKey, RecordPut> = BTreeMap::new();
         let mut emitted: Vec<String> = Vec::new();
         let mut slots_out = SlotsOut::default();
+        let mut placed = Placed::default();
         for event in state.log.iter().take_while(|event| event.offset <= state.cursor) {
             let mut input = Input::from(Arc::clone(event));
             match Control::from_event(event) {
@@ -175,6 +178,15 @@ impl Checker<'_> {
             self.asked_to_stop(event, &decision, &expected);
             if let Err(message) = slots_out.follow(&decision) {
                 self.violate("I25", message);
+            }
+            if let Err(message) = placed.follow(&decision) {
+                self.violate("I33", message);
+            }
+            for ((name, place), now) in &decision.hosts {
+                match now {
+                    Some(host) => expected.insert(host_key(name, *place), host_put(host)),
+                    None => expected.remove(&host_key(name, *place)),
+                };
             }
             for ((project, pool), now) in &decision.pools {
                 match now {
@@ -212,6 +224,7 @@ impl Checker<'_> {
             KIND_FIRING,
             KIND_METER,
             KIND_POOL,
+            KIND_HOST,
             KIND_DEAD_LETTER,
         ];
         for (key, record) in state.records.iter().filter(|(key, _)| replayed.contains(&key.kind.as_str())) {
@@ -371,6 +384,8 @@ impl Checker<'_> {
             let slot = states.get(&(job.workflow_execution, job.job.clone()));
             let has_reason = match job.status {
                 _ if job.held => is_paused,
+                // I33 looks at why.
+                JobStatus::Init | JobStatus::Retrying if job.placement.waiting => true,
                 // I25 looks at why.
                 JobStatus::Init | JobStatus::Retrying if job.slots.as_ref().is_some_and(|slots| slots.waiting) => true,
                 JobStatus::Init => slot.is_some_and(|slot| {

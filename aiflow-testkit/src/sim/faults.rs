@@ -69,6 +69,8 @@ pub(super) struct Plan {
     pub(super) late_percent: u8,
     pub(super) process: ProcessFaults,
     pub(super) executor: ExecutorFaults,
+    /// The processes are hosts, and each takes so many attempts of the executor that dies with it; otherwise whoever leads runs all of them.
+    pub(super) host_capacity: Option<u32>,
     /// The wall clock jumps by at most this, to and fro.
     pub(super) clock_jump_max: Duration,
 }
@@ -149,6 +151,7 @@ impl Plan {
                 lost_percent: percent(rng, 10),
                 delay_max: millis(rng, 1, 500),
             },
+            host_capacity: rng.chance(40).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0)),
             clock_jump_max: if rng.chance(30) { millis(rng, 100, 30_000) } else { Duration::ZERO },
         }
     }

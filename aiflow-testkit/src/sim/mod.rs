@@ -6,6 +6,7 @@
 //! gives the same world on every machine, so a failure is repeated by its seed.
 
 mod check;
+mod check_hosts;
 mod check_pools;
 mod check_schedules;
 mod check_scopes;

@@ -13,6 +13,7 @@ use aiflow_core::execution::{
     JobExecution, JobStatus, KIND_DEAD_LETTER, KIND_FIRING, KIND_JOB_EXECUTION, KIND_JOB_STATE, KIND_METER, KIND_POOL,
     KIND_WORKFLOW, KIND_WORKFLOW_EXECUTION, KIND_WORKFLOW_VERSION, WorkflowExecution, WorkflowStatus,
 };
+use aiflow_core::host::KIND_HOST;
 use aiflow_core::id::Offset;
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::records::FIRING_WAITING;
@@ -33,7 +34,7 @@ use super::faults::Mutation;
 use super::ledger::Ledger;
 
 /// Every kind of record that a scheduler and its clients write.
-pub(super) const KINDS: [&str; 11] = [
+pub(super) const KINDS: [&str; 12] = [
     KIND_CURSOR,
     KIND_WORKFLOW,
     KIND_WORKFLOW_VERSION,
@@ -44,6 +45,7 @@ pub(super) const KINDS: [&str; 11] = [
     KIND_FIRING,
     KIND_METER,
     KIND_POOL,
+    KIND_HOST,
     KIND_DEAD_LETTER,
 ];
 

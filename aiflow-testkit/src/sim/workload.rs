@@ -7,7 +7,7 @@ use std::time::Duration;
 use aiflow_core::engine::{CustomCondition, CustomConditions, Verdict};
 use aiflow_core::event::Event;
 use aiflow_core::execution::{JobStatus, PoolUse, WorkflowStatus};
-use aiflow_core::id::{ExecutorName, JobName, Offset, PoolName, ProjectName, WorkflowName};
+use aiflow_core::id::{ExecutorName, HostLabel, JobName, Offset, PoolName, ProjectName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Field, Hook, HookOn,
@@ -25,6 +25,8 @@ use crate::rng::Rng;
 pub(super) const PROJECT: &str = "wine";
 pub(super) const KEYS: [&str; 5] = ["samples", "labels", "model.red", "model.white", "go"];
 pub(super) const VALUES: [&str; 3] = ["ready", "bad", "7"];
+/// A label that one of the hosts has.
+pub(super) const LABEL: &str = "gpu";
 /// Name of the custom condition.
 pub(super) const CUSTOM: &str = "every so many";
 
@@ -181,6 +183,9 @@ fn job(rng: &mut Rng, workflow: u32, index: u32) -> Job {
     let executor = ExecutorName::parse(executor).expect("a constant name");
     let mut job = Job::new(job_name(index), executor, behaviour.to_spec());
     job.streaming = streams;
+    if rng.chance(8) && job.executor.as_str() == VOLATILE {
+        job.runs_on.extend(HostLabel::parse(LABEL));
+    }
     if !streams && rng.chance(25) {
         job.admission.pool = Some(PoolUse { pool: pool(), weight: number(rng, 1, 3) });
         job.admission.priority = i32::from(rng.chance(30));

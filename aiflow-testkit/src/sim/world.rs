@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aiflow_core::execution::{AdmissionStage, JobState, JobStatus, KIND_FIRING, WorkflowState};
+use aiflow_core::host::Host;
 use aiflow_core::id::Offset;
 use aiflow_core::records::firing_of;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
@@ -114,7 +115,7 @@ impl World {
                 format!("{}.jobs", process.name),
                 false,
             ));
-            let scheduler = match self.start(&process, &volatile) {
+            let scheduler = match self.start(&process, &volatile, number) {
                 Ok(scheduler) => scheduler,
                 Err(error) => {
                     return self.ledger().violate("I8", format!("a scheduler did not start: {error}"));
@@ -149,7 +150,8 @@ impl World {
         Arc::new(Process::new(Arc::clone(&self.shared), name, at_call))
     }
 
-    fn start(&self, process: &Arc<Process>, volatile: &Arc<Platform>) -> Result<Scheduler> {
+    /// A scheduler on the host of this number.
+    fn start(&self, process: &Arc<Process>, volatile: &Arc<Platform>, number: usize) -> Result<Scheduler> {
         let connection = Arc::new(Connection::new(Arc::clone(process)));
         let is_early = self.shared.plan.mutation == Some(Mutation::TimersFireEarly);
         let clock = ProcessClock {
@@ -158,13 +160,16 @@ impl World {
         };
         let executor =
             |platform: &Arc<Platform>| SimExecutor { process: Arc::clone(process), platform: Arc::clone(platform) };
-        Scheduler::builder(Arc::<Connection>::clone(&connection), connection)
+        let scheduler = Scheduler::builder(Arc::<Connection>::clone(&connection), connection)
             .executor(DURABLE, executor(&self.durable))
             .executor(VOLATILE, executor(volatile))
             .condition(workload::CUSTOM, workload::EverySoMany)
             .settings(self.shared.plan.settings.clone())
-            .clock(Arc::new(clock))
-            .start()
+            .clock(Arc::new(clock));
+        let Some(capacity) = self.shared.plan.host_capacity else { return scheduler.start() };
+        // All of them have the same name.
+        let host = Host::named("host").executor(VOLATILE, capacity);
+        scheduler.host(if number == 0 { host.label(workload::LABEL) } else { host }).start()
     }
 
     fn fate(&self) -> Fate {
@@ -253,6 +258,7 @@ impl World {
     /// Whether nothing will happen any more unless somebody asks for it.
     fn is_at_rest(state: &State) -> bool {
         let rests = |job: &aiflow_core::execution::JobExecution| match job.status {
+            _ if job.placement.waiting => true,
             _ if job.held || job.slots.as_ref().is_some_and(|slots| slots.waiting) => true,
             // Streams go on until they are stopped.
             JobStatus::Running | JobStatus::Ready => job.due.is_empty() && job.exceeded.is_none(),
@@ -387,6 +393,7 @@ impl World {
         checker.timers(state);
         checker.schedules(state);
         checker.pools(state);
+        checker.hosts(state);
         checker.reruns(state);
         checker.effects(&self.effects.all());
         checker.why(state, &self.shared.recorder).await?;

@@ -42,6 +42,8 @@ fn no_world_breaks_a_promise() {
         "commit under way",
         "executor reply lost",
         "platform cannot say",
+        "attempt on a host",
+        "host that is gone",
     ] {
         assert!(report.counts.get(fault).is_some_and(|n| *n > 0), "no {fault} in {SEEDS} worlds");
     }

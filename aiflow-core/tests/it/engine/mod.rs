@@ -8,6 +8,8 @@ mod checks;
 mod concurrency;
 mod conditions;
 mod determinism;
+mod hosts;
+mod hosts_model;
 mod invariants;
 mod lifecycle;
 mod limits;

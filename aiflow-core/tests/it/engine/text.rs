@@ -20,6 +20,7 @@
 //!                                        throttle(n,1s) concurrency(n) overlap(skip) priority(n) pool(gpu,2), per(param) for those
 //!                                        before it
 //! restart infer always 1s healthy:1m max:3     of a streaming job; also failure
+//! on train gpu,eu                        the labels of the hosts that train runs on
 //! ack infer 5s                           how long it may take to acknowledge a value of a SIGNAL rule
 //! deadline train 5s                      counted from the start of the job; with of:execution from that of the execution; deadline wf 1h
 //! hook train failure key=value           also success, stop, end; of a job also broadcast; hook wf end key
@@ -120,6 +121,10 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         ["timeout", name, limit] => job_mut(workflow, name).timeout = Some(duration(limit)),
         ["timeout", "queue", name, limit] => job_mut(workflow, name).queue_timeout = Some(duration(limit)),
         ["timeout", "start", name, limit] => job_mut(workflow, name).start_timeout = Some(duration(limit)),
+        ["on", name, labels] => {
+            let labels = labels.split(',').map(|label| label.parse().expect("a label"));
+            job_mut(workflow, name).runs_on.extend(labels);
+        }
         ["ack", name, within] => job_mut(workflow, name).ack_within = duration(within),
         ["restart", name, when, pause, ref more @ ..] => {
             let pause = duration(pause);

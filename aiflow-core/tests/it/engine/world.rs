@@ -18,6 +18,7 @@ use aiflow_core::event::{Event, NewEvent};
 use aiflow_core::execution::{FiringOutcome, JobExecution, JobState, JobStatus, RuleAction, WorkflowExecution};
 use aiflow_core::executor::StopMode;
 use aiflow_core::history::{HISTORY_EVENTS_PAGE, History, HistoryRead};
+use aiflow_core::host::HostCommand;
 use aiflow_core::id::{JobExecutionId, JobName, Offset, ProjectName, WorkflowExecutionId, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{KeyOf, Workflow};
@@ -330,6 +331,18 @@ impl World {
             let name = &self.names.jobs[&attempt.job_execution];
             lines.push(format!("{what} {name}-{}", attempt.attempt));
         }
+        for event in &decision.events {
+            let Ok(Some(Control::TellHost { host, attempt, command })) = Control::from_event(event) else { continue };
+            let what = match command {
+                HostCommand::Launch => "launch",
+                HostCommand::Signal { .. } => "signal",
+                HostCommand::Stop { mode: StopMode::Kill } => "kill",
+                _ => "stop",
+            };
+            let name = &self.names.jobs[&attempt.job_execution];
+            let place = if host.place == 1 { String::new() } else { format!("@{}", host.place) };
+            lines.push(format!("{what} {name}-{} on {}{place}", attempt.attempt, host.name));
+        }
         if lines.is_empty() {
             return;
         }
@@ -379,9 +392,9 @@ fn outcome(outcome: FiringOutcome) -> String {
 
 /// A snapshot as JSON: each struct as the store keeps it.
 pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
-    let Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools } = snapshot;
+    let Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools, hosts } = snapshot;
     let firings: Vec<_> = firings.iter().map(|firing| (firing.id, &firing.project, &firing.record)).collect();
-    let all = (workflows, definitions, executions, job_states, jobs, firings, meters, pools);
+    let all = (workflows, definitions, executions, job_states, jobs, firings, meters, pools, hosts);
     serde_json::to_string_pretty(&all).expect("a snapshot is plain data")
 }
 
@@ -389,12 +402,21 @@ pub(crate) fn snapshot_json(snapshot: &Snapshot) -> String {
 pub(crate) fn through_json(engine: &Engine) -> Engine {
     let text = snapshot_json(&engine.snapshot());
     let read = serde_json::from_str(&text).expect("a snapshot reads back");
-    let (workflows, definitions, executions, job_states, jobs, firings, meters, pools): (_, _, _, _, _, Vec<_>, _, _) =
-        read;
+    let (workflows, definitions, executions, job_states, jobs, firings, meters, pools, hosts) = read;
+    let firings: Vec<_> = firings;
     let firings = firings.into_iter().map(|(id, project, record)| NewFiring { id, project, record }).collect();
-    let restored =
-        Engine::restore(Snapshot { workflows, definitions, executions, job_states, jobs, firings, meters, pools })
-            .with_conditions(conditions());
+    let restored = Engine::restore(Snapshot {
+        workflows,
+        definitions,
+        executions,
+        job_states,
+        jobs,
+        firings,
+        meters,
+        pools,
+        hosts,
+    })
+    .with_conditions(conditions());
     assert_eq!(snapshot_json(&restored.snapshot()), text);
     restored
 }

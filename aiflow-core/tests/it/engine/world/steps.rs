@@ -23,6 +23,9 @@
 //! upgrade @1                             lets an execution go on under the latest version
 //! rerun @1 from:train,test k=v           runs an ended execution again; without from: what did not succeed
 //! pool gpu 2                             says how many slots a pool has; `none` removes it
+//! host ada function:2 gpu                a host joins, with its executors, their capacities and its labels; `ada@2` is another of that name
+//! host ada lost                          the host is gone; also left, drains
+//! unplaced train                         the leader cannot run the newest attempt of train
 //! backfill wf/nightly 2026-03-01 2026-03-03 [quiet] [overlap:skip]
 //! rule pause wf name [@n]          also resume, clear, remove; of a job in an execution: rule pause train name
 //! pause [@n], resume [@n]          an execution
@@ -38,7 +41,8 @@ use aiflow_core::control::Control;
 use aiflow_core::event::{Cause, NewEvent};
 use aiflow_core::execution::ScheduleAction;
 use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
-use aiflow_core::id::{AttemptId, Offset, RuleName, ScheduleName, WorkflowName};
+use aiflow_core::host::{HostId, HostOffer};
+use aiflow_core::id::{AttemptId, HostName, Offset, RuleName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{JobAction, OverlapPolicy};
@@ -49,6 +53,35 @@ use super::super::text::{PROJECT, duration, job_action, job_name, overlap, time,
 use super::{World, project};
 
 impl World {
+    fn host(&mut self, step: &str, name: &str, words: &[&str]) {
+        let (name, place) = name.split_once('@').unwrap_or((name, "1"));
+        let (name, place) = (HostName::parse(name).expect("a host name"), place.parse().expect("a place"));
+        let newest = self.log.iter().rev().find_map(|input| match Control::from_event(&input.event) {
+            Ok(Some(Control::HostJoined { host, .. })) if (&host.name, host.place) == (&name, place) => Some(host),
+            _ => None,
+        });
+        let epoch = newest.as_ref().map_or(1, |host| host.epoch + 1);
+        let control = match (words, newest) {
+            (["lost"], Some(host)) => Control::HostLeft { host, lost: true },
+            (["left"], Some(host)) => Control::HostLeft { host, lost: false },
+            (["drains"], Some(host)) => Control::HostDrains { host },
+            (words, _) => {
+                let (executors, labels): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains(':'));
+                let executors = executors.iter().map(|word| {
+                    let (executor, capacity) = word.split_once(':').expect("executor:capacity");
+                    (executor.parse().expect("an executor"), capacity.parse().expect("a number"))
+                });
+                let offer = HostOffer {
+                    name: name.clone(),
+                    labels: labels.iter().map(|label| label.parse().expect("a label")).collect(),
+                    executors: executors.collect(),
+                };
+                Control::HostJoined { host: HostId { name, place, epoch }, offer }
+            }
+        };
+        self.control(step, control);
+    }
+
     /// Puts one step into the log, or lets time pass.
     pub(crate) fn step(&mut self, step: &str) {
         let words: Vec<&str> = step.split_whitespace().collect();
@@ -114,6 +147,11 @@ impl World {
             ["pool", name, slots] => {
                 let (project, pool) = (project(), name.parse().expect("a pool name"));
                 self.control(step, Control::SetPool { project, pool, slots: slots.parse().ok() });
+            }
+            ["host", name, ref words @ ..] => self.host(step, name, words),
+            ["unplaced", job] => {
+                let newest = self.jobs.values().rfind(|execution| execution.job.as_str() == job).expect("an execution");
+                self.control(step, Control::Unplaced { attempt: newest.attempt_id() });
             }
             ["skip", by] => self.now = self.now + duration(by),
             ["start", ..] => {
