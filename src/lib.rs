@@ -16,6 +16,7 @@
 //! | [`runtime`], [`host`] | [`Scheduler`]: runs inside your process; several processes that run jobs |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
 //! | [`store`], [`bus`], [`executor`] | the ports: write your own backend |
+//! | [`relay`] | a store and a log of different backends |
 //!
 //! # Features
 //!
@@ -36,7 +37,7 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
-    history, host, id, lineage, memory, meta, open_lineage, records, rerun, runtime, search, store, time, timer,
+    history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime, search, store, time, timer,
     transfer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
@@ -45,4 +46,4 @@ pub use aiflow_exec_process as process;
 pub use aiflow_store_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use aiflow_store_sqlite as sqlite;
-pub use open::open;
+pub use open::{open, open_with_log};

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use aiflow_core::bus::EventBus;
 use aiflow_core::client::AiFlow;
 use aiflow_core::memory::MemoryStore;
+use aiflow_core::relay::RelayedStore;
+use aiflow_core::store::MetaStore;
 use aiflow_core::time::SystemClock;
 use aiflow_core::{Error, ErrorKind, Result};
 
@@ -30,22 +33,44 @@ const KNOWN: &[(&str, &str)] = &[("memory", ""), ("sqlite", "sqlite"), ("redis",
 /// # Ok::<(), aiflow::Error>(()) }).unwrap();
 /// ```
 pub async fn open(url: &str) -> Result<AiFlow> {
+    let (store, log) = backend(url).await?;
+    AiFlow::new(store, log)
+}
+
+/// Opens the store at one URL and the event log at another: metadata and state in the first, events in the second, for instance SQLite and Redis.
+/// What that means for the promises stands at [`RelayedStore`].
+///
+/// # Errors
+/// As of [`open`] for both, and those of [`RelayedStore::open`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let aiflow = aiflow::open_with_log("memory://", "memory://").await?.project("wine")?;
+/// aiflow.publish(aiflow.event("samples").value("batch-1")).await?;
+/// # Ok::<(), aiflow::Error>(()) }).unwrap();
+/// ```
+pub async fn open_with_log(store_url: &str, log_url: &str) -> Result<AiFlow> {
+    let ((store, _), (_, log)) = (backend(store_url).await?, backend(log_url).await?);
+    let both = Arc::new(RelayedStore::open(store, log).await?);
+    AiFlow::new(Arc::<RelayedStore>::clone(&both), both)
+}
+
+/// A store, and the log to which it appends.
+type Backend = (Arc<dyn MetaStore>, Arc<dyn EventBus>);
+
+fn both<B: MetaStore + EventBus + 'static>(store: B) -> Backend {
+    let store = Arc::new(store);
+    (Arc::<B>::clone(&store), store)
+}
+
+async fn backend(url: &str) -> Result<Backend> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match scheme {
-        "memory" => {
-            let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-            AiFlow::new(Arc::<MemoryStore>::clone(&store), store)
-        }
+        "memory" => Ok(both(MemoryStore::new(Arc::new(SystemClock)))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            let store = Arc::new(aiflow_store_sqlite::SqliteStore::open_url(url).await?);
-            AiFlow::new(Arc::<aiflow_store_sqlite::SqliteStore>::clone(&store), store)
-        }
+        "sqlite" => Ok(both(aiflow_store_sqlite::SqliteStore::open_url(url).await?)),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => {
-            let store = Arc::new(aiflow_store_redis::RedisStore::open_url(url).await?);
-            AiFlow::new(Arc::<aiflow_store_redis::RedisStore>::clone(&store), store)
-        }
+        "redis" | "rediss" => Ok(both(aiflow_store_redis::RedisStore::open_url(url).await?)),
         _ => Err(unsupported(scheme)),
     }
 }

@@ -57,17 +57,28 @@ fn main() {
         let (folder, redis) = (tempfile::tempdir().unwrap(), RedisServer::start());
         let url = format!("{}?persistence=always", redis.url());
         run("Redis", folder.path(), World { url, redis: Some(redis) });
+        let (folder, redis) = (tempfile::tempdir().unwrap(), RedisServer::start());
+        let file = folder.path().join("aiflow.db");
+        let url = format!("sqlite://{} {}?persistence=always", file.display(), redis.url());
+        run("SQLite with a log on Redis", folder.path(), World { url, redis: Some(redis) });
     }
 }
 
-/// Where everything is kept, and the server that keeps it, if it can be killed.
+/// Where everything is kept, and the server that keeps it, if it can be killed. Two URLs with a space between them are those of a store and a log.
 struct World {
     url: String,
     redis: Option<RedisServer>,
 }
 
+async fn open_both(urls: &str) -> aiflow::Result<AiFlow> {
+    match urls.split_once(' ') {
+        Some((store, log)) => aiflow::open_with_log(store, log).await,
+        None => aiflow::open(urls).await,
+    }
+}
+
 async fn open(url: &str) -> AiFlow {
-    aiflow::open(url).await.unwrap().project("kill").unwrap()
+    open_both(url).await.unwrap().project("kill").unwrap()
 }
 
 /// A scheduler that runs until it is killed.
@@ -195,7 +206,7 @@ async fn publish(aiflow: &AiFlow, n: u64) -> Offset {
 /// Opens as soon as the server is there.
 async fn open_at_last(url: &str) -> AiFlow {
     loop {
-        match aiflow::open(url).await {
+        match open_both(url).await {
             Ok(aiflow) => return aiflow.project("kill").unwrap(),
             Err(error) => assert_ne!(error.retry(), Retry::Never, "{error:?}"),
         }

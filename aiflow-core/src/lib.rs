@@ -27,6 +27,7 @@ pub mod meta;
 pub mod open_lineage;
 mod pool;
 pub mod records;
+pub mod relay;
 pub mod rerun;
 mod rule_state;
 pub mod runtime;

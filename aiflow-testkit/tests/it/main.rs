@@ -7,4 +7,5 @@ mod executor;
 mod faults;
 mod flaws;
 mod lists;
+mod relay;
 mod sim;
