@@ -1,5 +1,5 @@
-//! Three hosts (here: processes) run the same application on one Redis. One of them decides, and the others stand by; each that leads is killed,
-//! and the next goes on where it was. Needs a Redis 7 at `AIFLOW_URL`, by default the one of this machine.
+//! Three hosts (here: processes) run the same application on one Redis. One of them decides, and all of them run what it places on them; each that
+//! leads is killed, and the next goes on where it was. Needs a Redis 7 at `AIFLOW_URL`, by default the one of this machine.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use std::collections::BTreeMap;
@@ -26,21 +26,25 @@ async fn main() -> Outcome<()> {
     }
 }
 
-/// What runs on each host. All may publish and ask; whoever holds the lease decides.
+/// What runs on each host. All may publish, ask and run jobs; whoever holds the lease decides which host does what.
 async fn run_host(aiflow: &AiFlow, host: String) -> Outcome<()> {
     let name = host.clone();
     let functions = Functions::new().register("inspect", move |ctx: JobContext, _: Value| {
         let host = name.clone();
         async move {
             let part = ctx.events()[0].value.clone();
-            // If this host dies before its end is known, the next one does it again, and publishes the same.
+            // If this host dies before its end is known, another one does it again, and publishes the same.
             ctx.publish_once("inspected", ctx.event("inspected").value(part).label("host", host)).await?;
             Ok::<_, JobError>(())
         }
     });
     let settings = Settings { lease_ttl: LEASE, ..Settings::default() };
-    let scheduler =
-        aiflow.scheduler().settings(settings).executor("function", FunctionExecutor::new(functions)).start()?;
+    let scheduler = aiflow
+        .scheduler()
+        .settings(settings)
+        .executor("function", FunctionExecutor::new(functions))
+        .host(Host::named(host.as_str()).executor("function", 4))
+        .start()?;
     let epoch = scheduler.wait_leading().await?;
     aiflow.publish(aiflow.event("leads").value(epoch).label("host", host)).await?;
     std::future::pending().await

@@ -17,6 +17,8 @@ mod log;
 mod metadata;
 mod processes;
 mod raw;
+#[cfg(feature = "redis")]
+mod redis;
 mod restart;
 mod shapes;
 mod table;
@@ -43,6 +45,16 @@ const SECTIONS: &[Section] = &[
     ("metadata lineage", metadata::lineage),
     ("metadata writes", metadata::writes),
     ("processes", processes::processes),
+    #[cfg(feature = "redis")]
+    ("redis publish", redis::publish),
+    #[cfg(feature = "redis")]
+    ("redis decisions", redis::decisions),
+    #[cfg(feature = "redis")]
+    ("redis subscriber", redis::subscriber),
+    #[cfg(feature = "redis")]
+    ("redis memory", redis::memory),
+    #[cfg(feature = "redis")]
+    ("redis schedulers", redis::schedulers),
 ];
 
 fn main() {

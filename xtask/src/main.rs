@@ -11,6 +11,7 @@ cargo xtask test                      everything that must pass: format, lints, 
 cargo xtask sim [--seeds N] [--seed S] [--from S]
                                       more simulated worlds, or one again
 cargo xtask kill-loop [--kills N]     kill a real scheduler process, and the Redis under it, again and again
+cargo xtask host-loop [--kills N]     kill the processes of several hosts, and the leader among them, again and again
 cargo xtask bench [FILTER]            measure, and print ratios against the floor of the same run";
 
 type Outcome = Result<(), String>;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Some("test") if rest.is_empty() => test(),
         Some("sim") => sim(&rest),
         Some("kill-loop") => kill_loop(&rest),
+        Some("host-loop") => host_loop(&rest),
         Some("bench") => bench(&rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -104,8 +106,20 @@ fn kill_loop(arguments: &[&str]) -> Outcome {
     cargo("kill loop", &[&run, arguments].concat(), &[])
 }
 
+fn host_loop(arguments: &[&str]) -> Outcome {
+    find_redis()?;
+    let run = ["test", "--package", "aiflow", "--all-features", "--test", "host_loop", "--"];
+    cargo("host loop", &[&run, arguments].concat(), &[])
+}
+
 fn bench(arguments: &[&str]) -> Outcome {
-    cargo("benchmarks", &[&["bench", "--package", "aiflow", "--"], arguments].concat(), &[])
+    let mut run = vec!["bench", "--package", "aiflow"];
+    // Without a server, all but its sections are measured.
+    match find_redis() {
+        Ok(()) => run.extend(["--features", "redis"]),
+        Err(message) => println!("== without Redis: {message}"),
+    }
+    cargo("benchmarks", &[&run[..], &["--"], arguments].concat(), &[])
 }
 
 fn cargo(title: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
