@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `sqlite` (default) | [`sqlite`]: store and event log in one SQLite file |
 //! | `process` (default) | [`process`]: jobs as local processes that survive their scheduler |
+//! | `project` | [`project`]: workflows in YAML and JSON files, snapshots of their code, secrets by reference |
 //! | `redis` | [`redis`]: store and event log on one Redis, for several hosts |
 //! | `cel` | predicates of rules written in CEL |
 //! | `full` | every backend, and CEL |
@@ -42,6 +43,8 @@ pub use aiflow_core::{
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;
+#[cfg(feature = "project")]
+pub use aiflow_project as project;
 #[cfg(feature = "redis")]
 pub use aiflow_store_redis as redis;
 #[cfg(feature = "sqlite")]

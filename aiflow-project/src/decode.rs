@@ -232,6 +232,10 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn unknown<'k>(&mut self, key: &Key, known: impl Iterator<Item = &'k str> + Clone, of: &str) {
+        // What is only counted needs no suggestion.
+        if self.problems.is_full() {
+            return self.say(key.place, String::new());
+        }
         let help = match nearest(&key.name, known.clone()) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),

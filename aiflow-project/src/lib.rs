@@ -62,6 +62,7 @@
 mod decode;
 mod definition;
 mod encode;
+mod executor;
 mod file;
 mod json_schema;
 mod out;
@@ -69,6 +70,7 @@ mod places;
 mod problem;
 mod project;
 mod shape;
+mod snapshot;
 mod source;
 mod special;
 mod step;
@@ -78,9 +80,14 @@ mod tables;
 mod tree;
 
 pub use definition::Definition;
+pub use executor::{ProjectExecutor, Secrets};
 pub use json_schema::{project_schema, workflow_schema};
 pub use problem::{PROBLEMS_MAX, Problem, Problems};
 pub use project::{LoadOptions, Project, ProjectWorkflow, WORKFLOWS_MAX};
+pub use snapshot::{
+    Collected, SNAPSHOT_BYTES_MAX, SNAPSHOT_FILE_BYTES_MAX, SNAPSHOT_FILES_MAX, SNAPSHOT_NESTING_MAX,
+    SNAPSHOT_PATH_BYTES_MAX, SnapshotId, Snapshots,
+};
 pub use submit::Submitted;
 pub use substitute::Environment;
 pub use tree::{EXPANDED_BYTES_MAX, FILE_BYTES_MAX, NESTING_MAX, TEXT_BYTES_MAX, VALUES_MAX};

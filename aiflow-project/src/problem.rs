@@ -120,6 +120,11 @@ impl Problems {
         self.found.len().saturating_add(self.n_left_out)
     }
 
+    /// Whether further ones are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
+    }
+
     pub(crate) fn sort(&mut self) {
         self.found.sort_by(|a, b| a.order().cmp(&b.order()));
         self.found.dedup_by(|a, b| a.order() == b.order());

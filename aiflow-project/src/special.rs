@@ -3,8 +3,8 @@
 use aiflow_core::event::Match;
 use aiflow_core::id::{Offset, RuleName};
 use aiflow_core::workflow::{
-    Condition, JobAction, ParamSource, Schedule, SchedulingRule, StartPosition, SyntaxError, Times, WorkflowAction,
-    WorkflowRule,
+    Condition, JobAction, ModelStage, ParamSource, Schedule, SchedulingRule, StartPosition, SyntaxError, Times,
+    WorkflowAction, WorkflowRule,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -222,6 +222,47 @@ static MATCH_PARTS: Record = Record {
     fields: &[
         optional("exact", Shape::Text, "exactly this text"),
         optional("prefix", Shape::Text, "texts that begin so"),
+    ],
+};
+
+/// A version of a model.
+pub(crate) static VERSION: Special = Special {
+    name: "version",
+    doc: "A number, `latest`, `{stage: DEPLOYED}` or `{alias: champion}`.",
+    decode: |decoder, node| match &node.kind {
+        Kind::Number(number) if number.as_u64().is_some_and(|n| u32::try_from(n).is_ok()) => {
+            Some(json!({ "number": number }))
+        }
+        Kind::Text { text, .. } if text == "latest" => Some("latest".into()),
+        Kind::Map(_) => {
+            let object = decoder.record(&VERSION_PARTS, node)?;
+            if object.len() != 1 {
+                return decoder.expected(node, "stage or alias");
+            }
+            match object.get("stage").and_then(Value::as_str).map(ModelStage::parse) {
+                Some(Err(error)) => {
+                    decoder.say(node.place, error.message().to_owned());
+                    None
+                }
+                Some(Ok(stage)) => Some(json!({ "stage": stage })),
+                None => Some(Value::Object(object)),
+            }
+        }
+        _ => decoder.expected(node, "a number, latest, or a mapping with stage or alias"),
+    },
+    encode: |value| value.get("number").map_or_else(|| Out::of(value), Out::of),
+    schema: || {
+        let number = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+        json!({ "anyOf": [number, { "const": "latest" }, of_record(&VERSION_PARTS)] })
+    },
+};
+
+static VERSION_PARTS: Record = Record {
+    name: "a version",
+    doc: "What leads to a version when the job runs.",
+    fields: &[
+        optional("stage", Shape::Text, "the newest version in this stage"),
+        optional("alias", Shape::Text, "the version that this alias points to"),
     ],
 };
 

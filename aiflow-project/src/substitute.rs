@@ -107,17 +107,18 @@ fn replaced(
             rest = after.get(OPEN.len()..).unwrap_or_default();
             continue;
         }
+        // Only what is wrong needs a place, which takes a walk over the text.
+        let at = text.len().saturating_sub(after.len());
         let Some(end) = after.find(CLOSE) else {
-            let at = text.len().saturating_sub(after.len());
             let place = decoder.source.inside(node.place, text, at);
             decoder.say_with(place, "the reference has no end", Some("write $${{ for ${{ itself".to_owned()));
             return None;
         };
         let reference = after.get(OPEN.len()..end).unwrap_or_default();
-        let place = decoder.source.inside(node.place, text, text.len().saturating_sub(after.len()));
         let found = match look_up(meaning, reference) {
             Ok(found) => found,
             Err((message, help)) => {
+                let place = decoder.source.inside(node.place, text, at);
                 decoder.say_with(place, message, help);
                 return None;
             }
@@ -128,6 +129,7 @@ fn replaced(
         match found {
             Found::Secret(name) if is_whole => return Some(Kind::Secret(name)),
             Found::Secret(_) => {
+                let place = decoder.source.inside(node.place, text, at);
                 decoder.say(place, "a secret must be the whole text, so that nothing of it is stored");
                 return None;
             }
@@ -145,7 +147,7 @@ fn replaced(
             Found::Value(value) => out.push_str(&value.to_string()),
         }
         if out.len() > TEXT_BYTES_MAX {
-            decoder.say(place, format!("the text grows to more than {TEXT_BYTES_MAX} bytes"));
+            decoder.say(node.place, format!("the text grows to more than {TEXT_BYTES_MAX} bytes"));
             return None;
         }
         rest = behind;

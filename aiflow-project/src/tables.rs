@@ -4,7 +4,7 @@ use crate::shape::Shape::{
     Any, Bool, Duration, Int, List, Map, Name, Named, Number, Object, OneOf, Special, Text, Time,
 };
 use crate::shape::{Record, Shape, optional, required};
-use crate::special::{ENVIRONMENT, FAILURE, JOB_RULE, MISFIRE, SCHEDULE, WORKFLOW_RULE};
+use crate::special::{ENVIRONMENT, FAILURE, JOB_RULE, MISFIRE, SCHEDULE, VERSION, WORKFLOW_RULE};
 
 const U32: Shape = Int { min: 0, max: u32::MAX as i64 };
 const KEY: Shape = List(&Text);
@@ -108,10 +108,12 @@ pub(crate) static NODE: Record = Record {
                 "dataset_validate",
                 "model_validate",
                 "push_model",
+                "external_trigger",
                 "user_defined",
             ]),
             "what sort of step it is, for pictures"
         ),
+        optional("arguments", Shape::Record(&ARGUMENTS), "the dataset and the models that it is about, by name"),
         optional("inputs", List(&Text), "nodes whose output flows into it, in this order; `node:1` for port 1"),
         optional("outputs", U32, "how many output ports it has").default("1"),
         optional("job", Text, "the job it belongs to; derived from the data edges by default"),
@@ -123,6 +125,18 @@ pub(crate) static JOB: Record = Record {
     name: "a job",
     doc: "A job: one of function, run, python, bash, shell, or executor with spec.",
     fields: step![Name("executor"),],
+};
+
+static ARGUMENTS: Record = Record {
+    name: "arguments",
+    doc: "The dataset and the models that a node is about; looked up when the job runs.",
+    fields: &[
+        optional("dataset", Text, "a dataset of the project"),
+        optional("model", Text, "a model of the project"),
+        optional("model_version", Special(&VERSION), "which version of the model"),
+        optional("base_model", Text, "the model that the work goes on from, or is compared with"),
+        optional("base_model_version", Special(&VERSION), "which version of the base model"),
+    ],
 };
 
 static DATA_EDGE: Record = Record {

@@ -40,9 +40,9 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let first = run("quickstart", folder.path());
     for line in [
         "job inference has not run in execution ",
-        "RESTART when MODEL_DEPLOYED wine: waits for MODEL_DEPLOYED wine",
+        "RESTART when model(wine) DEPLOYED: waits for model(wine) DEPLOYED",
         "batch 1: \"version 1 is deployed and in use\"",
-        "because its rule \"RESTART when MODEL_DEPLOYED wine\" fired on event ",
+        "because its rule \"RESTART when model(wine) DEPLOYED\" fired on event ",
         "was published by evaluation (execution ",
         ", raw_batch ",
         ", came from outside",
@@ -59,6 +59,31 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let versions = versions(folder.path()).await;
     assert_eq!(versions.len(), 8, "one version a batch");
     assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
+}
+
+#[cfg(feature = "project")]
+#[test]
+fn a_project_in_files_runs_its_python_and_shell_jobs_and_is_unchanged_when_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/project");
+    for what in ["submitted", "unchanged"] {
+        let text = run_to_end(example("run_project").arg(&dir).arg(folder.path()));
+        for line in [
+            format!("workflow online_training is version 1, {what}"),
+            format!("workflow periodic is version 1, {what}"),
+            format!("workflow status_rules is version 1, {what}"),
+            "counted: {\"count\":".to_owned(),
+            "report: {\"days\":60,\"level\":\"info\"}".to_owned(),
+            "workflow status_rules: SUCCEEDED".to_owned(),
+            "model_trained: {\"model\":{\"intercept\":".to_owned(),
+            "predicted with model 1: ".to_owned(),
+            "predicted with model 2: ".to_owned(),
+            "workflow online_training: STOPPED".to_owned(),
+            "tick: {\"scheduled_time\":\"2".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line:?} is missing in\n{text}");
+        }
+    }
 }
 
 fn start(folder: &Path) -> Child {

@@ -78,7 +78,7 @@ impl AiFlow {
     ///
     /// ```text
     /// job inference has not run in execution 12.0 of quality, which is RUNNING
-    ///   RESTART when MODEL_DEPLOYED wine: waits for MODEL_DEPLOYED wine
+    ///   RESTART when model(wine) DEPLOYED: waits for model(wine) DEPLOYED
     /// ```
     ///
     /// # Errors

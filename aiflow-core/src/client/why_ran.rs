@@ -29,9 +29,9 @@ impl AiFlow {
     /// is a step like others. Displayed, it is a sentence a line:
     ///
     /// ```text
-    /// job inference ran (execution 41.0, READY) because its rule "RESTART when MODEL_DEPLOYED wine" fired on event 40
+    /// job inference ran (execution 41.0, READY) because its rule "RESTART when model(wine) DEPLOYED" fired on event 40
     /// event 40, MODEL_DEPLOYED wine {"version":1}, was published by evaluation (execution 31.0, attempt 1)
-    /// job evaluation ran (execution 31.0, SUCCEEDED) because its rule "START when MODEL_GENERATED wine" fired on event 30
+    /// job evaluation ran (execution 31.0, SUCCEEDED) because its rule "START when model(wine) GENERATED" fired on event 30
     /// …
     /// event 9, raw_batch 1, came from outside
     /// ```

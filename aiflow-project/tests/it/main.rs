@@ -7,3 +7,4 @@ mod corpus;
 mod load;
 mod round_trip;
 mod schema;
+mod snapshots;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use aiflow_core::execution::PoolUse;
 use aiflow_core::executor::TimeLimit;
+use aiflow_core::function::{NodeArguments, VersionRef};
 use aiflow_core::graph::{AiGraph, AiNode, ControlEdge as GraphEdge, DataEdge, NodeKind, Trigger, function, operation};
 use aiflow_core::id::{ExecutorName, JobName, PoolName, ProjectName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, BatchOf, Completion, Concurrency, ControlEdge, Deadline, DeadlineOf, Debounce, FailureTest, Hook,
-    HookOn, Idempotency, Job, JobAction, Misfire, OverlapPolicy, Parameter, ParameterType, Rate, RestartPolicy,
-    RestartWhen, RetryPolicy, Schedule, Times, Workflow,
+    HookOn, Idempotency, Job, JobAction, Misfire, ModelStage, OverlapPolicy, Parameter, ParameterType, Rate,
+    RestartPolicy, RestartWhen, RetryPolicy, Schedule, Times, Workflow,
 };
 use serde_json::{Value, json};
 
@@ -168,8 +169,33 @@ impl Definitions {
         spec
     }
 
+    fn version(&mut self) -> VersionRef {
+        match self.rng().below(4) {
+            0 => VersionRef::Number(self.n()),
+            1 => VersionRef::Stage(ModelStage::parse(self.name()).expect("the names are well formed")),
+            2 => VersionRef::Alias(self.text()),
+            _ => VersionRef::Latest,
+        }
+    }
+
+    fn arguments(&mut self) -> NodeArguments {
+        NodeArguments {
+            dataset: self.maybe(Self::text),
+            model: self.maybe(Self::text),
+            model_version: self.maybe(Self::version),
+            base_model: self.maybe(Self::text),
+            base_model_version: self.maybe(Self::version),
+        }
+    }
+
     fn node(&mut self) -> AiNode {
-        let kinds = [NodeKind::UserDefined, NodeKind::Train, NodeKind::ReadDataset, NodeKind::PushModel];
+        let kinds = [
+            NodeKind::UserDefined,
+            NodeKind::Train,
+            NodeKind::ReadDataset,
+            NodeKind::PushModel,
+            NodeKind::ExternalTrigger,
+        ];
         let mut node = match self.rng().below(4) {
             0 => function(self.text()),
             1 => operation("process", self.process()),
@@ -177,6 +203,7 @@ impl Definitions {
             _ => operation(self.pick(&["process", "function"]), self.json(2)),
         };
         node.kind = self.pick(&kinds);
+        node.arguments = self.maybe(Self::arguments).unwrap_or_default();
         node.params = self.json(2);
         node.parameters = self.parameters();
         node.outputs = self.pick(&[0, 1, 2]);

@@ -80,7 +80,7 @@ fn a_picture_shows_jobs_nodes_edges_and_what_they_wait_for() {
     let drawn = names.iter().filter(|name| **name == "rect").count();
     assert_eq!(drawn, boxes.len());
     assert!(drawn > 1 + 5 + 4, "{drawn}");
-    for text in ["prepare", "clean", "MODEL_DEPLOYED wine", "a&lt;b&gt;&amp;", "RESTART", "wine/quality", "FAILED"] {
+    for text in ["prepare", "clean", "model(wine) DEPLOYED", "a&lt;b&gt;&amp;", "RESTART", "wine/quality", "FAILED"] {
         assert!(svg.contains(text), "{text} is not in {svg}");
     }
     let inner: BTreeSet<_> = ["load", "clean", "split", "join"].into_iter().collect();

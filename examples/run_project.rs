@@ -1,0 +1,81 @@
+//! A project directory: three workflows in YAML, with jobs in Python and shell, are loaded, checked, archived with their code, submitted and run.
+//!
+//! `cargo run --features project --example run_project -- examples/project`. Break a file and run it again to see what is said.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its reader")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use aiflow::event::WORKFLOW_STATUS_CHANGED;
+use aiflow::prelude::*;
+use aiflow::project::{Project, ProjectExecutor, Secrets, Snapshots};
+use serde_json::Value;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let dir = arguments.next().unwrap_or_else(|| "examples/project".to_owned());
+    let data = PathBuf::from(arguments.next().unwrap_or_else(|| "aiflow-data/run_project".to_owned()));
+    std::fs::create_dir_all(&data)?;
+    let data = data.canonicalize()?;
+
+    let project = match Project::load(&dir) {
+        Ok(project) => project,
+        Err(problems) => {
+            eprint!("{problems}");
+            std::process::exit(1);
+        }
+    };
+    print!("{}", project.warnings());
+    let aiflow = aiflow::open(&format!("sqlite://{}", data.join("aiflow.db").display())).await?;
+    let aiflow = aiflow.project(project.name().as_str())?;
+    let snapshots = Snapshots::local(data.join("snapshots"), data.join("unpacked"))?;
+    let executor = ProjectExecutor::new(ProcessExecutor::new(data.join("runs")))
+        .snapshots(snapshots.clone())
+        .secrets(Secrets::of_process("SECRET_"));
+    let scheduler = aiflow.scheduler().executor("process", executor).start()?;
+
+    let (snapshot, submitted) = project.submit_snapshot(&aiflow, &snapshots).await?;
+    println!("project {} is snapshot {snapshot:.12}", project.name());
+    for done in submitted {
+        let what = if done.is_new { "submitted" } else { "unchanged" };
+        println!("workflow {} is version {}, {what}", done.workflow, done.version);
+    }
+    run(&aiflow).await?;
+    Ok(scheduler.shutdown().await?)
+}
+
+/// Plays the part of the world around the three workflows: it starts one by hand, and tells another of new samples.
+async fn run(aiflow: &AiFlow) -> Result<(), Box<dyn std::error::Error>> {
+    let by_hand = aiflow.start("status_rules", Value::Null).await?;
+    let mut events = aiflow.listen(EventFilter::all().namespace(aiflow.project_name().as_str()), by_hand.cause);
+    aiflow.publish(aiflow.event("samples").value("first")).await?;
+    let (mut models, mut n_ticks, mut ended) = (BTreeSet::new(), 0, BTreeSet::new());
+    while n_ticks < 2 || !ended.contains("status_rules") || !ended.contains("online_training") {
+        let event = events.next().await?;
+        match event.key.as_str() {
+            "counted" | "report" | "model_trained" => println!("{}: {}", event.key, event.value),
+            "tick" => {
+                n_ticks += 1;
+                println!("tick: {}", event.value);
+            }
+            "predicted" => {
+                if models.insert(event.value["model"].to_string()) {
+                    println!("predicted with model {}: {}", models.len(), event.value["temperature"]);
+                    let next = if models.len() == 1 { "more" } else { "enough" };
+                    aiflow.publish(aiflow.event("samples").value(next)).await?;
+                }
+            }
+            _ if event.event_type == WORKFLOW_STATUS_CHANGED && event.value != "RUNNING" => {
+                if event.key != "periodic" {
+                    println!("workflow {}: {}", event.key, event.value);
+                }
+                if event.value != "STOPPING" {
+                    ended.insert(event.key.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
