@@ -299,14 +299,14 @@ type Loaded = (Option<ProjectWorkflow>, Problems);
 fn load_all(project: &Project, names: &[String], options: &LoadOptions) -> Vec<Loaded> {
     let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16);
     let n_each = names.len().div_ceil(n_threads).max(1);
+    let load = |names: &[String]| names.iter().map(|name| load_one(project, name, options)).collect::<Vec<_>>();
     std::thread::scope(|scope| {
-        let load = |names| {
-            move || -> Vec<Loaded> {
-                Vec::from_iter(names).into_iter().map(|name: &String| load_one(project, name, options)).collect()
-            }
-        };
-        let threads: Vec<_> = names.chunks(n_each).map(|names| scope.spawn(load(names))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        let threads: Vec<_> = names.chunks(n_each).map(|names| scope.spawn(move || load(names))).collect();
+        let loaded = threads.into_iter().map(|thread| match thread.join() {
+            Ok(loaded) => loaded,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        loaded.flatten().collect()
     })
 }
 

@@ -77,6 +77,7 @@ macro_rules! step {
             optional("schedules", List(&Special(&SCHEDULE)), "times at which it starts or restarts in a running execution"),
             optional("retry", Shape::Record(&RETRY), "what to do when an attempt fails"),
             optional("restart", Shape::Record(&RESTART), "what follows when a stream ends by itself"),
+            optional("runs_on", List(&Name("host label")), "labels that a host must have to run it"),
             optional("queue_timeout", Duration, "the longest wait until an attempt runs").stored("queue_timeout_ms"),
             optional("start_timeout", Duration, "the longest time until a stream is ready").stored("start_timeout_ms"),
             optional("timeout", Duration, "the longest that an attempt may run").stored("timeout_ms"),

@@ -265,9 +265,10 @@ fn renamed_rule<'a>(
     job: &impl Fn(usize) -> Option<&'a JobName>,
 ) -> Option<SchedulingRule> {
     let condition = renamed(draft, &rule.condition, job)?;
-    let is_derived = rule == SchedulingRule::new(rule.condition.clone(), rule.action);
+    let is_derived = rule.name == SchedulingRule::new(rule.condition.clone(), rule.action).name;
     let renamed = SchedulingRule::new(condition, rule.action);
-    Some(if is_derived { renamed } else { renamed.named(rule.name) })
+    let name = if is_derived { renamed.name } else { rule.name };
+    Some(SchedulingRule { name, condition: renamed.condition, ..rule })
 }
 
 /// The condition with jobs in place of nodes; `None` if one of them does not exist or could not be built, which was reported.

@@ -6,7 +6,7 @@ use aiflow_core::execution::PoolUse;
 use aiflow_core::executor::TimeLimit;
 use aiflow_core::function::{NodeArguments, VersionRef};
 use aiflow_core::graph::{AiGraph, AiNode, ControlEdge as GraphEdge, DataEdge, NodeKind, Trigger, function, operation};
-use aiflow_core::id::{ExecutorName, JobName, PoolName, ProjectName, ScheduleName, WorkflowName};
+use aiflow_core::id::{ExecutorName, HostLabel, JobName, PoolName, ProjectName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
     Admission, BatchOf, Completion, Concurrency, ControlEdge, Deadline, DeadlineOf, Debounce, FailureTest, Hook,
@@ -212,6 +212,7 @@ impl Definitions {
         node.schedules = self.several(2, Self::schedule);
         node.admission = self.maybe(Self::admission);
         node.retry = self.maybe(Self::retry);
+        node.runs_on = self.several(2, Self::name).into_iter().collect();
         let limit = |d: &mut Self| d.maybe(Self::duration);
         node.queue_timeout = limit(self);
         node.start_timeout = limit(self);
@@ -289,6 +290,8 @@ impl Definitions {
         job.parameters = node.parameters;
         job.schedules = node.schedules;
         job.streaming = node.streaming;
+        let label = |label: &String| HostLabel::parse(label).expect("the names are well formed");
+        job.runs_on = node.runs_on.iter().map(label).collect();
         job.retry = node.retry.unwrap_or_default();
         // A policy that never restarts has nothing else to say.
         job.restart = node.restart.filter(|restart| restart.when != RestartWhen::Never).unwrap_or_default();
