@@ -68,7 +68,7 @@ async fn run(aiflow: &AiFlow) -> Result<(), Box<dyn std::error::Error>> {
             }
             _ if event.event_type == WORKFLOW_STATUS_CHANGED && event.value != "RUNNING" => {
                 if event.key != "periodic" {
-                    println!("workflow {}: {}", event.key, event.value);
+                    println!("workflow {}: {}", event.key, event.value.as_str().unwrap_or_default());
                 }
                 if event.value != "STOPPING" {
                     ended.insert(event.key.clone());

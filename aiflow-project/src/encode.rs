@@ -49,7 +49,8 @@ pub(crate) fn record(shape: &Record, object: &Map<String, Value>) -> Vec<(String
     let mut members = Vec::new();
     for field in shape.fields {
         let Some(stored) = object.get(field.stored) else { continue };
-        let is_default = field.default.is_some_and(|default| stored.to_string() == default);
+        let default = field.default.and_then(|default| serde_json::from_str::<Value>(default).ok());
+        let is_default = default.is_some_and(|default| default == *stored);
         if !is_default {
             members.push((field.name.to_owned(), value(field.shape, stored)));
         }
