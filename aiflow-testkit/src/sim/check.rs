@@ -182,6 +182,9 @@ impl Checker<'_> {
             if let Err(message) = placed.follow(&decision) {
                 self.violate("I33", message);
             }
+            for _ in decision.jobs.values().filter(|job| job.placement.host.is_some()) {
+                self.ledger.count("attempt on a host");
+            }
             for ((name, place), now) in &decision.hosts {
                 match now {
                     Some(host) => expected.insert(host_key(name, *place), host_put(host)),

@@ -73,9 +73,6 @@ impl Checker<'_> {
             if job.placement.waiting && !is_waiting {
                 self.violate("I33", format!("{} is {} and waits for a host", job.id, job.status));
             }
-            if job.placement.host.is_some() {
-                self.ledger.count("attempt on a host");
-            }
             let has_room = |host: &&HostState| {
                 let capacity = host.offer.executors.get(&job.executor).map_or(0, |n| usize::try_from(*n).unwrap_or(0));
                 host.status == HostStatus::Live
