@@ -59,12 +59,10 @@ async fn run(aiflow: &AiFlow) -> Result<(), Box<dyn std::error::Error>> {
                 n_ticks += 1;
                 println!("tick: {}", event.value);
             }
-            "predicted" => {
-                if models.insert(event.value["model"].to_string()) {
-                    println!("predicted with model {}: {}", models.len(), event.value["temperature"]);
-                    let next = if models.len() == 1 { "more" } else { "enough" };
-                    aiflow.publish(aiflow.event("samples").value(next)).await?;
-                }
+            "predicted" if models.insert(event.value["model"].to_string()) => {
+                println!("predicted with model {}: {}", models.len(), event.value["temperature"]);
+                let next = if models.len() == 1 { "more" } else { "enough" };
+                aiflow.publish(aiflow.event("samples").value(next)).await?;
             }
             _ if event.event_type == WORKFLOW_STATUS_CHANGED && event.value != "RUNNING" => {
                 if event.key != "periodic" {
