@@ -3,8 +3,9 @@
 //! Most applications depend on the crate `aiflow`, which wires backends to this one. Depend on `aiflow-core` to write a backend.
 //!
 //! In reading order: [`error`], [`id`], [`time`] → [`event`], [`timer`] → [`workflow`], [`execution`], [`graph`] → the ports [`store`], [`bus`],
-//! [`executor`], [`translator`] → [`memory`]; [`engine`] decides, [`runtime`] does.
+//! [`executor`], [`translator`], [`artifact_store`] → [`memory`]; [`engine`] decides, [`runtime`] does.
 
+pub mod artifact_store;
 pub mod bus;
 pub mod client;
 pub mod control;

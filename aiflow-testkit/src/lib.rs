@@ -16,6 +16,7 @@
 // A case reports by panicking: it is the body of a test.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+pub mod artifact_suite;
 pub mod bus_suite;
 pub mod clock;
 pub mod definitions;

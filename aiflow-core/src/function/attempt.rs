@@ -13,6 +13,7 @@ use super::executor::Reports;
 use super::plan::Plan;
 use super::run::Run;
 use super::signal::Signals;
+use crate::artifact_store::ArtifactStore;
 use crate::client::{AiFlow, Origin};
 use crate::error::{Error, Result};
 use crate::event::json_bytes;
@@ -32,6 +33,7 @@ pub(super) struct Attempt {
     stop_grace: Duration,
     host: Arc<ExecutorHost>,
     reports: Arc<Reports>,
+    files: Option<Arc<dyn ArtifactStore>>,
     runtime: Handle,
     aiflow: OnceLock<AiFlow>,
     is_started: AtomicBool,
@@ -60,7 +62,12 @@ pub(super) enum Cut {
 }
 
 impl Attempt {
-    pub(super) fn new(launch: Launch, host: Arc<ExecutorHost>, reports: Arc<Reports>) -> Self {
+    pub(super) fn new(
+        launch: Launch,
+        host: Arc<ExecutorHost>,
+        reports: Arc<Reports>,
+        files: Option<Arc<dyn ArtifactStore>>,
+    ) -> Self {
         Self {
             identity: launch.identity(),
             events: launch.events,
@@ -70,6 +77,7 @@ impl Attempt {
             stop_grace: launch.stop_grace,
             host,
             reports,
+            files,
             runtime: Handle::current(),
             aiflow: OnceLock::new(),
             is_started: AtomicBool::new(false),
@@ -87,6 +95,10 @@ impl Attempt {
 
     pub(super) fn events(&self) -> &[Arc<Event>] {
         &self.events
+    }
+
+    pub(super) fn store_of_files(&self) -> Option<&Arc<dyn ArtifactStore>> {
+        self.files.as_ref()
     }
 
     /// The parameters of the launch.

@@ -41,6 +41,10 @@ impl JobContext {
         Self { attempt, node }
     }
 
+    pub(super) fn origin(&self) -> &Arc<Attempt> {
+        &self.attempt
+    }
+
     pub(super) fn node_context(&self) -> &NodeContext {
         &self.node
     }

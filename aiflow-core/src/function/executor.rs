@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use super::attempt::Attempt;
 use super::plan::Plan;
 use super::registry::Functions;
+use crate::artifact_store::ArtifactStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{
     Ending, Executor, ExecutorCapabilities, ExecutorHost, Launch, LogChunk, LogStream, OBSERVE_MAX, Observation,
@@ -39,6 +40,7 @@ pub struct FunctionExecutor(Arc<Inner>);
 
 struct Inner {
     functions: Functions,
+    files: Option<Arc<dyn ArtifactStore>>,
     max_concurrent: usize,
     permits: Arc<Semaphore>,
     reports: Arc<Reports>,
@@ -71,22 +73,31 @@ impl FunctionExecutor {
     /// An executor of these functions; [`MAX_CONCURRENT`] attempts run at once.
     #[must_use]
     pub fn new(functions: Functions) -> Self {
-        Self(Arc::new(Inner::new(functions, MAX_CONCURRENT)))
+        Self(Arc::new(Inner::new(functions, None, MAX_CONCURRENT)))
     }
 
     /// Sets how many attempts run at once, at least 1. Call it before the executor is used: what was accepted before is killed.
     #[must_use]
     pub fn max_concurrent(self, max_concurrent: usize) -> Self {
-        let functions = self.0.functions.clone();
-        Self(Arc::new(Inner::new(functions, max_concurrent)))
+        Self(Arc::new(Inner::new(self.0.functions.clone(), self.0.files.clone(), max_concurrent)))
+    }
+
+    /// Gives jobs a place for files: [`JobContext::save`](super::JobContext::save), and values that flow
+    /// [from one job to another](crate::graph::AiGraph::stored_data). Call it before the executor is used, as
+    /// [`max_concurrent`](Self::max_concurrent).
+    #[must_use]
+    pub fn artifact_store(self, store: impl ArtifactStore + 'static) -> Self {
+        let files: Arc<dyn ArtifactStore> = Arc::new(store);
+        Self(Arc::new(Inner::new(self.0.functions.clone(), Some(files), self.0.max_concurrent)))
     }
 }
 
 impl Inner {
-    fn new(functions: Functions, max_concurrent: usize) -> Self {
+    fn new(functions: Functions, files: Option<Arc<dyn ArtifactStore>>, max_concurrent: usize) -> Self {
         let max_concurrent = max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             functions,
+            files,
             max_concurrent,
             permits: Arc::new(Semaphore::new(max_concurrent)),
             reports: Arc::new(Reports::default()),
@@ -187,6 +198,12 @@ impl Executor for FunctionExecutor {
 
     async fn submit(&self, launch: Launch) -> Result<Submission> {
         let plan = Plan::new(&self.0.functions, &launch.spec)?;
+        if plan.needs_files && self.0.files.is_none() {
+            return Err(Error::invalid(
+                "submit",
+                "values flow to or from other jobs, and the executor was given no artifact store",
+            ));
+        }
         let host = self.0.reports.host().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "submit", "the executor is not attached to a scheduler")
         })?;
@@ -206,7 +223,7 @@ impl Executor for FunctionExecutor {
                 ));
             }
             let (id, epoch) = (launch.attempt, launch.epoch);
-            let attempt = Arc::new(Attempt::new(launch, host, Arc::clone(&self.0.reports)));
+            let attempt = Arc::new(Attempt::new(launch, host, Arc::clone(&self.0.reports), self.0.files.clone()));
             let live = Live { epoch, attempt: Arc::clone(&attempt) };
             state.live.insert(id, live);
             self.0.tasks.send_modify(|n| *n += 1);

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// The steps by the names of their nodes.
     by_name: BTreeMap<NodeName, usize>,
+    /// Values come from other jobs, or go to them.
+    pub(super) needs_files: bool,
 }
 
 pub(super) struct Step {
@@ -28,18 +30,52 @@ pub(super) struct Step {
     pub(super) function: Function,
     pub(super) params: Value,
     arguments: NodeArguments,
-    inputs: Vec<Port>,
+    inputs: Vec<Source>,
     n_ports: usize,
     /// How many data edges leave each port.
     readers: Vec<usize>,
     /// Where each data edge from it leads.
     pub(super) feeds: Vec<usize>,
+    /// The ports whose values are kept for other jobs.
+    pub(super) kept: Vec<usize>,
+}
+
+/// Where an input comes from.
+enum Source {
+    Port(Port),
+    /// A port of a node of another job.
+    Kept(NodeName, usize),
+}
+
+/// An input of a step.
+pub(super) enum Input {
+    Value(Value),
+    /// To be fetched: what a node of another job kept of a port.
+    Kept(NodeName, usize),
+}
+
+/// What the inputs of a step come to.
+pub(super) enum Inputs {
+    One(Input),
+    Several(Vec<Input>),
 }
 
 impl Step {
-    /// How many data edges lead to it.
+    /// How many data edges of its job lead to it.
     pub(super) fn n_inputs(&self) -> usize {
-        self.inputs.len()
+        self.ports().count()
+    }
+
+    fn ports(&self) -> impl Iterator<Item = Port> {
+        self.inputs.iter().filter_map(|input| match input {
+            Source::Port(port) => Some(*port),
+            Source::Kept(..) => None,
+        })
+    }
+
+    /// The value of a port in what it returned.
+    pub(super) fn at_port<'a>(&self, value: &'a Value, port: usize) -> Option<&'a Value> {
+        if self.n_ports <= 1 { Some(value) } else { value.get(port) }
     }
 
     /// What its context tells, with the parameters of the launch.
@@ -63,7 +99,8 @@ impl Plan {
         if spec.nodes.is_empty() {
             return Err(invalid("the job has no node"));
         }
-        let mut plan = Self { steps: Vec::with_capacity(spec.nodes.len()), by_name: BTreeMap::new() };
+        let mut plan =
+            Self { steps: Vec::with_capacity(spec.nodes.len()), by_name: BTreeMap::new(), needs_files: false };
         for node in spec.nodes {
             let step = plan.step(functions, node)?;
             plan.steps.push(step);
@@ -84,15 +121,21 @@ impl Plan {
             ))
             .with("node", node.name));
         };
-        let inputs = node.inputs.iter().map(|input| self.port(&node.name, input)).collect::<Result<Vec<_>>>()?;
+        let inputs = node.inputs.iter().map(|input| self.source(&node.name, input)).collect::<Result<Vec<_>>>()?;
         let number = self.steps.len();
-        for Port { step, port } in &inputs {
+        for input in &inputs {
+            let Source::Port(Port { step, port }) = input else { continue };
             let Some(source) = self.steps.get_mut(*step) else { continue };
             source.feeds.push(number);
             if let Some(readers) = source.readers.get_mut(*port) {
                 *readers += 1;
             }
         }
+        let kept: Vec<usize> = node.kept.iter().map(|port| usize::try_from(*port).unwrap_or(usize::MAX)).collect();
+        if kept.iter().any(|port| *port >= usize::try_from(node.outputs).unwrap_or(usize::MAX)) {
+            return Err(invalid("a port that the node does not have is to be kept").with("node", node.name));
+        }
+        self.needs_files |= !kept.is_empty() || node.inputs.iter().any(|input| input.kept);
         let n_ports = usize::try_from(node.outputs).unwrap_or(usize::MAX);
         if n_ports > OUTPUT_BYTES_MAX {
             return Err(invalid("the node has too many output ports").with("node", node.name));
@@ -106,10 +149,14 @@ impl Plan {
             n_ports,
             readers: vec![0; n_ports],
             feeds: Vec::new(),
+            kept,
         })
     }
 
-    fn port(&self, node: &NodeName, input: &DataInput) -> Result<Port> {
+    fn source(&self, node: &NodeName, input: &DataInput) -> Result<Source> {
+        if input.kept {
+            return Ok(Source::Kept(input.node.clone(), usize::try_from(input.port).unwrap_or(usize::MAX)));
+        }
         // The node itself has no step yet.
         let known = self.by_name.get(&input.node).copied().filter(|step| *step < self.steps.len());
         let Some(step) = known else {
@@ -124,7 +171,7 @@ impl Plan {
                 .with("node", node)
                 .with("reads", &input.node));
         }
-        Ok(Port { step, port })
+        Ok(Source::Port(Port { step, port }))
     }
 }
 
@@ -147,12 +194,16 @@ impl Flow {
         Self { ports: vec![Vec::new(); steps.len()], sinks: BTreeMap::new() }
     }
 
-    /// The input of `step`: what flows over its data edges, or `params` if it has none.
-    pub(super) fn input(&mut self, step: &Step, params: &Value) -> Value {
+    /// The inputs of `step`: what flows over its data edges, or `params` if it has none.
+    pub(super) fn inputs(&mut self, step: &Step, params: &Value) -> Inputs {
+        let mut input = |source: &Source| match source {
+            Source::Port(port) => Input::Value(self.take(*port)),
+            Source::Kept(node, port) => Input::Kept(node.clone(), *port),
+        };
         match step.inputs.as_slice() {
-            [] => params.clone(),
-            [port] => self.take(*port),
-            ports => ports.iter().map(|port| self.take(*port)).collect(),
+            [] => Inputs::One(Input::Value(params.clone())),
+            [source] => Inputs::One(input(source)),
+            sources => Inputs::Several(sources.iter().map(input).collect()),
         }
     }
 

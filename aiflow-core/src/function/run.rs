@@ -9,7 +9,8 @@ use tokio::task::{Id, JoinSet};
 
 use super::attempt::{Attempt, Cut};
 use super::context::JobContext;
-use super::plan::{Flow, Plan, Step};
+use super::files::{keep_value, kept_value};
+use super::plan::{Flow, Input, Inputs, Plan, Step};
 use super::processor::AnyProcessor;
 use super::registry::{Function, JobError};
 use crate::executor::{Ending, NODE_RUNS_MAX, NodeRun, StopMode};
@@ -41,6 +42,33 @@ enum Over {
     Failed(JobError),
     Stopped,
     Cut(Cut),
+}
+
+/// What is done before a step runs.
+struct Around {
+    attempt: Arc<Attempt>,
+    inputs: Inputs,
+}
+
+impl Around {
+    /// The input, with what other jobs have kept.
+    async fn gather(self) -> Result<Value, JobError> {
+        let attempt = &self.attempt;
+        let value = async |input| match input {
+            Input::Value(value) => Ok(value),
+            Input::Kept(node, port) => kept_value(attempt, &node, port).await,
+        };
+        match self.inputs {
+            Inputs::One(input) => value(input).await,
+            Inputs::Several(inputs) => {
+                let mut values = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    values.push(value(input).await?);
+                }
+                Ok(values.into())
+            }
+        }
+    }
 }
 
 /// What a task does with a processor.
@@ -111,7 +139,14 @@ impl Run {
             }
             let Some((step, returned)) = self.next(cut.as_mut()).await? else { break };
             self.processors[step] = returned.processor;
-            let result = returned.result.and_then(|value| self.flow.output(&self.steps[step], step, value));
+            let kept = match returned.result {
+                Ok(value) => tokio::select! {
+                    kept = keep(&self.attempt, &self.steps[step], &value) => kept.map(|()| value),
+                    cut = cut.as_mut() => return Err(Over::Cut(cut)),
+                },
+                Err(error) => Err(error),
+            };
+            let result = kept.and_then(|value| self.flow.output(&self.steps[step], step, value));
             self.note_end(step, result.is_err());
             match result {
                 Ok(()) => ready.extend(self.fed_by(step)),
@@ -142,21 +177,27 @@ impl Run {
     /// Starts the task of a step.
     fn start(&mut self, step: usize) {
         let context = self.contexts[step].clone();
-        let input = self.flow.input(&self.steps[step], &context.node_context().params);
+        let inputs = self.flow.inputs(&self.steps[step], &context.node_context().params);
+        let around = Around { attempt: Arc::clone(&self.attempt), inputs };
         let task = match &self.steps[step].function {
             Function::Async(function) => {
                 let function = Arc::clone(function);
-                self.tasks.spawn(async move { Returned { processor: None, result: function(context, input).await } })
+                let run = async move { function(context, around.gather().await?).await };
+                self.tasks.spawn(async move { Returned { processor: None, result: run.await } })
             }
             Function::Blocking(function) => {
                 let function = Arc::clone(function);
-                let run = move || Returned { processor: None, result: function(context, input) };
-                self.tasks.spawn_blocking_on(run, self.attempt.runtime())
+                let run = move || function(context.clone(), context.block_on(around.gather())?);
+                self.tasks
+                    .spawn_blocking_on(move || Returned { processor: None, result: run() }, self.attempt.runtime())
             }
             Function::Processor(_) => {
                 let Some(mut processor) = self.processors[step].take() else { return };
                 self.tasks.spawn(async move {
-                    let result = processor.process(&context, input).await;
+                    let result = match around.gather().await {
+                        Ok(input) => processor.process(&context, input).await,
+                        Err(error) => Err(error),
+                    };
                     Returned { processor: Some(processor), result }
                 })
             }
@@ -265,4 +306,13 @@ impl Run {
     fn named(&self, step: usize, error: JobError) -> JobError {
         if self.steps.len() > 1 { error.in_node(&self.steps[step].node) } else { error }
     }
+}
+
+/// Keeps the values of a step for the jobs that read them.
+async fn keep(attempt: &Attempt, step: &Step, value: &Value) -> Result<(), JobError> {
+    for &port in &step.kept {
+        let value = step.at_port(value, port).unwrap_or(&Value::Null);
+        keep_value(attempt, &step.node, port, value).await?;
+    }
+    Ok(())
 }

@@ -39,6 +39,9 @@ pub struct FunctionNode {
     /// Output ports. With 1, the returned value is port 0; with more, the function returns an array, one element a port.
     #[serde(default = "one_output", skip_serializing_if = "is_one")]
     pub outputs: u32,
+    /// The output ports whose values are kept in the artifact store, for other jobs of the execution.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<u32>,
 }
 
 /// The source of a data edge.
@@ -50,6 +53,9 @@ pub struct DataInput {
     /// Its output port.
     #[serde(default)]
     pub port: u32,
+    /// The node is one of another job, which keeps the value in the artifact store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 fn one_output() -> u32 {
@@ -73,6 +79,7 @@ impl FunctionSpec {
                 arguments: NodeArguments::default(),
                 inputs: Vec::new(),
                 outputs: 1,
+                kept: Vec::new(),
             }],
         }
     }

@@ -6,7 +6,7 @@ use crate::id::JobName;
 use crate::status::JobStatus;
 use crate::workflow::{SchedulingRule, all, job_status, start};
 
-/// A value flows from one node to another, in memory, inside one job.
+/// A value flows from one node to another: in memory, inside one job, unless it is [stored](DataEdge::stored).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataEdge {
@@ -17,6 +17,9 @@ pub struct DataEdge {
     pub port: u32,
     /// Node whose input it becomes.
     pub to: String,
+    /// The two nodes may be of different jobs: the value is kept in the artifact store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
 }
 
 /// Something happens to a job when a condition is met.

@@ -120,7 +120,18 @@ impl AiGraph {
 
     /// Adds a data edge from one of several output ports.
     pub fn data_port(&mut self, from: impl Into<String>, port: u32, to: impl Into<String>) -> &mut Self {
-        self.data_edges.push(DataEdge { from: from.into(), port, to: to.into() });
+        self.data_edges.push(DataEdge { from: from.into(), port, to: to.into(), stored: false });
+        self
+    }
+
+    /// Adds a data edge between nodes that may be of different jobs: the output of `from` is kept in the artifact store (of the
+    /// [function executor](crate::function::FunctionExecutor::artifact_store)), and read from there. Nodes that are put into no job are of
+    /// different ones then.
+    ///
+    /// The job of `to` starts when that of `from` has succeeded, unless a control edge or a schedule starts it. A value belongs to one execution of
+    /// the workflow; it is replaced when the node runs again in it.
+    pub fn stored_data(&mut self, from: impl Into<String>, to: impl Into<String>) -> &mut Self {
+        self.data_edges.push(DataEdge { from: from.into(), port: 0, to: to.into(), stored: true });
         self
     }
 

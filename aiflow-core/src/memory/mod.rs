@@ -3,10 +3,13 @@
 //! For tests, examples and workflows that need not outlive their process. One [`MemoryStore`] is both the store and the log, so that
 //! the events of a batch are appended in the same step as its records. It passes the same conformance suites as every backend.
 
+mod artifacts;
 mod leases;
 mod log;
 mod records;
 mod relations;
+
+pub use artifacts::MemoryArtifacts;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -17,6 +17,8 @@ pub(super) struct Draft<'g> {
     pub(super) nodes: Vec<DraftNode<'g>>,
     /// Data edges that can be kept in a job, in definition order.
     pub(super) links: Vec<Link>,
+    /// Data edges whose values are kept, between jobs.
+    pub(super) stored: Vec<Link>,
     /// Control edges: what each acts on and what it waits for, in definition order.
     pub(super) controls: Vec<Control>,
     by_name: BTreeMap<&'g str, usize>,
@@ -38,6 +40,8 @@ pub(super) struct Link {
     pub(super) from: usize,
     pub(super) port: u32,
     pub(super) to: usize,
+    /// Position among the data edges of the graph: the inputs of a node are in this order.
+    pub(super) edge: usize,
 }
 
 /// A control edge. A job is represented by any of its nodes.
@@ -80,6 +84,7 @@ impl<'g> Draft<'g> {
         let mut draft = Self {
             nodes: Vec::new(),
             links: Vec::new(),
+            stored: Vec::new(),
             controls: Vec::new(),
             by_name: BTreeMap::new(),
             by_job: BTreeMap::new(),
@@ -95,12 +100,12 @@ impl<'g> Draft<'g> {
             }
             draft.nodes.push(DraftNode { name: node.name.clone(), node, origin: at });
         }
-        for edge in &graph.data_edges {
+        for (i, edge) in graph.data_edges.iter().enumerate() {
             let ends = draft.by_name.get(edge.from.as_str()).zip(draft.by_name.get(edge.to.as_str()));
             let Some((&from, &to)) = ends else { continue };
-            let link = Link { from, port: edge.port, to };
+            let link = Link { from, port: edge.port, to, edge: i };
             if draft.is_function(from) && draft.is_function(to) {
-                draft.links.push(link);
+                if edge.stored { &mut draft.stored } else { &mut draft.links }.push(link);
             }
         }
         for (i, edge) in graph.control_edges.iter().enumerate() {
@@ -154,7 +159,10 @@ impl<'g> Draft<'g> {
 
     /// One shortest cycle of data edges in every strongly connected part that has one, each as node positions.
     pub(super) fn data_cycles(&self) -> Vec<Vec<usize>> {
-        let flow = self.flow();
+        let mut flow = self.flow();
+        for link in &self.stored {
+            flow.add_edge(link.from, link.to, ());
+        }
         let mut cycles: Vec<Vec<usize>> =
             kosaraju_scc(&flow).iter().filter_map(|part| shortest_cycle(&flow, part)).collect();
         cycles.sort();
@@ -268,6 +276,9 @@ impl<'g> Draft<'g> {
             }
         }
         self.links.extend(copied);
+        // What a copy reads from another job is what the original reads.
+        let stored = self.stored.iter().filter_map(|link| Some(Link { to: *copies.get(&link.to)?, ..*link }));
+        self.stored.extend(stored.collect::<Vec<Link>>());
     }
 }
 

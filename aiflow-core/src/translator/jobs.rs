@@ -1,7 +1,7 @@
 //! From a cluster of nodes to a job: do its nodes agree, and in which order do they run?
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use serde_json::Value;
 
@@ -18,6 +18,24 @@ pub(super) fn like(name: &str) -> String {
     std::iter::once('_').chain(tail).take(NAME_BYTES_MAX).collect()
 }
 
+/// The values that flow between jobs: what each node reads from others, and which of its ports others read.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    read: BTreeMap<usize, Vec<Link>>,
+    kept: BTreeMap<usize, BTreeSet<u32>>,
+}
+
+impl Stored {
+    pub(super) fn of(draft: &Draft<'_>) -> Self {
+        let mut stored = Self::default();
+        for link in &draft.stored {
+            stored.read.entry(link.to).or_default().push(*link);
+            stored.kept.entry(link.from).or_default().insert(link.port);
+        }
+        stored
+    }
+}
+
 impl Draft<'_> {
     /// The name of a cluster's job: as the user said, otherwise that of its first node.
     pub(super) fn job_name(&self, cluster: &Cluster) -> &str {
@@ -27,7 +45,13 @@ impl Draft<'_> {
 
     /// The job of a cluster, whose data edges are `links`. Where something is wrong, which is then among `found` or was reported by the
     /// graph's check, it is only good for checking what refers to it; `None` if it has not even a name like the one it should have.
-    pub(super) fn build(&self, cluster: &Cluster, links: &[Link], found: &mut Vec<Diagnostic>) -> Option<Job> {
+    pub(super) fn build(
+        &self,
+        cluster: &Cluster,
+        links: &[Link],
+        stored: &Stored,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Job> {
         let name = self.job_name(cluster);
         let path = format!("job {}", shown(name));
         self.check_executors(cluster, &path, found);
@@ -80,7 +104,7 @@ impl Draft<'_> {
         if !first.is_function() {
             // Other params than an object were reported.
             job.params = if first.params.is_object() { first.params.clone() } else { Value::Null };
-        } else if let Some(spec) = self.function_spec(cluster, links, found) {
+        } else if let Some(spec) = self.function_spec(cluster, links, stored, found) {
             // Plain data with string keys always serialises.
             job.spec = serde_json::to_value(spec).unwrap_or_default();
         }
@@ -147,14 +171,20 @@ impl Draft<'_> {
         Some(value)
     }
 
-    fn function_spec(&self, cluster: &Cluster, links: &[Link], found: &mut Vec<Diagnostic>) -> Option<FunctionSpec> {
-        let mut inputs: BTreeMap<usize, Vec<DataInput>> = BTreeMap::new();
-        for link in links {
-            inputs
-                .entry(link.to)
-                .or_default()
-                .push(DataInput { node: self.node_name(link.from, found)?, port: link.port });
+    fn function_spec(
+        &self,
+        cluster: &Cluster,
+        links: &[Link],
+        stored: &Stored,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<FunctionSpec> {
+        let mut inputs: BTreeMap<usize, Vec<(usize, DataInput)>> = BTreeMap::new();
+        let read = cluster.nodes.iter().filter_map(|node| stored.read.get(node)).flatten();
+        for (link, kept) in links.iter().map(|link| (link, false)).chain(read.map(|link| (link, true))) {
+            let input = DataInput { node: self.node_name(link.from, found)?, port: link.port, kept };
+            inputs.entry(link.to).or_default().push((link.edge, input));
         }
+        inputs.values_mut().for_each(|inputs| inputs.sort_by_key(|(edge, _)| *edge));
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
         for node in self.topological(cluster, links) {
             let ai_node = self.nodes[node].node;
@@ -166,8 +196,9 @@ impl Draft<'_> {
                 function: function.clone(),
                 params: ai_node.params.clone(),
                 arguments: ai_node.arguments.clone(),
-                inputs: inputs.remove(&node).unwrap_or_default(),
+                inputs: inputs.remove(&node).into_iter().flatten().map(|(_, input)| input).collect(),
                 outputs: ai_node.outputs,
+                kept: stored.kept.get(&node).into_iter().flatten().copied().collect(),
             });
         }
         // A node on a data cycle never gets its turn; the cycle itself is reported elsewhere.

@@ -15,15 +15,17 @@
 //! together and were copied along with a node; here they are alternatives, so a copied START would start the copy's job too early: only
 //! STOP is copied. A rule that waits for a copied node waits for the original alone, so that it fires once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::{Clusters, Division, Draft, Link};
-use super::jobs::like;
+use super::jobs::{Stored, like};
 use super::{SharedNodes, TranslateOptions, Translator};
 use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
 use crate::id::{JobName, ProjectName, RuleName, WorkflowName};
+use crate::status::JobStatus;
 use crate::workflow::{
-    Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow, WorkflowRule,
+    Condition, ControlEdge, Diagnostic, JobAction, RULES_MAX, SchedulingRule, Workflow, WorkflowRule, all, job_status,
+    start,
 };
 
 /// The most copies of nodes that one translation makes.
@@ -73,17 +75,23 @@ fn refuse_crossing(draft: &mut Draft<'_>, found: &mut Vec<Diagnostic>) {
             from: draft.nodes[link.from].name.clone(),
             port: link.port,
             to: draft.nodes[link.to].name.clone(),
+            stored: false,
         };
         let [from, to] = [link.from, link.to].map(|node| shown(draft.job_name(&clusters.all[clusters.of[node]])));
         found.push(Diagnostic::new(
             edge.path(),
             format!(
-                "leads from job {from} to job {to}, but values flow inside a job only; put both nodes into one job, or hand the value over in \
-                 a dataset or a file and start {to} after {from} with a control edge"
+                "leads from job {from} to job {to}, but values flow inside a job only; put both nodes into one job, or have the value \
+                 stored on its way (`stored_data`)"
             ),
         ));
     }
     draft.links.retain(|link| !crosses(link));
+    // Within a job nothing has to be kept.
+    let (between, within): (Vec<Link>, Vec<Link>) = draft.stored.iter().partition(|link| crosses(link));
+    draft.stored = between;
+    draft.links.extend(within);
+    draft.links.sort_by_key(|link| link.edge);
 }
 
 /// Divides derived jobs that would have to wait for themselves, until there is none.
@@ -179,6 +187,8 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     let streaming: BTreeSet<&JobName> = workflow.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();
     let streams = |name: &str| draft.resolve(name).and_then(job).is_some_and(|name| streaming.contains(name));
     workflow.control_edges = control_edges(draft, graph, &job, &streams);
+    let waits = waits_for_values(draft, &workflow, &job, found);
+    workflow.control_edges.extend(waits);
     for rule in &graph.rules {
         if let Some(condition) = renamed(draft, &rule.condition, &job) {
             let is_derived = *rule == WorkflowRule::new(rule.condition.clone(), rule.action);
@@ -193,6 +203,32 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     workflow
 }
 
+/// The control edges that start jobs when the values are there that they read from other jobs.
+fn waits_for_values<'a>(
+    draft: &Draft<'_>,
+    workflow: &Workflow,
+    job: &impl Fn(usize) -> Option<&'a JobName>,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<ControlEdge> {
+    let mut sources: BTreeMap<&JobName, BTreeSet<&JobName>> = BTreeMap::new();
+    for link in &draft.stored {
+        let Some((from, to)) = job(link.from).zip(job(link.to)) else { continue };
+        if workflow.job(from).is_some_and(|job| job.streaming) {
+            let path =
+                format!("data edge {} -> {}", shown(&draft.nodes[link.from].name), shown(&draft.nodes[link.to].name));
+            found.push(Diagnostic::new(path, format!("job {from} streams: it never ends, and gives no value")));
+        }
+        sources.entry(to).or_default().insert(from);
+    }
+    let in_order = workflow.jobs.iter().filter_map(|job| Some((&job.name, sources.get(&job.name)?)));
+    let edges = in_order.filter(|(job, _)| workflow.starts_with_execution(job)).map(|(job, sources)| {
+        let done: Vec<Condition> = sources.iter().map(|source| job_status(source, JobStatus::Succeeded)).collect();
+        let condition = if done.len() == 1 { done.into_iter().next() } else { Some(all(done)) };
+        condition.map(|condition| ControlEdge { job: job.clone(), rule: start(condition) })
+    });
+    edges.flatten().collect()
+}
+
 /// Builds the job of each cluster; gives their names.
 fn build_jobs(
     draft: &Draft<'_>,
@@ -204,10 +240,11 @@ fn build_jobs(
     for link in &draft.links {
         links[clusters.of[link.to]].push(*link);
     }
+    let stored = Stored::of(draft);
     let mut seen = BTreeSet::new();
     let mut names = Vec::with_capacity(clusters.all.len());
     for (cluster, links) in clusters.all.iter().zip(&links) {
-        let job = draft.build(cluster, links, found);
+        let job = draft.build(cluster, links, &stored, found);
         names.push(job.as_ref().map(|job| job.name.clone()));
         if seen.insert(draft.job_name(cluster)) {
             workflow.jobs.extend(job);

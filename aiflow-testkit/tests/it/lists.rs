@@ -38,6 +38,12 @@ fn every_metadata_case_is_in_the_list() {
 }
 
 #[test]
+fn every_case_of_artifact_stores_is_in_the_list() {
+    let source = include_str!("../../src/artifact_suite/mod.rs");
+    assert_eq!(written(&[source]), listed(source));
+}
+
+#[test]
 fn every_bus_case_is_in_the_list() {
     let sources = [
         include_str!("../../src/bus_suite/concurrent.rs"),
