@@ -15,7 +15,7 @@
 //! | [`transfer`] | export and import everything |
 //! | [`runtime`], [`host`] | [`Scheduler`]: runs inside your process; several processes that run jobs |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
-//! | [`store`], [`bus`], [`executor`] | the ports: write your own backend |
+//! | [`store`], [`bus`], [`executor`], [`artifact_store`] | the ports: write your own backend |
 //! | [`relay`] | a store and a log of different backends |
 //!
 //! # Features
@@ -29,17 +29,21 @@
 //! | `project` | [`project`]: workflows in YAML and JSON files, snapshots of their code, secrets by reference |
 //! | `redis` | [`redis`]: store and event log on one Redis, for several hosts |
 //! | `cel` | predicates of rules written in CEL |
+//! | `svg` | pictures of workflows and executions as SVG |
+//! | `artifacts` | [`artifacts`]: files of jobs in a folder or an object store |
 //! | `full` | every backend, and CEL |
 
 mod open;
 pub mod prelude;
 
+#[cfg(feature = "artifacts")]
+pub use aiflow_artifacts as artifacts;
 pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
-    Error, ErrorKind, Result, Retry, bus, client, control, engine, event, execution, executor, function, graph,
-    history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime, search, store, time, timer,
-    transfer, translator, why, workflow,
+    Error, ErrorKind, Result, Retry, artifact_store, bus, client, control, engine, event, execution, executor,
+    function, graph, history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime, search,
+    store, time, timer, transfer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

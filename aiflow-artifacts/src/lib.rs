@@ -1,4 +1,4 @@
-//! Files of jobs in a folder or an object store.
+//! Files of jobs in a folder or an object store: an [`ArtifactStore`].
 //!
 //! ```
 //! use aiflow_artifacts::ObjectArtifacts;
@@ -12,8 +12,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`ObjectArtifacts::open`] takes a URL: `file:///…` always, `s3://…`, `gs://…` and `az://…` with the features of their names, which take
-//! credentials from the environment in the way of each platform.
+//! [`ObjectArtifacts::open`] takes a URL: `file:///…` always; `s3://…`, `gs://…` and `az://…` if the application depends on the crate
+//! `object_store` with the feature `aws`, `gcp` or `azure`, which take credentials from the environment in the way of each platform.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl ObjectArtifacts {
         let unusable = |error: std::io::Error| {
             Error::new(ErrorKind::Unavailable, "open artifacts", "the folder cannot be used")
                 .with("path", path.as_ref().display())
-                .with_source(error)
+                .caused_by(error)
         };
         std::fs::create_dir_all(&path).map_err(unusable)?;
         let path = path.as_ref().canonicalize().map_err(unusable)?;
@@ -58,26 +58,33 @@ impl ObjectArtifacts {
         Ok(Self { store: Arc::new(store.with_fsync(true)), prefix: ObjectPath::default(), uri })
     }
 
-    /// What a URL names: `file:///var/lib/aiflow/files`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, each with its
-    /// feature.
+    /// What a URL names: `file:///var/lib/aiflow/files`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, each with
+    /// the feature of `object_store` for it.
     ///
     /// # Errors
     /// `Invalid`: it is no URL, or one of a store that this build does not know. Others are those of [`folder`](Self::folder).
     pub fn open(url: &str) -> Result<Self> {
         let problem = |message: &'static str| Error::invalid("open artifacts", message);
-        let url = Url::parse(url).map_err(|error| problem("this is no URL").with_source(error))?;
+        let url = Url::parse(url).map_err(|error| problem("this is no URL").caused_by(error))?;
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| problem("the URL names no folder of this machine"))?;
             return Self::folder(path);
         }
         // What the environment says in the words of each platform (AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS, …); other names are ignored.
         let (store, prefix) = parse_url_opts(&url, std::env::vars()).map_err(|error| {
-            problem("this build knows no artifact store for the URL; are the features s3, gcs or azure missing?")
+            problem("this build knows no artifact store for the URL; does the application depend on object_store with the feature aws, gcp or azure?")
                 .with("scheme", url.scheme())
-                .with_source(error)
+                .caused_by(error)
         })?;
         let uri = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { store: Arc::from(store), prefix, uri })
+    }
+
+    /// Any store of the crate `object_store`, from its root; `uri` is where it is, for people and metadata: `s3://bucket`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, uri: impl Into<String>) -> Self {
+        let uri = uri.into().trim_end_matches('/').to_owned();
+        Self { store, prefix: ObjectPath::default(), uri }
     }
 
     fn place(&self, path: &str) -> Result<ObjectPath> {
@@ -138,5 +145,5 @@ fn into_error(error: object_store::Error, operation: &'static str) -> Error {
         error if is_full(error) => (ErrorKind::Full, "the artifact store has no space"),
         _ => (ErrorKind::Unavailable, "the artifact store does not answer as it should"),
     };
-    Error::new(kind, operation, message).with_source(error)
+    Error::new(kind, operation, message).caused_by(error)
 }

@@ -99,7 +99,8 @@ async fn a_killed_writer_leaves_one_content_whole() {
         child.wait().unwrap();
         let bytes = store.get("value").await.unwrap().unwrap().bytes;
         let text = std::str::from_utf8(&bytes).unwrap();
-        let n = (1..=6).find_map(|digits| text.get(..digits).and_then(|n| n.parse::<u64>().ok()).filter(|n| content(*n) == bytes));
+        let n = (1..=6)
+            .find_map(|digits| text.get(..digits).and_then(|n| n.parse::<u64>().ok()).filter(|n| content(*n) == bytes));
         assert!(n.is_some(), "round {round}: {} bytes are no content", bytes.len());
     }
 }

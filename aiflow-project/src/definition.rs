@@ -197,7 +197,7 @@ fn inputs(names: &[&str], edges: &[Value]) -> Option<Vec<Vec<Value>>> {
     for edge in edges {
         let (from, to) = (edge.get("from")?.as_str()?, edge.get("to")?.as_str()?);
         let at = names.iter().position(|name| *name == to)?;
-        if at < last || from.contains(':') {
+        if at < last || from.contains(':') || edge.get("stored").is_some() {
             return None;
         }
         last = at;

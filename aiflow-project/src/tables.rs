@@ -147,6 +147,8 @@ static DATA_EDGE: Record = Record {
         required("from", Text, "the node whose output it is"),
         optional("port", U32, "its output port").default("0"),
         required("to", Text, "the node whose input it becomes"),
+        optional("stored", Bool, "the nodes may be of different jobs: the value is kept in the artifact store")
+            .default("false"),
     ],
 };
 

@@ -34,6 +34,23 @@ async fn versions(folder: &Path) -> Vec<aiflow::meta::Stored<aiflow::meta::Model
     aiflow.models().versions("wine").await.unwrap()
 }
 
+#[test]
+fn the_tutorial_trains_validates_and_predicts_and_goes_on_when_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run("iris", folder.path());
+    assert!(first.contains("version 1 predicts the species of 30 flowers"), "{first}");
+    assert!(first.contains("VALIDATED"), "{first}");
+    let species: Vec<usize> =
+        serde_json::from_slice(&std::fs::read(folder.path().join("iris_predictions.json")).unwrap()).unwrap();
+    assert_eq!(species.len(), 30);
+    assert!(species.iter().all(|species| *species < 3));
+    // The validated version stands: what is trained now must beat it.
+    let second = run("iris", folder.path());
+    let listed =
+        |text: &str| text.lines().filter(|line| line.contains("VALIDATED") || line.contains("GENERATED")).count();
+    assert!(listed(&second) >= listed(&first) + 3, "{first}\n{second}");
+}
+
 #[tokio::test]
 async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let folder = tempfile::tempdir().unwrap();

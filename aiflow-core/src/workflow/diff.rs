@@ -123,7 +123,6 @@ mod tests {
 
     use expect_test::expect;
 
-    use super::*;
     use crate::graph::{AiGraph, function};
     use crate::workflow::{on, start, stop};
 
@@ -150,12 +149,12 @@ mod tests {
         let newer = newer.translate().unwrap();
         let shown: Vec<String> = before.changes_to(&newer).iter().map(ToString::to_string).collect();
         expect![[r#"
-            ~ params:  -> {"rate":0.1}
+            + params
             + job push
-            ~ job read, rules: ["start-1b3df2f8"] -> ["start-1b3df2f8","stop-bf2ccbc1"]
-            ~ job read, timeout_ms:  -> 5000
-            ~ job read, node read, params:  -> {"rows":10}
-            + job read, rule stop-bf2ccbc1
+            ~ job read, rules: ["start-cd8a3a39c1cd"] -> ["start-cd8a3a39c1cd","stop-36b89bec4145"]
+            + job read, timeout_ms
+            + job read, node read, params
+            + job read, rule stop-36b89bec4145
             - job report"#]]
         .assert_eq(&shown.join("\n"));
         assert!(before.changes_to(&before).is_empty());

@@ -39,7 +39,7 @@ impl Stage {
         Self::with(FunctionExecutor::new(functions), 1_000).await
     }
 
-    async fn with(executor: FunctionExecutor, capacity: usize) -> Self {
+    pub(crate) async fn with(executor: FunctionExecutor, capacity: usize) -> Self {
         let memory = super::client::memory();
         let (reporter, reports) = Reporter::channel(capacity);
         let host = ExecutorHost {

@@ -1,14 +1,17 @@
 //! The nodes of a function job: which run at once, what processors do, what nodes are about, and jobs that run elsewhere.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aiflow_core::artifact_store::ArtifactStore as _;
 use aiflow_core::event::NewEvent;
 use aiflow_core::executor::{Ending, Executor as _, ReportKind, StopMode};
 use aiflow_core::function::{
-    DUMMY, EXTERNAL_TRIGGER, Functions, JobContext, JobError, OUTSIDE_STATUS, Processor, READ_ONLY,
+    DUMMY, EXTERNAL_TRIGGER, FunctionExecutor, Functions, JobContext, JobError, OUTSIDE_STATUS, Processor, READ_ONLY,
 };
 use aiflow_core::id::Offset;
+use aiflow_core::memory::MemoryArtifacts;
 use aiflow_core::meta::{Dataset, Model, NewModelVersion};
 use aiflow_core::workflow::ModelStage;
 use serde_json::{Value, json};
@@ -202,6 +205,71 @@ async fn a_node_finds_what_it_is_about_when_it_runs() {
     let mut unnamed = launch(single("look"));
     unnamed.attempt = attempt(3);
     assert_failed(&stage.run(unnamed).await, "the node names no model", true);
+}
+
+/// A value that one job keeps is there for another of the same execution, and for no other; several inputs keep their order.
+#[tokio::test]
+async fn values_flow_from_one_job_to_another() {
+    let functions = Functions::new()
+        .register("pair", |_, _: Value| async { Ok(json!([1, "two"])) })
+        .register("echo", |_, input: Value| async move { Ok(input) })
+        .register_blocking("blocking", |_, input: Value| Ok(input));
+    let executor = FunctionExecutor::new(functions).artifact_store(MemoryArtifacts::new());
+    let mut stage = Stage::with(executor, 100).await;
+    let producer = json!({"nodes": [{"name": "source", "function": "pair", "outputs": 2, "kept": [1]}]});
+    assert_eq!(stage.run(launch(producer)).await, succeeded(json!([1, "two"])));
+    for (n, function) in [(2, "echo"), (3, "blocking")] {
+        let mut consumer = launch(json!({"nodes": [
+            {"name": "own", "function": "echo", "params": {"a": 1}},
+            {"name": "sink", "function": function, "inputs": [{"node": "source", "port": 1, "kept": true}, {"node": "own"}]},
+        ]}));
+        consumer.attempt = attempt(n);
+        assert_eq!(stage.run(consumer).await, succeeded(json!(["two", {"a": 1}])));
+    }
+    let mut other = launch(json!({"nodes": [
+        {"name": "sink", "function": "echo", "inputs": [{"node": "source", "port": 1, "kept": true}]},
+    ]}));
+    other.attempt = attempt(4);
+    other.workflow_execution = aiflow_core::id::WorkflowExecutionId::new(Offset(9), 0);
+    assert_failed(&stage.run(other.clone()).await, "node source has not given a value in this execution", true);
+    // Without a place to keep it, it is refused before it runs.
+    let stage = Stage::new(Functions::new().register("echo", |_, input: Value| async move { Ok(input) })).await;
+    let refused = stage.executor.submit(other).await.unwrap_err();
+    assert!(refused.to_string().contains("no artifact store"), "{refused}");
+}
+
+/// What a job saves is registered with its digest; other content replaces it whole; what was changed behind its back is said.
+#[tokio::test]
+async fn what_a_job_saves_is_loaded_and_checked() {
+    let files = Arc::new(MemoryArtifacts::new());
+    let functions = Functions::new()
+        .register("save", |ctx: JobContext, input: BTreeMap<String, String>| async move {
+            let saved = ctx.save("report", input["text"].clone().into_bytes()).await?;
+            Ok((saved.uri.clone(), saved.notes.properties["sha256"].to_string()))
+        })
+        .register("load", |ctx: JobContext, _: Value| async move { Ok(String::from_utf8(ctx.load("report").await?)?) });
+    let executor = FunctionExecutor::new(functions).artifact_store(Arc::clone(&files));
+    let mut stage = Stage::with(executor, 100).await;
+    let run = |n: u64, function: &str, params: Value| {
+        let mut launch = launch(single(function));
+        (launch.attempt, launch.params) = (attempt(n), params);
+        launch
+    };
+    assert_failed(&stage.run(run(1, "load", Value::Null)).await, "there is no such artifact", true);
+    let mut saved = Vec::new();
+    for (n, text) in [(2, "first"), (4, "first"), (6, "second")] {
+        let Ending::Succeeded { output } = stage.run(run(n, "save", json!({"text": text}))).await else { panic!() };
+        let (uri, digest): (String, String) = serde_json::from_value(output).unwrap();
+        assert!(uri.ends_with(&digest), "{uri}");
+        assert_eq!(stage.run(run(n + 1, "load", Value::Null)).await, succeeded(json!(text)));
+        saved.push(uri);
+    }
+    assert!(saved[0] == saved[1] && saved[1] != saved[2]);
+    let path = saved[2].strip_prefix("memory:///").unwrap();
+    files.put(path, b"forged".to_vec()).await.unwrap();
+    assert_failed(&stage.run(run(8, "load", Value::Null)).await, "are not what was saved", true);
+    files.delete(path).await.unwrap();
+    assert_failed(&stage.run(run(9, "load", Value::Null)).await, "are gone", true);
 }
 
 #[tokio::test]

@@ -253,6 +253,7 @@ impl Definitions {
             from: if d.rng().chance(10) { d.text() } else { d.pick(&ends) },
             port: d.pick(&[0, 0, 1, 7]),
             to: d.pick(&ends),
+            stored: d.rng().chance(20),
         });
         graph.control_edges = self.several(5, |d| GraphEdge {
             target: d.pick(&ends),

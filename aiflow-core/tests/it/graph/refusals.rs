@@ -115,11 +115,11 @@ fn data_edges_stay_in_one_function_job() {
     check_problems(
         &graph,
         &expect![[r#"
-        data edge read -> shell: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
-        data edge shell -> train: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
-        data edge read -> train: leads from job etl to job fit, but values flow inside a job only; put both nodes into one job, or hand the value over in a dataset or a file and start fit after etl with a control edge
-        data edge clean -> train: leads from job clean to job fit, but values flow inside a job only; put both nodes into one job, or hand the value over in a dataset or a file and start fit after clean with a control edge
-    "#]],
+            data edge read -> shell: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
+            data edge shell -> train: node shell runs on executor process, and only function nodes exchange data; hand the value over in a dataset or a file, and let a control edge start the reader
+            data edge read -> train: leads from job etl to job fit, but values flow inside a job only; put both nodes into one job, or have the value stored on its way (`stored_data`)
+            data edge clean -> train: leads from job clean to job fit, but values flow inside a job only; put both nodes into one job, or have the value stored on its way (`stored_data`)
+        "#]],
     );
 }
 

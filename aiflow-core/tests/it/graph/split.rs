@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aiflow_core::execution::JobStatus;
+use aiflow_core::function::FunctionSpec;
 use aiflow_core::graph::{AiGraph, function, operation};
 use aiflow_core::workflow::{Completion, RetryPolicy, Workflow, job_status, on, restart, start, start_workflow, stop};
 use expect_test::expect;
@@ -84,6 +85,70 @@ fn a_node_that_two_jobs_need_is_copied() {
         read STOP when halt
         evaluate STOP when halt
         evaluate START when read SUCCEEDED
+    "#]],
+    );
+}
+
+/// A stored data edge is a boundary: the value is kept, and the reader waits for the job that gives it.
+#[test]
+fn stored_data_edges_lead_from_job_to_job() {
+    let mut graph = graph(&["read", "clean", "train", "test", "report"]);
+    graph
+        .data("read", "clean")
+        .stored_data("clean", "train")
+        .stored_data("clean", "report")
+        .stored_data("train", "report");
+    graph.data("test", "report").control("test", start(on("samples")));
+    let workflow = graph.translate().unwrap();
+    let spec = |name: &str| -> FunctionSpec {
+        serde_json::from_value(workflow.job(&job(name)).unwrap().spec.clone()).unwrap()
+    };
+    let names: Vec<&str> = workflow.jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["read", "train", "test"]);
+    assert_eq!(spec("read").nodes[1].kept, [0]);
+    assert!(spec("read").nodes[0].kept.is_empty());
+    assert_eq!(spec("train").nodes[0].kept, [0]);
+    let inputs = |name: &str, node: usize| -> Vec<(String, bool)> {
+        spec(name).nodes[node].inputs.iter().map(|input| (input.node.to_string(), input.kept)).collect()
+    };
+    assert_eq!(inputs("train", 0), [("clean".to_owned(), true)]);
+    let own = |name: &str, kept| (name.to_owned(), kept);
+    assert_eq!(inputs("test", 1), [own("clean", true), own("train", true), own("test", false)]);
+    let waits: Vec<String> =
+        workflow.control_edges.iter().map(|edge| format!("{}: {}", edge.job, edge.rule.condition)).collect();
+    // `test` has a rule of its own, so that it is started by that alone.
+    assert_eq!(waits.len(), 2, "{waits:?}");
+    assert!(waits.iter().any(|wait| wait.starts_with("train: ") && wait.contains("read")), "{waits:?}");
+    // Within one job nothing is kept.
+    for node in ["clean", "train"] {
+        graph
+            .nodes
+            .iter_mut()
+            .filter(|known| known.name == node || known.name == "read")
+            .for_each(|node| node.job = Some("one".to_owned()));
+    }
+    let workflow = graph.translate().unwrap();
+    let one: FunctionSpec = serde_json::from_value(workflow.job(&job("one")).unwrap().spec.clone()).unwrap();
+    assert!(!one.nodes.iter().any(|node| node.inputs.iter().any(|input| input.kept)));
+}
+
+#[test]
+fn stored_values_of_streams_and_circles_are_refused() {
+    let mut endless = graph(&["read", "train"]);
+    endless.nodes[0].streaming = true;
+    endless.stored_data("read", "train");
+    super::check_problems(
+        &endless,
+        &expect![[r#"
+        data edge read -> train: job read streams: it never ends, and gives no value
+    "#]],
+    );
+    let mut circle = graph(&["a", "b"]);
+    circle.stored_data("a", "b").stored_data("b", "a");
+    super::check_problems(
+        &circle,
+        &expect![[r#"
+        data edges: form a cycle: a -> b -> a; only control edges may
     "#]],
     );
 }
