@@ -31,7 +31,7 @@
 //! | `cel` | predicates of rules written in CEL |
 //! | `svg` | pictures of workflows and executions as SVG |
 //! | `artifacts` | [`artifacts`]: files of jobs in a folder or an object store |
-//! | `full` | every backend, and CEL |
+//! | `full` | all of these |
 
 mod open;
 pub mod prelude;
