@@ -79,7 +79,14 @@ fn imports_run_one_way() {
     let allowed = |name: &str| -> &[&str] {
         match name {
             "aiflow-core" => &[],
-            "aiflow" => &["aiflow-core", "aiflow-store-redis", "aiflow-store-sqlite", "aiflow-exec-process"],
+            "aiflow" => &[
+                "aiflow-artifacts",
+                "aiflow-core",
+                "aiflow-exec-process",
+                "aiflow-project",
+                "aiflow-store-redis",
+                "aiflow-store-sqlite",
+            ],
             "xtask" => &[],
             "aiflow-example-embedding" => &["aiflow"],
             _ => &["aiflow-core"],
