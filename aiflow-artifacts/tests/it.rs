@@ -1,5 +1,7 @@
 //! Files in a folder: the suite, what lies on the disk, and a writer that is killed.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
