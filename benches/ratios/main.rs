@@ -11,6 +11,8 @@
 )]
 
 mod engine;
+#[cfg(feature = "project")]
+mod graphs;
 mod jobs;
 mod latency;
 mod log;
@@ -45,6 +47,10 @@ const SECTIONS: &[Section] = &[
     ("metadata lineage", metadata::lineage),
     ("metadata writes", metadata::writes),
     ("processes", processes::processes),
+    #[cfg(feature = "project")]
+    ("graphs translate", graphs::translate),
+    #[cfg(feature = "project")]
+    ("graphs projects", graphs::projects),
     #[cfg(feature = "redis")]
     ("redis publish", redis::publish),
     #[cfg(feature = "redis")]

@@ -113,7 +113,7 @@ fn host_loop(arguments: &[&str]) -> Outcome {
 }
 
 fn bench(arguments: &[&str]) -> Outcome {
-    let mut run = vec!["bench", "--package", "aiflow"];
+    let mut run = vec!["bench", "--package", "aiflow", "--features", "project"];
     // Without a server, all but its sections are measured.
     match find_redis() {
         Ok(()) => run.extend(["--features", "redis"]),

@@ -131,6 +131,22 @@ async fn a_workflow_without_live_executions_is_deleted_and_comes_back() {
     scheduler.shutdown().await.unwrap();
 }
 
+#[cfg(feature = "svg")]
+#[tokio::test]
+async fn a_picture_of_an_execution_shows_how_its_jobs_stand() {
+    let flow = super::client::aiflow();
+    flow.submit(&workflow(&flow, "quality", Vec::new())).await.unwrap();
+    let scheduler = scheduler(&flow, Settings::default());
+    let ended = ran(&flow, "quality").await;
+    let picture = flow.execution_svg(ended.id).await.unwrap();
+    assert!(picture.contains(">SUCCEEDED</text>"), "{picture}");
+    let plain = flow.workflow_version("quality", 1).await.unwrap().unwrap().workflow.to_svg(None).unwrap();
+    assert!(!plain.contains("SUCCEEDED"), "{plain}");
+    let missing = flow.execution_svg(WorkflowExecutionId::new(Offset(99), 0)).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    scheduler.shutdown().await.unwrap();
+}
+
 /// What a deleted workflow left goes for good, but for the version from which numbers go on; one that is in use stays.
 #[tokio::test]
 async fn a_deleted_workflow_is_purged_and_its_versions_go_on() {
