@@ -156,7 +156,7 @@ fn as_yaml(source: &Source) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// What `\uXXXX` adds to `base`, the first of 1,024 halves.
+/// What an escape (`\u` and four hexadecimal digits) adds to `base`, the first of 1,024 halves.
 fn half(text: &str, base: u32) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let code = u32::from_str_radix(digits, 16).ok()?.checked_sub(base)?;
