@@ -191,8 +191,8 @@ async fn host_loop(folder: &Path, url: &str, kills: usize, seed: u64) -> String 
         let causes: BTreeSet<Offset> = executions.iter().map(|execution| execution.cause.events[0]).collect();
         assert!(executions.len() == expected && causes.iter().eq(acked.iter()), "{workflow}: one execution an event");
         for execution in executions {
-            assert_eq!(execution.status, WorkflowStatus::Succeeded, "{}", execution.id);
             let jobs = aiflow.job_executions(execution.id).await.unwrap();
+            assert_eq!(execution.status, WorkflowStatus::Succeeded, "{workflow}: {jobs:#?}");
             assert_eq!(jobs.len(), 1, "{workflow} {}", execution.id);
             n_lost += jobs[0].losses;
             let labels: Vec<&str> =

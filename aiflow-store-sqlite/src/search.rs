@@ -19,6 +19,9 @@ use crate::sql::{Args, RECORD_COLUMNS};
 
 /// How many columns stand before those of the order.
 const COLUMNS: usize = 12;
+/// From how many values on that fit, a search in the order of age looks at the value of each record until its page is full, rather than make a
+/// list of all records that have such a value.
+const LISTED_MAX: i64 = 1_000;
 
 /// One page of a search. `limit` rows and one more, which tells whether there is another page.
 ///
@@ -27,7 +30,7 @@ const COLUMNS: usize = 12;
 pub(crate) fn page(search: &Search) -> Result<Statement> {
     let after = search.after.as_ref().map(|token| place_of(token, search)).transpose()?;
     let leading = Leading::of(search);
-    let mut text = Text::default();
+    let mut text = Text { stops_early: is_by_age(search), ..Text::default() };
     let keys: Vec<String> = (0..search.order.len()).map(|n| format!("k{n}")).collect();
     let columns: String = keys.iter().map(|key| format!(",p.{key}")).collect();
     let of_row: String = keys.iter().map(|key| format!(",{key}")).collect();
@@ -160,6 +163,8 @@ impl Row<'_> {
 struct Text {
     sql: String,
     args: Args,
+    /// Records are looked at one after the other until the page is full.
+    stops_early: bool,
     /// It was asked for something that a newer core can say and this store cannot.
     is_unsupported: bool,
 }
@@ -190,8 +195,12 @@ impl Text {
 
     fn filter(&mut self, row: Row<'_>, filter: &Filter) {
         match filter {
-            Filter::All(filters) => self.several(row, filters, " AND ", "1"),
-            Filter::Any(filters) => self.several(row, filters, " OR ", "0"),
+            Filter::All(filters) => {
+                // What needs no other row comes first.
+                let (far, own): (Vec<&Filter>, _) = filters.iter().partition(|filter| needs_others(filter));
+                self.several(row, &[own, far].concat(), " AND ", "1");
+            }
+            Filter::Any(filters) => self.several(row, &filters.iter().collect::<Vec<_>>(), " OR ", "0"),
             Filter::Not(filter) => {
                 self.push("NOT ");
                 self.filter(row, filter);
@@ -199,7 +208,8 @@ impl Text {
             Filter::Compare(field, op, with) => self.compare(row, field, *op, with),
             Filter::In(field, values, true) => {
                 let one = |with: &Literal| Filter::Compare(field.clone(), Op::Eq, with.clone());
-                self.several(row, &values.iter().map(one).collect::<Vec<Filter>>(), " OR ", "0");
+                let each: Vec<Filter> = values.iter().map(one).collect();
+                self.several(row, &each.iter().collect::<Vec<_>>(), " OR ", "0");
             }
             Filter::In(field, values, false) => {
                 let other = |with: &Literal| Filter::Compare(field.clone(), Op::Ne, with.clone());
@@ -214,7 +224,7 @@ impl Text {
         }
     }
 
-    fn several(&mut self, row: Row<'_>, filters: &[Filter], between: &str, none: &str) {
+    fn several(&mut self, row: Row<'_>, filters: &[&Filter], between: &str, none: &str) {
         self.push("(");
         if filters.is_empty() {
             self.push(none);
@@ -256,8 +266,23 @@ impl Text {
         }
     }
 
-    /// By the index of the values of the metric: found are the records that they are of.
     fn compare_metric(&mut self, row: Row<'_>, name: &str, op: Op, with: &Literal) {
+        if row.depth > 0 || !self.stops_early {
+            return self.list_measured(row, name, op, with);
+        }
+        self.push("CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM record m WHERE ");
+        self.values(row.kind, "m", name, op, with);
+        self.push(&format!(" LIMIT {LISTED_MAX}))<{LISTED_MAX} THEN "));
+        self.list_measured(row, name, op, with);
+        self.push(" ELSE coalesce(");
+        self.value(row, &Field::Metric(name.to_owned()));
+        self.push(op.as_str());
+        self.literal(with);
+        self.push(",0) END");
+    }
+
+    /// By the index of the values of the metric: found are the records that they are of.
+    fn list_measured(&mut self, row: Row<'_>, name: &str, op: Op, with: &Literal) {
         self.push(&format!("({} IN (SELECT ", row.column("id")));
         self.measured(row.kind, "m");
         self.push(" FROM record m WHERE ");
@@ -463,6 +488,18 @@ impl Text {
                 self.push("))");
             }
         }
+    }
+}
+
+/// Whether other rows than the record itself tell if it holds.
+fn needs_others(filter: &Filter) -> bool {
+    match filter {
+        Filter::All(filters) | Filter::Any(filters) => filters.iter().any(needs_others),
+        Filter::Not(filter) => needs_others(filter),
+        Filter::Compare(field, ..) | Filter::In(field, ..) | Filter::Like(field, ..) | Filter::Exists(field) => {
+            matches!(field, Field::Metric(_))
+        }
+        _ => true,
     }
 }
 

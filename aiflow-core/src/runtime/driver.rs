@@ -424,7 +424,7 @@ impl Driver<'_> {
         }
         let launch = Box::new(launch_of(plan, self.lease.epoch, events));
         if !self.dispatchers.send(&executor, Dispatch::Launch { launch, missing }).await {
-            match self.engine.knows_hosts() {
+            match self.engine.knows_hosts() || self.parts.only_leads() {
                 true => self.say_unplaced(attempt).await,
                 false => self.report_no_executor(attempt, &executor).await,
             }

@@ -66,6 +66,11 @@ impl Parts {
     pub(crate) fn offers(&self, executor: &ExecutorName) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.executors.contains_key(executor))
     }
+
+    /// Whether this process runs nothing: what it decides is for hosts, also before the first of them is there.
+    pub(crate) fn only_leads(&self) -> bool {
+        self.executors.is_empty()
+    }
 }
 
 /// Puts a scheduler together.
@@ -77,7 +82,8 @@ pub struct SchedulerBuilder {
 }
 
 impl AiFlow {
-    /// A scheduler over the same store, log and clock: add executors, then start it.
+    /// A scheduler over the same store, log and clock: add executors, then start it. One without executors leads and runs nothing: the jobs wait for
+    /// [hosts](SchedulerBuilder::host). In one with executors, a job that asks for another one fails, unless a host is or was there.
     pub fn scheduler(&self) -> SchedulerBuilder {
         Scheduler::builder(Arc::clone(self.store()), Arc::clone(self.bus())).clock(Arc::clone(self.clock()))
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiflow_core::client::AiFlow;
+use aiflow_core::event::{EventFilter, JOB_STATUS_CHANGED};
 use aiflow_core::execution::{JobExecution, JobStatus, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
 use aiflow_core::graph::{AiGraph, function};
 use aiflow_core::host::{Host, HostStatus};
-use aiflow_core::id::{JobName, WorkflowExecutionId};
+use aiflow_core::id::{JobName, Offset, WorkflowExecutionId};
 use aiflow_core::runtime::{Scheduler, Settings};
 use aiflow_core::workflow::{Completion, on, start};
 use serde_json::{Value, json};
@@ -97,6 +98,23 @@ async fn a_host_runs_what_another_process_decides() {
     assert_eq!(job_of(&flow, execution, "train").await.output(), Some(&json!("ada")));
     let hosts = flow.hosts().await.unwrap();
     assert_eq!((hosts.len(), &hosts[0].host.id, hosts[0].attempts.len()), (1, &id, 0));
+    ada.shutdown().await.unwrap();
+    leads.shutdown().await.unwrap();
+}
+
+/// A scheduler without executors is meant to lead hosts: that the first of them is late is no reason to fail.
+#[tokio::test]
+async fn jobs_of_a_leader_that_runs_nothing_wait_for_the_first_host() {
+    let (flow, stage) = (aiflow(), Stage::default());
+    stage.may_end.send_replace(true);
+    let leads = leader(&flow).await;
+    let execution = start_jobs(&flow, &[("train", &[])]).await;
+    let mut changes = flow.listen(EventFilter::all().event_type(JOB_STATUS_CHANGED), Offset::START);
+    while changes.next().await.unwrap().value != "RETRYING" {}
+    assert_eq!(job_of(&flow, execution, "train").await.failures, 0);
+    let ada = host(&flow, &stage, "ada", 1, &[]);
+    assert_eq!(flow.wait(execution).await.unwrap().status, WorkflowStatus::Succeeded);
+    assert_eq!(job_of(&flow, execution, "train").await.output(), Some(&json!("ada")));
     ada.shutdown().await.unwrap();
     leads.shutdown().await.unwrap();
 }
