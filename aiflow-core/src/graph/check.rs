@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{AiGraph, AiNode, ControlEdge, DataEdge, Trigger};
+use super::{AiGraph, AiNode, ControlEdge, DataEdge, Names, Trigger};
 use crate::error::Result;
 use crate::function::{NodeArguments, VersionRef};
 use crate::id::{EntityName, ExecutorName, JobName, NodeName, ProjectName, WorkflowName};
@@ -26,9 +26,13 @@ impl AiGraph {
     /// contradict themselves, data edges across jobs, cycles) is reported by it, together with all of these.
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
+        self.check_with(&Names::of(self))
+    }
+
+    pub(crate) fn check_with(&self, names: &Names<'_>) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        check_name("project", &self.project, ProjectName::parse, &mut found);
-        check_name("workflow", &self.workflow, WorkflowName::parse, &mut found);
+        check_name(|| "project".to_owned(), &self.project, ProjectName::parse, &mut found);
+        check_name(|| "workflow".to_owned(), &self.workflow, WorkflowName::parse, &mut found);
         for (what, n, max) in [
             ("nodes", self.nodes.len(), NODES_MAX),
             ("data edges", self.data_edges.len(), DATA_EDGES_MAX),
@@ -38,36 +42,37 @@ impl AiGraph {
                 found.push(Diagnostic::new("graph", format!("has {n} {what}, at most {max} are allowed")));
             }
         }
-        let mut nodes = BTreeMap::new();
-        for node in &self.nodes {
+        for (at, node) in self.nodes.iter().enumerate() {
             check_node(node, &mut found);
-            if nodes.contains_key(node.name.as_str()) {
+            if names.node(&node.name) != Some(at) {
                 found.push(Diagnostic::new(node.path(), "is defined twice"));
-            } else {
-                nodes.insert(node.name.as_str(), node);
             }
         }
-        self.check_data_edges(&nodes, &mut found);
-        self.check_control_edges(&nodes, &mut found);
+        self.check_data_edges(names, &mut found);
+        self.check_control_edges(names, &mut found);
         found
     }
 
-    fn check_data_edges(&self, nodes: &BTreeMap<&str, &AiNode>, found: &mut Vec<Diagnostic>) {
-        let mut edges = BTreeSet::new();
+    fn check_data_edges(&self, names: &Names<'_>, found: &mut Vec<Diagnostic>) {
+        let node = |name: &str| names.node(name).and_then(|at| self.nodes.get(at));
+        let mut edges = BTreeMap::new();
         for edge in &self.data_edges {
-            let path = edge.path();
-            if !edges.insert(edge) {
-                found.push(Diagnostic::new(&path, "is defined twice"));
+            let ends = [&edge.from, &edge.to].map(|end| names.node(end));
+            // An edge to nothing is refused for that.
+            let before = if ends.contains(&None) { None } else { edges.insert((ends, edge.port), edge.stored) };
+            if let Some(stored) = before {
+                let how = if stored == edge.stored { "" } else { ", once stored and once not" };
+                found.push(Diagnostic::new(edge.path(), format!("is defined twice{how}")));
                 continue;
             }
             for end in [&edge.from, &edge.to] {
-                match nodes.get(end.as_str()) {
+                match node(end) {
                     None => found.push(Diagnostic::new(
-                        &path,
+                        edge.path(),
                         format!("there is no node {}", shown(end)),
                     )),
                     Some(node) if !node.is_function() => found.push(Diagnostic::new(
-                        &path,
+                        edge.path(),
                         format!(
                             "node {} runs on executor {}, and only function nodes exchange data; hand the value over in a dataset or a file, \
                              and let a control edge start the reader",
@@ -78,101 +83,108 @@ impl AiGraph {
                     Some(_) => {}
                 }
             }
-            if let Some(source) = nodes.get(edge.from.as_str())
+            if let Some(source) = node(&edge.from)
                 && edge.port >= source.outputs
             {
                 found.push(Diagnostic::new(
-                    &path,
+                    edge.path(),
                     format!("node {} has no output port {}, it has {}", shown(&edge.from), edge.port, source.outputs),
                 ));
             }
         }
     }
 
-    fn check_control_edges(&self, nodes: &BTreeMap<&str, &AiNode>, found: &mut Vec<Diagnostic>) {
+    fn check_control_edges(&self, names: &Names<'_>, found: &mut Vec<Diagnostic>) {
         for edge in &self.control_edges {
             if edge.when == Trigger::After(Vec::new()) {
                 found.push(Diagnostic::new(edge.path(), "waits for nothing"));
             }
         }
-        let jobs: BTreeSet<&str> = self.nodes.iter().filter_map(|node| node.job.as_deref()).collect();
-        let mut check = |path: String, ends: BTreeSet<&str>| {
+        let mut check = |path: &dyn Fn() -> String, ends: BTreeSet<&str>| {
             for end in ends {
-                let node = nodes.get(end);
-                let is_job = jobs.contains(end);
-                let shown = shown(end);
+                let node = names.node(end).and_then(|at| self.nodes.get(at));
+                let is_job = names.job(end).is_some();
                 if node.is_none() && !is_job {
-                    let message = format!("there is no node and no job {shown}");
-                    found.push(Diagnostic::new(&path, message));
+                    let message = format!("there is no node and no job {}", shown(end));
+                    found.push(Diagnostic::new(path(), message));
                 } else if is_job && node.is_some_and(|node| node.job.as_deref() != Some(end)) {
-                    let message = format!("{shown} is a job and also a node of another job; rename one of them");
-                    found.push(Diagnostic::new(&path, message));
+                    let message = format!("{} is a job and also a node of another job; rename one of them", shown(end));
+                    found.push(Diagnostic::new(path(), message));
                 }
             }
         };
         for edge in &self.control_edges {
             let ends = edge.sources().into_iter().chain([edge.target.as_str()]);
-            check(edge.path(), ends.collect());
+            check(&|| edge.path(), ends.collect());
         }
         for rule in &self.rules {
             let jobs = rule.condition.jobs().into_iter().map(JobName::as_str);
-            check(format!("workflow rule {}", rule.name), jobs.collect());
+            check(&|| format!("workflow rule {}", rule.name), jobs.collect());
         }
     }
 }
 
 fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
-    let path = node.path();
-    check_name(&path, &node.name, NodeName::parse, found);
-    check_name(&path, &node.executor, ExecutorName::parse, found);
+    // Said only where something is wrong: a graph has many nodes.
+    let path = || node.path();
+    check_name(path, &node.name, NodeName::parse, found);
+    check_name(path, &node.executor, ExecutorName::parse, found);
     if let Some(job) = &node.job {
-        check_name(&path, job, JobName::parse, found);
+        check_name(path, job, JobName::parse, found);
     }
     if node.is_function() {
         match &node.spec {
             Value::String(function) if !function.is_empty() => {}
-            _ => found.push(Diagnostic::new(&path, "the spec of a function node must be the name of the function")),
+            _ => found.push(Diagnostic::new(path(), "the spec of a function node must be the name of the function")),
         }
     }
-    check_arguments(node, &path, found);
+    check_arguments(node, found);
     if !(node.params.is_null() || node.params.is_object()) {
-        found.push(Diagnostic::new(&path, "params must be a JSON object"));
+        found.push(Diagnostic::new(path(), "params must be a JSON object"));
     }
     if node.outputs == 0 || node.outputs > OUTPUTS_MAX {
-        found
-            .push(Diagnostic::new(&path, format!("has {} output ports, 1 to {OUTPUTS_MAX} are allowed", node.outputs)));
+        found.push(Diagnostic::new(
+            path(),
+            format!("has {} output ports, 1 to {OUTPUTS_MAX} are allowed", node.outputs),
+        ));
     }
 }
 
-fn check_arguments(node: &AiNode, path: &str, found: &mut Vec<Diagnostic>) {
+fn check_arguments(node: &AiNode, found: &mut Vec<Diagnostic>) {
+    let path = || node.path();
     let NodeArguments { dataset, model, model_version, base_model, base_model_version } = &node.arguments;
     if !(node.is_function() || node.arguments.is_none()) {
         let message =
             "names a dataset or a model, which only function nodes look up; hand the name over as a parameter";
-        return found.push(Diagnostic::new(path, message));
+        return found.push(Diagnostic::new(path(), message));
     }
     for name in [dataset, model, base_model].into_iter().flatten() {
         check_name(path, name, EntityName::parse, found);
     }
     if model.is_none() && model_version.is_some() {
-        found.push(Diagnostic::new(path, "says which version, but not of which model"));
+        found.push(Diagnostic::new(path(), "says which version, but not of which model"));
     }
     if model.is_none() && base_model.is_none() && base_model_version.is_some() {
-        found.push(Diagnostic::new(path, "says which base version, but not of which model"));
+        found.push(Diagnostic::new(path(), "says which base version, but not of which model"));
     }
     for version in [model_version, base_model_version].into_iter().flatten() {
         match version {
-            VersionRef::Number(0) => found.push(Diagnostic::new(path, "versions are numbered from 1")),
+            VersionRef::Number(0) => found.push(Diagnostic::new(path(), "versions are numbered from 1")),
             VersionRef::Alias(alias) => check_name(path, alias, EntityName::parse, found),
             VersionRef::Number(_) | VersionRef::Stage(_) | VersionRef::Latest => {}
         }
     }
 }
 
-fn check_name<'a, T>(path: &str, name: &'a str, parse: impl Fn(&'a str) -> Result<T>, found: &mut Vec<Diagnostic>) {
+fn check_name<'a, T>(
+    path: impl Fn() -> String,
+    name: &'a str,
+    parse: impl Fn(&'a str) -> Result<T>,
+    found: &mut Vec<Diagnostic>,
+) {
     if let Err(error) = parse(name) {
         let message = format!("{} ({})", error.message(), shown(name));
-        found.push(Diagnostic::new(path, message));
+        found.push(Diagnostic::new(path(), message));
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::JobName;
 use crate::status::JobStatus;
-use crate::workflow::{SchedulingRule, all, job_status, start};
+use crate::workflow::{Condition, SchedulingRule, all, job_status, start};
 
 /// A value flows from one node to another: in memory, inside one job, unless it is [stored](DataEdge::stored).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,23 +49,23 @@ impl ControlEdge {
     pub(crate) fn rule(&self, streams: &impl Fn(&str) -> bool) -> Option<SchedulingRule> {
         match &self.when {
             Trigger::Rule(rule) => Some(rule.clone()),
-            Trigger::After(sources) => {
-                let mut sources = sources
-                    .iter()
-                    .map(|name| {
-                        let job = JobName::parse(name).ok()?;
-                        // A stream does not end; what depends on it needs it at work.
-                        let done = if streams(name) { JobStatus::Ready } else { JobStatus::Succeeded };
-                        Some(job_status(&job, done))
-                    })
-                    .collect::<Option<Vec<_>>>()?;
-                match sources.len() {
-                    0 => None,
-                    1 => sources.pop().map(start),
-                    _ => Some(start(all(sources))),
-                }
-            }
+            Trigger::After(sources) => all_done(sources, streams).map(start),
         }
+    }
+}
+
+/// That all of these jobs, or the jobs of these nodes, have done what others wait for; `None` as for [`ControlEdge::rule`].
+pub(crate) fn all_done(sources: &[String], streams: &impl Fn(&str) -> bool) -> Option<Condition> {
+    let done = |name: &String| {
+        let job = JobName::parse(name).ok()?;
+        // A stream does not end; what depends on it needs it at work.
+        Some(job_status(&job, if streams(name) { JobStatus::Ready } else { JobStatus::Succeeded }))
+    };
+    let mut done = sources.iter().map(done).collect::<Option<Vec<_>>>()?;
+    match done.len() {
+        0 => None,
+        1 => done.pop(),
+        _ => Some(all(done)),
     }
 }
 

@@ -6,8 +6,11 @@
 
 mod check;
 mod edge;
+mod names;
 mod node;
 mod render;
+#[cfg(feature = "svg")]
+mod svg;
 
 use std::time::Duration;
 
@@ -16,7 +19,9 @@ use serde_json::Value;
 
 pub(crate) use check::shown;
 pub use check::{DATA_EDGES_MAX, NODES_MAX, OUTPUTS_MAX};
+pub(crate) use edge::all_done;
 pub use edge::{ControlEdge, DataEdge, Trigger};
+pub(crate) use names::Names;
 pub use node::{
     AiNode, NodeKind, dataset_validate, dummy, evaluate, external_trigger, function, model_validate, operation,
     predict, push_model, read_dataset, read_only, train, transform, write_dataset,

@@ -1,6 +1,8 @@
 //! Pictures of an AI graph: its nodes, what flows between them, and what controls them.
 
-use super::{AiGraph, AiNode, NodeKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{AiGraph, AiNode, DataEdge, Names, NodeKind};
 use crate::function::NodeArguments;
 use crate::workflow::{Arrow, Drawing, End, Group, Shape};
 
@@ -18,7 +20,9 @@ impl AiGraph {
     }
 
     /// Works on malformed graphs too, so that one can look at what is wrong: an edge to nothing is left out.
-    fn drawing(&self) -> Drawing {
+    pub(super) fn drawing(&self) -> Drawing {
+        let names = Names::of(self);
+        let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
         let mut drawing = Drawing { title: format!("{}/{}", self.project, self.workflow), ..Drawing::default() };
         for (i, node) in self.nodes.iter().enumerate() {
             let shape = match node.kind {
@@ -35,32 +39,30 @@ impl AiGraph {
             };
             drawing.block(label(node), shape);
             let Some(job) = &node.job else { continue };
-            match drawing.groups.iter_mut().find(|group| group.label == *job) {
-                Some(group) => group.blocks.push(i),
-                None => drawing.groups.push(Group { label: job.clone(), blocks: vec![i] }),
-            }
+            let group = *groups.entry(job).or_insert_with(|| {
+                drawing.groups.push(Group { label: job.clone(), blocks: Vec::new() });
+                drawing.groups.len().saturating_sub(1)
+            });
+            drawing.groups[group].blocks.push(i);
         }
-        let node = |name: &str| self.nodes.iter().position(|node| node.name == name);
         for edge in &self.data_edges {
-            if let (Some(from), Some(to)) = (node(&edge.from), node(&edge.to)) {
+            if let (Some(from), Some(to)) = (names.node(&edge.from), names.node(&edge.to)) {
                 drawing.arrows.push(Arrow {
                     from: End::Block(from),
                     to: End::Block(to),
-                    label: match edge.port {
-                        0 => String::new(),
-                        port => format!("port {port}"),
-                    },
+                    label: flow_label(edge),
                     control: false,
                 });
             }
         }
-        let jobs: Vec<String> = drawing.groups.iter().map(|group| group.label.clone()).collect();
         let end = |name: &str| {
-            let job = jobs.iter().position(|job| job == name).map(End::Group);
-            job.or_else(|| node(name).map(End::Block))
+            let job = groups.get(name).copied().map(End::Group);
+            job.or_else(|| names.node(name).map(End::Block))
         };
-        let is_of = |node: &AiNode, name: &str| node.name == name || node.job.as_deref() == Some(name);
-        let streams = |name: &str| self.nodes.iter().any(|node| node.streaming && is_of(node, name));
+        let streaming = self.nodes.iter().filter(|node| node.streaming);
+        let streaming: BTreeSet<&str> =
+            streaming.flat_map(|node| [Some(node.name.as_str()), node.job.as_deref()]).flatten().collect();
+        let streams = |name: &str| streaming.contains(name);
         for edge in &self.control_edges {
             if let (Some(target), Some(rule)) = (end(&edge.target), edge.rule(&streams)) {
                 drawing.rule(&rule.condition, rule.action.as_str(), target, &end);
@@ -73,6 +75,16 @@ impl AiGraph {
             }
         }
         drawing
+    }
+}
+
+/// What is special about a data edge.
+fn flow_label(edge: &DataEdge) -> String {
+    match (edge.port, edge.stored) {
+        (0, false) => String::new(),
+        (0, true) => "stored".to_owned(),
+        (port, false) => format!("port {port}"),
+        (port, true) => format!("port {port}, stored"),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The working copy of a graph while it is split: which nodes belong together, and which must be copied?
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use petgraph::Direction::{self, Incoming, Outgoing};
 use petgraph::algo::kosaraju_scc;
-use petgraph::graphmap::DiGraphMap;
+use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::unionfind::UnionFind;
 
-use crate::graph::{AiGraph, AiNode};
+use crate::graph::{AiGraph, AiNode, Names};
 
 /// Nodes and the resolved edges between them, by position. Positions never leave a translation.
 ///
@@ -21,10 +22,15 @@ pub(super) struct Draft<'g> {
     pub(super) stored: Vec<Link>,
     /// Control edges: what each acts on and what it waits for, in definition order.
     pub(super) controls: Vec<Control>,
-    by_name: BTreeMap<&'g str, usize>,
-    /// The first node of every explicit job.
-    by_job: BTreeMap<&'g str, usize>,
+    names: &'g Names<'g>,
+    /// For each node of the graph, its position here: of nodes with the same name, that of the first.
+    pub(super) at: Vec<usize>,
+    /// So many nodes are no copies.
+    n_originals: usize,
 }
+
+/// Nodes and the edges between them, each node under its position.
+pub(super) type Flow = DiGraph<(), ()>;
 
 #[derive(Debug)]
 pub(super) struct DraftNode<'g> {
@@ -80,29 +86,27 @@ pub(super) struct Routes {
 
 impl<'g> Draft<'g> {
     /// Takes over what is well formed; of nodes with the same name, the first.
-    pub(super) fn new(graph: &'g AiGraph) -> Self {
+    pub(super) fn new(graph: &'g AiGraph, names: &'g Names<'g>) -> Self {
         let mut draft = Self {
-            nodes: Vec::new(),
-            links: Vec::new(),
+            nodes: Vec::with_capacity(graph.nodes.len()),
+            links: Vec::with_capacity(graph.data_edges.len()),
             stored: Vec::new(),
-            controls: Vec::new(),
-            by_name: BTreeMap::new(),
-            by_job: BTreeMap::new(),
+            controls: Vec::with_capacity(graph.control_edges.len()),
+            names,
+            at: Vec::with_capacity(graph.nodes.len()),
+            n_originals: 0,
         };
-        for node in &graph.nodes {
-            let at = draft.nodes.len();
-            if draft.by_name.contains_key(node.name.as_str()) {
-                continue;
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let first = names.node(&node.name).unwrap_or(i);
+            let at = if first < i { draft.at[first] } else { draft.nodes.len() };
+            draft.at.push(at);
+            if at == draft.nodes.len() {
+                draft.nodes.push(DraftNode { name: node.name.clone(), node, origin: at });
             }
-            draft.by_name.insert(&node.name, at);
-            if let Some(job) = &node.job {
-                draft.by_job.entry(job).or_insert(at);
-            }
-            draft.nodes.push(DraftNode { name: node.name.clone(), node, origin: at });
         }
+        draft.n_originals = draft.nodes.len();
         for (i, edge) in graph.data_edges.iter().enumerate() {
-            let ends = draft.by_name.get(edge.from.as_str()).zip(draft.by_name.get(edge.to.as_str()));
-            let Some((&from, &to)) = ends else { continue };
+            let Some((from, to)) = draft.node(&edge.from).zip(draft.node(&edge.to)) else { continue };
             let link = Link { from, port: edge.port, to, edge: i };
             if draft.is_function(from) && draft.is_function(to) {
                 if edge.stored { &mut draft.stored } else { &mut draft.links }.push(link);
@@ -126,17 +130,26 @@ impl<'g> Draft<'g> {
         self.nodes[node].node.job.as_deref()
     }
 
+    fn node(&self, name: &str) -> Option<usize> {
+        self.names.node(name).map(|node| self.at[node])
+    }
+
+    /// The first node of the job of this name, if a node was put into it.
+    fn first_of(&self, job: &str) -> Option<usize> {
+        self.names.job(job).map(|node| self.at[node])
+    }
+
     /// The node of this name, or one of the job of this name.
     pub(super) fn resolve(&self, name: &str) -> Option<usize> {
-        self.by_job.get(name).or_else(|| self.by_name.get(name)).copied()
+        self.first_of(name).or_else(|| self.node(name))
     }
 
     /// Explicit jobs by name; of the other nodes, those that data edges connect.
     pub(super) fn clusters(&self) -> Clusters {
         let mut sets = UnionFind::new(self.nodes.len());
         for node in 0..self.nodes.len() {
-            if let Some(first) = self.job(node).and_then(|job| self.by_job.get(job)) {
-                sets.union(*first, node);
+            if let Some(first) = self.job(node).and_then(|job| self.first_of(job)) {
+                sets.union(first, node);
             }
         }
         for link in &self.links {
@@ -145,9 +158,9 @@ impl<'g> Draft<'g> {
             }
         }
         let mut clusters = Clusters { all: Vec::new(), of: Vec::with_capacity(self.nodes.len()) };
-        let mut by_set = BTreeMap::new();
+        let mut by_set = vec![None; self.nodes.len()];
         for node in 0..self.nodes.len() {
-            let at = *by_set.entry(sets.find(node)).or_insert_with(|| {
+            let at = *by_set[sets.find(node)].get_or_insert_with(|| {
                 clusters.all.push(Cluster { nodes: Vec::new(), is_explicit: self.job(node).is_some() });
                 clusters.all.len().saturating_sub(1)
             });
@@ -159,10 +172,7 @@ impl<'g> Draft<'g> {
 
     /// One shortest cycle of data edges in every strongly connected part that has one, each as node positions.
     pub(super) fn data_cycles(&self) -> Vec<Vec<usize>> {
-        let mut flow = self.flow();
-        for link in &self.stored {
-            flow.add_edge(link.from, link.to, ());
-        }
+        let flow = flow(self.nodes.len(), self.links.iter().chain(&self.stored).map(|link| (link.from, link.to)));
         let mut cycles: Vec<Vec<usize>> =
             kosaraju_scc(&flow).iter().filter_map(|part| shortest_cycle(&flow, part)).collect();
         cycles.sort();
@@ -170,35 +180,25 @@ impl<'g> Draft<'g> {
     }
 
     /// The data edges as a graph.
-    pub(super) fn flow(&self) -> DiGraphMap<usize, ()> {
-        let mut flow = DiGraphMap::new();
-        for node in 0..self.nodes.len() {
-            flow.add_node(node);
-        }
-        for link in &self.links {
-            flow.add_edge(link.from, link.to, ());
-        }
-        flow
+    pub(super) fn flow(&self) -> Flow {
+        flow(self.nodes.len(), self.links.iter().map(|link| (link.from, link.to)))
     }
 
     /// What control edges lead from cluster to cluster.
     pub(super) fn routes(&self, clusters: &Clusters) -> Routes {
         let mut targets: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        let mut graph: DiGraphMap<usize, ()> = DiGraphMap::new();
-        for cluster in 0..clusters.all.len() {
-            graph.add_node(cluster);
-        }
+        let mut edges = Vec::with_capacity(self.controls.len());
         for control in &self.controls {
             for source in &control.sources {
                 let from = clusters.of[*source];
                 targets.entry(from).or_default().insert(control.target);
-                graph.add_edge(from, clusters.of[control.target], ());
+                edges.push((from, clusters.of[control.target]));
             }
         }
         let mut round = vec![0; clusters.all.len()];
-        for (i, part) in kosaraju_scc(&graph).iter().enumerate() {
+        for (i, part) in kosaraju_scc(&flow(clusters.all.len(), edges.into_iter())).iter().enumerate() {
             for cluster in part {
-                round[*cluster] = i;
+                round[cluster.index()] = i;
             }
         }
         Routes { targets, round }
@@ -222,19 +222,19 @@ impl<'g> Draft<'g> {
 
     /// The copies made of a node.
     pub(super) fn copies_of(&self, origin: usize) -> impl Iterator<Item = usize> {
-        (self.by_name.len()..self.nodes.len()).filter(move |copy| self.nodes[*copy].origin == origin)
+        (self.n_originals..self.nodes.len()).filter(move |copy| self.nodes[*copy].origin == origin)
     }
 
     /// How many copies were made of all nodes.
     pub(super) fn n_copies(&self) -> usize {
-        self.nodes.len().saturating_sub(self.by_name.len())
+        self.nodes.len().saturating_sub(self.n_originals)
     }
 
     /// How the cluster of `source` and `target` can be divided so that `target` is in the one half and `source` in the other.
     ///
     /// The half of `target` is everything that `target` feeds, and everything that those nodes read from. What the other half reads from
     /// as well is shared. Neither half reads from the other afterwards.
-    pub(super) fn divide(flow: &DiGraphMap<usize, ()>, source: usize, target: usize, cluster: &Cluster) -> Division {
+    pub(super) fn divide(flow: &Flow, source: usize, target: usize, cluster: &Cluster) -> Division {
         let after = closure(flow, [target], Outgoing);
         if after.contains(&source) {
             return Division::Loop;
@@ -250,16 +250,17 @@ impl<'g> Draft<'g> {
 
     /// Gives `half` its own copies of the nodes of `shared`, which must be closed under "reads from".
     pub(super) fn copy(&mut self, half: &BTreeSet<usize>, shared: &BTreeSet<usize>) {
-        let mut taken: BTreeSet<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
         let mut copies = BTreeMap::new();
         for &node in shared {
             let origin = self.nodes[node].origin;
             let original = &self.nodes[origin];
+            let is_taken = |name: &str| {
+                self.node(name).is_some() || self.nodes[self.n_originals..].iter().any(|copy| copy.name == name)
+            };
             let name = (1..=self.nodes.len().saturating_add(1))
                 .map(|n| format!("{}.copy{n}", original.name))
-                .find(|name| !taken.contains(name))
+                .find(|name| !is_taken(name))
                 .unwrap_or_default();
-            taken.insert(name.clone());
             copies.insert(node, self.nodes.len());
             let node = original.node;
             self.nodes.push(DraftNode { name, node, origin });
@@ -293,18 +294,26 @@ pub(super) enum Division {
     Possible { half: BTreeSet<usize>, shared: BTreeSet<usize> },
 }
 
+/// A graph of so many nodes and these edges.
+fn flow(nodes: usize, edges: impl Iterator<Item = (usize, usize)>) -> Flow {
+    let mut flow = Flow::with_capacity(nodes, edges.size_hint().0);
+    for _ in 0..nodes {
+        flow.add_node(());
+    }
+    for (from, to) in edges {
+        flow.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+    }
+    flow
+}
+
 /// `start` and everything that can be reached from it.
-fn closure(
-    flow: &DiGraphMap<usize, ()>,
-    start: impl IntoIterator<Item = usize>,
-    direction: Direction,
-) -> BTreeSet<usize> {
+fn closure(flow: &Flow, start: impl IntoIterator<Item = usize>, direction: Direction) -> BTreeSet<usize> {
     let mut reached: BTreeSet<usize> = start.into_iter().collect();
     let mut queue: Vec<usize> = reached.iter().copied().collect();
     while let Some(node) = queue.pop() {
-        for next in flow.neighbors_directed(node, direction) {
-            if reached.insert(next) {
-                queue.push(next);
+        for next in flow.neighbors_directed(NodeIndex::new(node), direction) {
+            if reached.insert(next.index()) {
+                queue.push(next.index());
             }
         }
     }
@@ -312,13 +321,21 @@ fn closure(
 }
 
 /// A shortest cycle through the first node of a strongly connected part; `None` if the part is a single node without an edge to itself.
-fn shortest_cycle(flow: &DiGraphMap<usize, ()>, part: &[usize]) -> Option<Vec<usize>> {
-    let part: BTreeSet<usize> = part.iter().copied().collect();
+fn shortest_cycle(flow: &Flow, part: &[NodeIndex]) -> Option<Vec<usize>> {
+    if let [single] = part
+        && !flow.contains_edge(*single, *single)
+    {
+        return None;
+    }
+    let part: BTreeSet<usize> = part.iter().map(|node| node.index()).collect();
     let first = *part.first()?;
     let mut came_from = BTreeMap::new();
     let mut queue = VecDeque::from([first]);
     while let Some(node) = queue.pop_front() {
-        for next in flow.neighbors(node).filter(|next| part.contains(next)) {
+        // As they were defined: the last comes first.
+        let mut readers: Vec<usize> = flow.neighbors(NodeIndex::new(node)).map(NodeIndex::index).collect();
+        readers.reverse();
+        for next in readers.into_iter().filter(|next| part.contains(next)) {
             if next == first {
                 let mut cycle = vec![node];
                 while let Some(before) = came_from.get(cycle.last()?) {
@@ -327,8 +344,8 @@ fn shortest_cycle(flow: &DiGraphMap<usize, ()>, part: &[usize]) -> Option<Vec<us
                 cycle.reverse();
                 return Some(cycle);
             }
-            if next != first && !came_from.contains_key(&next) {
-                came_from.insert(next, node);
+            if let Entry::Vacant(new) = came_from.entry(next) {
+                new.insert(node);
                 queue.push_back(next);
             }
         }

@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::AiGraph;
 use crate::workflow::{Diagnostic, Workflow};
 
+#[cfg(feature = "svg")]
+pub(crate) use split::jobs_of;
 pub use split::{COPIES_MAX, SplitTranslator};
 
 const OPERATION: &str = "translate graph";

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::{Clusters, Division, Draft, Link};
 use super::jobs::{Stored, like};
 use super::{SharedNodes, TranslateOptions, Translator};
-use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, shown};
+use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, Names, Trigger, all_done, shown};
 use crate::id::{JobName, ProjectName, RuleName, WorkflowName};
 use crate::status::JobStatus;
 use crate::workflow::{
@@ -37,22 +37,53 @@ pub struct SplitTranslator;
 
 impl Translator for SplitTranslator {
     fn translate(&self, graph: &AiGraph, options: &TranslateOptions) -> Result<Workflow, Vec<Diagnostic>> {
-        let mut found = graph.check();
+        let names = Names::of(graph);
+        let mut found = graph.check_with(&names);
         if graph.nodes.len() > NODES_MAX
             || graph.data_edges.len() > DATA_EDGES_MAX
             || graph.control_edges.len() > RULES_MAX
         {
             return Err(found);
         }
-        let mut draft = Draft::new(graph);
+        let mut draft = Draft::new(graph, &names);
         report_cycles(&draft, &mut found);
         refuse_crossing(&mut draft, &mut found);
         let clusters = split(&mut draft, graph, options, &mut found);
         let workflow = assemble(&draft, graph, &clusters, &mut found);
         // What may not be meant is said at submit.
-        found.extend(workflow.check().into_iter().filter(Diagnostic::is_error));
+        found.extend(workflow.check_form().into_iter().filter(Diagnostic::is_error));
         if found.is_empty() { Ok(workflow) } else { Err(found) }
     }
+}
+
+/// A job that nodes of a graph form.
+#[cfg(feature = "svg")]
+pub(crate) struct JobNodes {
+    pub(crate) name: String,
+    /// Whether the user named it.
+    pub(crate) is_explicit: bool,
+    /// Positions in the graph; without copies.
+    pub(crate) nodes: Vec<usize>,
+}
+
+/// The jobs that the nodes of a graph form, in the order of their first nodes, whatever else is wrong with it.
+#[cfg(feature = "svg")]
+pub(crate) fn jobs_of(graph: &AiGraph) -> Vec<JobNodes> {
+    let names = Names::of(graph);
+    let mut draft = Draft::new(graph, &names);
+    let mut ignored = Vec::new();
+    refuse_crossing(&mut draft, &mut ignored);
+    let clusters = split(&mut draft, graph, &TranslateOptions::default(), &mut ignored);
+    let jobs = clusters.all.iter().map(|cluster| JobNodes {
+        name: draft.job_name(cluster).to_owned(),
+        is_explicit: cluster.is_explicit,
+        nodes: Vec::new(),
+    });
+    let mut jobs: Vec<JobNodes> = jobs.collect();
+    for node in 0..graph.nodes.len() {
+        jobs[clusters.of[draft.at[node]]].nodes.push(node);
+    }
+    jobs
 }
 
 fn report_cycles(draft: &Draft<'_>, found: &mut Vec<Diagnostic>) {
@@ -187,10 +218,10 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     let streaming: BTreeSet<&JobName> = workflow.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();
     let streams = |name: &str| draft.resolve(name).and_then(job).is_some_and(|name| streaming.contains(name));
     workflow.control_edges = control_edges(draft, graph, &job, &streams);
-    let waits = waits_for_values(draft, &workflow, &job, found);
+    let waits = waits_for_values(draft, &workflow, &job, &streaming, found);
     workflow.control_edges.extend(waits);
     for rule in &graph.rules {
-        if let Some(condition) = renamed(draft, &rule.condition, &job) {
+        if let Some(condition) = renamed(draft, rule.condition.clone(), &job) {
             let is_derived = *rule == WorkflowRule::new(rule.condition.clone(), rule.action);
             let mut rule = rule.clone();
             rule.condition = condition;
@@ -208,20 +239,21 @@ fn waits_for_values<'a>(
     draft: &Draft<'_>,
     workflow: &Workflow,
     job: &impl Fn(usize) -> Option<&'a JobName>,
+    streaming: &BTreeSet<&JobName>,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<ControlEdge> {
     let mut sources: BTreeMap<&JobName, BTreeSet<&JobName>> = BTreeMap::new();
     for link in &draft.stored {
         let Some((from, to)) = job(link.from).zip(job(link.to)) else { continue };
-        if workflow.job(from).is_some_and(|job| job.streaming) {
+        if streaming.contains(from) {
             let path =
                 format!("data edge {} -> {}", shown(&draft.nodes[link.from].name), shown(&draft.nodes[link.to].name));
             found.push(Diagnostic::new(path, format!("job {from} streams: it never ends, and gives no value")));
         }
         sources.entry(to).or_default().insert(from);
     }
-    let in_order = workflow.jobs.iter().filter_map(|job| Some((&job.name, sources.get(&job.name)?)));
-    let edges = in_order.filter(|(job, _)| workflow.starts_with_execution(job)).map(|(job, sources)| {
+    let in_order = workflow.jobs_that_start().filter_map(|job| Some((&job.name, sources.get(&job.name)?)));
+    let edges = in_order.map(|(job, sources)| {
         let done: Vec<Condition> = sources.iter().map(|source| job_status(source, JobStatus::Succeeded)).collect();
         let condition = if done.len() == 1 { done.into_iter().next() } else { Some(all(done)) };
         condition.map(|condition| ControlEdge { job: job.clone(), rule: start(condition) })
@@ -270,9 +302,11 @@ fn control_edges<'a>(
         .controls
         .iter()
         .filter_map(|control| {
-            let rule = graph.control_edges[control.edge].rule(streams)?;
-            let edge = ControlEdge { job: job(control.target)?.clone(), rule: renamed_rule(draft, rule, job)? };
-            Some((control.target, edge))
+            let rule = match &graph.control_edges[control.edge].when {
+                Trigger::After(sources) => start(renamed(draft, all_done(sources, streams)?, job)?),
+                Trigger::Rule(rule) => renamed_rule(draft, rule, job)?,
+            };
+            Some((control.target, ControlEdge { job: job(control.target)?.clone(), rule }))
         })
         .collect();
     // A job that is told the same already is not told twice.
@@ -298,27 +332,32 @@ fn control_edges<'a>(
 /// The rule with jobs in place of nodes; a name that was derived from its content is derived anew.
 fn renamed_rule<'a>(
     draft: &Draft<'_>,
-    rule: SchedulingRule,
+    rule: &SchedulingRule,
     job: &impl Fn(usize) -> Option<&'a JobName>,
 ) -> Option<SchedulingRule> {
-    let condition = renamed(draft, &rule.condition, job)?;
-    let is_derived = rule.name == SchedulingRule::new(rule.condition.clone(), rule.action).name;
-    let renamed = SchedulingRule::new(condition, rule.action);
-    let name = if is_derived { renamed.name } else { rule.name };
-    Some(SchedulingRule { name, condition: renamed.condition, ..rule })
+    let condition = renamed(draft, rule.condition.clone(), job)?;
+    let mut renamed = rule.clone();
+    // Deriving a name takes longer than everything else here.
+    if condition != rule.condition {
+        let is_derived = rule.name == SchedulingRule::new(rule.condition.clone(), rule.action).name;
+        if is_derived {
+            renamed.name = SchedulingRule::new(condition.clone(), rule.action).name;
+        }
+        renamed.condition = condition;
+    }
+    Some(renamed)
 }
 
 /// The condition with jobs in place of nodes; `None` if one of them does not exist or could not be built, which was reported.
 fn renamed<'a>(
     draft: &Draft<'_>,
-    condition: &Condition,
+    mut condition: Condition,
     job: &impl Fn(usize) -> Option<&'a JobName>,
 ) -> Option<Condition> {
     let job_of = |name: &JobName| draft.resolve(name.as_str()).and_then(job);
     if condition.jobs().into_iter().any(|name| job_of(name).is_none()) {
         return None;
     }
-    let mut condition = condition.clone();
     condition.rename_jobs(&|name| job_of(name).unwrap_or(name).clone());
     Some(condition)
 }

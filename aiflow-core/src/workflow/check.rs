@@ -90,6 +90,16 @@ impl Workflow {
     /// [error](Diagnostic::is_error).
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
+        let mut found = self.check_form();
+        // What a definition means can be said of one that is well formed.
+        if found.is_empty() {
+            self.check_meaning(&mut found);
+        }
+        found
+    }
+
+    /// What can be said of each part by itself; among it is everything that keeps the definition from being submitted.
+    pub(crate) fn check_form(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if self.jobs.is_empty() {
             found.push(Diagnostic::new(format!("workflow {}", self.name), "has no job"));
@@ -118,10 +128,6 @@ impl Workflow {
         self.check_parameters(&mut found);
         self.check_rules(&mut found);
         self.check_schedules(&mut found);
-        // What a definition means can be said of one that is well formed.
-        if found.is_empty() {
-            self.check_meaning(&mut found);
-        }
         found
     }
 

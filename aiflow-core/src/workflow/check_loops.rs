@@ -96,7 +96,7 @@ impl<'w> Meaning<'w> {
                     support.extend(self.fed_by(&rule.condition, target, live).into_iter().flatten());
                 }
                 // A value for a job that has ended starts it; one that does not end by itself takes it while it runs.
-                let ends = self.workflow.job(job).is_some_and(|job| !job.streaming);
+                let ends = !self.streaming.contains(job);
                 for rule in self.signal_rules(job).filter(|_| ends) {
                     let target = Target { part, is_restart: false };
                     support.extend(self.fed_by(&rule.condition, target, live).into_iter().flatten());

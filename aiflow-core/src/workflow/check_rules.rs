@@ -16,6 +16,8 @@ use crate::status::{JobStatus, WorkflowStatus};
 pub(super) struct Meaning<'w> {
     pub(super) workflow: &'w Workflow,
     pub(super) completion: Completion,
+    /// The jobs that never end by themselves.
+    pub(super) streaming: BTreeSet<&'w JobName>,
     jobs: BTreeSet<&'w JobName>,
     rules: BTreeMap<&'w JobName, Vec<&'w SchedulingRule>>,
 }
@@ -28,7 +30,8 @@ impl Workflow {
             rules.entry(&edge.job).or_default().push(&edge.rule);
         }
         let jobs = self.jobs.iter().map(|job| &job.name).collect();
-        let meaning = Meaning { workflow: self, completion: self.completion(), jobs, rules };
+        let streaming = self.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();
+        let meaning = Meaning { workflow: self, completion: self.completion(), streaming, jobs, rules };
         let startable = meaning.startable();
         meaning.check_jobs(&startable, found);
         meaning.check_rules(&startable, found);

@@ -67,6 +67,8 @@ pub use schedule::{
 };
 
 #[cfg(feature = "svg")]
+pub(crate) use svg::{Boxed, Picture, Spot, check_boxes, room_for};
+#[cfg(feature = "svg")]
 pub use svg::{Live, SVG_BOXES_MAX};
 pub use syntax::SyntaxError;
 

@@ -1,17 +1,17 @@
-//! Pictures of a workflow as SVG, which need no other program: jobs with their nodes, what controls them, and how they stand.
+//! Pictures as SVG, which need no other program: boxes with boxes in them, what leads from one to another, and how jobs stand.
 
 mod layout;
 mod paint;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Drawing, End, Shape, Workflow};
+use super::{Drawing, End, Job, Shape, Workflow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::{JobExecution, JobStatus};
 use crate::function::{FUNCTION_EXECUTOR, FunctionSpec};
 use crate::id::JobName;
 use layout::{Point, Size, place};
-use paint::{Canvas, LINE, PAD, lines, size_of, written};
+use paint::{Canvas, LINE, PAD, count, lines, size_of, written};
 
 /// The most boxes in a picture: jobs, nodes, events and rules.
 pub const SVG_BOXES_MAX: usize = 2_000;
@@ -26,23 +26,137 @@ impl Live {
     pub fn of<'a>(executions: impl IntoIterator<Item = &'a JobExecution>) -> Self {
         Self(executions.into_iter().map(|job| (job.job.clone(), job.status)).collect())
     }
+
+    pub(crate) fn status(&self, job: &str) -> Option<JobStatus> {
+        JobName::parse(job).ok().and_then(|job| self.0.get(&job).copied())
+    }
 }
 
-/// A box of the picture with what is in it.
-struct Placed {
+/// A picture, before anything has its place in it but what is in boxes.
+pub(crate) struct Picture<'d> {
+    title: &'d str,
+    frames: Vec<Frame>,
+    n_boxes: usize,
+    lines: Vec<Line<'d>>,
+}
+
+/// A box with its text.
+pub(crate) struct Boxed {
     label: Vec<String>,
     shape: Shape,
     status: Option<JobStatus>,
-    size: Size,
-    inner: Option<Inner>,
 }
 
-/// The nodes of a job.
-struct Inner {
-    labels: Vec<Vec<String>>,
-    sizes: Vec<Size>,
-    places: Vec<Point>,
-    edges: BTreeSet<(usize, usize)>,
+/// A box, and the boxes in it with their sizes and places.
+struct Frame {
+    own: Boxed,
+    size: Size,
+    inner: Vec<(Boxed, Size, Point)>,
+}
+
+/// A box of the picture, or one of those in it, by position.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    pub(crate) frame: usize,
+    pub(crate) inner: Option<usize>,
+}
+
+struct Line<'d> {
+    from: Spot,
+    to: Spot,
+    label: &'d str,
+    is_control: bool,
+}
+
+impl Boxed {
+    pub(crate) fn new(label: &str, shape: Shape, status: Option<JobStatus>) -> Self {
+        let mut label = lines(label);
+        label.extend(status.map(|status| status.to_string()));
+        Self { label, shape, status }
+    }
+
+    fn draw(&self, canvas: &mut Canvas, at: Point, size: Size) {
+        canvas.boxed(at, size, &self.label, self.shape, self.status);
+    }
+}
+
+impl Frame {
+    /// Where the inner boxes begin, below the text.
+    fn top(&self) -> f64 {
+        count(self.own.label.len()) * LINE + 2.0 * PAD
+    }
+}
+
+impl<'d> Picture<'d> {
+    pub(crate) fn new(title: &'d str) -> Self {
+        Self { title, frames: Vec::new(), n_boxes: 0, lines: Vec::new() }
+    }
+
+    /// Adds a box and the boxes in it, between which `edges` lead with `room` for what is written along them. Gives its position.
+    pub(crate) fn add(
+        &mut self,
+        own: Boxed,
+        inner: Vec<Boxed>,
+        edges: &BTreeSet<(usize, usize)>,
+        room: f64,
+    ) -> Result<usize> {
+        self.n_boxes = self.n_boxes.saturating_add(1).saturating_add(inner.len());
+        check_boxes(self.n_boxes, self.title)?;
+        let mut size = size_of(&own.label);
+        let sizes: Vec<Size> = inner.iter().map(|boxed| size_of(&boxed.label)).collect();
+        let (places, whole) = place(&sizes, edges, room);
+        if !inner.is_empty() {
+            size = Size { w: size.w.max(whole.w + 2.0 * PAD), h: size.h + whole.h + PAD };
+        }
+        let inner = inner.into_iter().zip(sizes).zip(places).map(|((boxed, size), at)| (boxed, size, at)).collect();
+        self.frames.push(Frame { own, size, inner });
+        Ok(self.frames.len().saturating_sub(1))
+    }
+
+    /// Adds a line from one box to another.
+    pub(crate) fn line(&mut self, from: Spot, to: Spot, label: &'d str, is_control: bool) {
+        self.lines.push(Line { from, to, label, is_control });
+    }
+
+    pub(crate) fn to_svg(&self) -> String {
+        let between = || self.lines.iter().filter(|line| line.from.frame != line.to.frame);
+        let edges: BTreeSet<(usize, usize)> = between().map(|line| (line.from.frame, line.to.frame)).collect();
+        let room = between().map(|line| written(line.label)).fold(0.0, f64::max);
+        let sizes: Vec<Size> = self.frames.iter().map(|frame| frame.size).collect();
+        let (places, whole) = place(&sizes, &edges, room);
+        let mut canvas = Canvas::new(self.title, whole);
+        let spot = |spot: Spot| {
+            let (frame, at) = (&self.frames[spot.frame], places[spot.frame]);
+            match spot.inner.and_then(|inner| frame.inner.get(inner)) {
+                None => (at, frame.size),
+                Some((_, size, inner)) => (Point { x: at.x + PAD + inner.x, y: at.y + frame.top() + inner.y }, *size),
+            }
+        };
+        for (number, frame) in self.frames.iter().enumerate() {
+            frame.own.draw(&mut canvas, places[number], frame.size);
+            for (i, (boxed, size, _)) in frame.inner.iter().enumerate() {
+                boxed.draw(&mut canvas, spot(Spot { frame: number, inner: Some(i) }).0, *size);
+            }
+        }
+        for line in &self.lines {
+            canvas.arrow(spot(line.from), spot(line.to), line.label, line.is_control);
+        }
+        canvas.finish()
+    }
+}
+
+/// Whether a picture may have so many boxes.
+pub(crate) fn check_boxes(n: usize, title: &str) -> Result<()> {
+    if n <= SVG_BOXES_MAX {
+        return Ok(());
+    }
+    let message = format!("the picture would have more than {SVG_BOXES_MAX} boxes");
+    Err(Error::new(ErrorKind::Full, "draw", message).with("picture", title))
+}
+
+/// How wide what is written along these arrows is at most.
+pub(crate) fn room_for<'a>(labels: impl Iterator<Item = &'a str>) -> f64 {
+    labels.map(written).fold(0.0, f64::max)
 }
 
 impl Workflow {
@@ -52,95 +166,52 @@ impl Workflow {
     /// # Errors
     /// `Full`: there is more to draw than [`SVG_BOXES_MAX`] boxes.
     pub fn to_svg(&self, live: Option<&Live>) -> Result<String> {
-        let drawing = self.drawing();
-        let mut boxes = Vec::with_capacity(drawing.blocks.len());
-        let mut n_boxes = drawing.blocks.len();
+        let drawing: Drawing = self.drawing();
+        let mut picture = Picture::new(&drawing.title);
+        let mut inner_edges = Vec::new();
         for (i, block) in drawing.blocks.iter().enumerate() {
             // The jobs come first.
             let job = self.jobs.get(i);
-            let inner = job.and_then(|job| inner(&job.spec, job.executor.as_str()));
-            n_boxes = n_boxes.saturating_add(inner.as_ref().map_or(0, |inner| inner.labels.len()));
-            if n_boxes > SVG_BOXES_MAX {
-                let message = format!("the picture would have more than {SVG_BOXES_MAX} boxes");
-                return Err(Error::new(ErrorKind::Full, "draw", message).with("workflow", &self.name));
-            }
-            let status = job.zip(live).and_then(|(job, live)| live.0.get(&job.name).copied());
-            boxes.push(Placed::new(&block.label, block.shape, status, inner));
+            let status = job.zip(live).and_then(|(job, live)| live.status(job.name.as_str()));
+            let Some(spec) = job.and_then(nodes) else {
+                picture.add(Boxed::new(&block.label, block.shape, status), Vec::new(), &BTreeSet::new(), 0.0)?;
+                continue;
+            };
+            // Nodes that are drawn are not listed as well.
+            let label = block.label.split(": ").next().unwrap_or(&block.label);
+            let inner = spec.nodes.iter().map(|node| Boxed::new(node.name.as_str(), Shape::Step, None)).collect();
+            let edges = edges(&spec);
+            picture.add(Boxed::new(label, block.shape, status), inner, &edges, 0.0)?;
+            inner_edges.extend(edges.into_iter().map(|(from, to)| (i, from, to)));
         }
-        Ok(paint(&drawing, &boxes))
+        let spot = |frame, inner| Spot { frame, inner };
+        for (job, from, to) in inner_edges {
+            picture.line(spot(job, Some(from)), spot(job, Some(to)), "", false);
+        }
+        for arrow in &drawing.arrows {
+            // A workflow has no frames.
+            if let (End::Block(from), End::Block(to)) = (arrow.from, arrow.to) {
+                picture.line(spot(from, None), spot(to, None), &arrow.label, arrow.control);
+            }
+        }
+        Ok(picture.to_svg())
     }
 }
 
 /// The nodes of a function job that has several.
-fn inner(spec: &serde_json::Value, executor: &str) -> Option<Inner> {
-    if executor != FUNCTION_EXECUTOR {
-        return None;
-    }
-    let spec: FunctionSpec =
-        serde_json::from_value(spec.clone()).ok().filter(|spec: &FunctionSpec| spec.nodes.len() > 1)?;
+fn nodes(job: &Job) -> Option<FunctionSpec> {
+    let is_function = job.executor.as_str() == FUNCTION_EXECUTOR;
+    let spec: Option<FunctionSpec> = is_function.then(|| serde_json::from_value(job.spec.clone()).ok()).flatten();
+    spec.filter(|spec| spec.nodes.len() > 1)
+}
+
+/// The data edges between nodes of one job, by their positions.
+fn edges(spec: &FunctionSpec) -> BTreeSet<(usize, usize)> {
     let number: BTreeMap<&str, usize> =
         spec.nodes.iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
-    let edges = spec.nodes.iter().enumerate().flat_map(|(to, node)| {
+    let into = spec.nodes.iter().enumerate().flat_map(|(to, node)| {
         let from = node.inputs.iter().filter_map(|input| number.get(input.node.as_str()).copied());
         from.map(move |from| (from, to))
     });
-    let edges: BTreeSet<(usize, usize)> = edges.collect();
-    let labels: Vec<Vec<String>> = spec.nodes.iter().map(|node| lines(node.name.as_str())).collect();
-    let sizes: Vec<Size> = labels.iter().map(|label| size_of(label)).collect();
-    let (places, _) = place(&sizes, &edges, 0.0);
-    Some(Inner { labels, sizes, places, edges })
-}
-
-impl Placed {
-    fn new(label: &str, shape: Shape, status: Option<JobStatus>, inner: Option<Inner>) -> Self {
-        // Nodes that are drawn are not listed as well.
-        let label = if inner.is_some() { label.split(": ").next().unwrap_or(label) } else { label };
-        let mut label = lines(label);
-        label.extend(status.map(|status| status.to_string()));
-        let own = size_of(&label);
-        let size = match &inner {
-            None => own,
-            Some(inner) => {
-                let right = inner.places.iter().zip(&inner.sizes).map(|(at, size)| at.x + size.w).fold(0.0, f64::max);
-                let bottom = inner.places.iter().zip(&inner.sizes).map(|(at, size)| at.y + size.h).fold(0.0, f64::max);
-                Size { w: own.w.max(right + 2.0 * PAD), h: own.h + bottom + PAD }
-            }
-        };
-        Self { label, shape, status, size, inner }
-    }
-
-    fn draw(&self, canvas: &mut Canvas, at: Point) {
-        canvas.boxed(at, self.size, &self.label, self.shape, self.status);
-        let Some(inner) = &self.inner else { return };
-        let top = f64::from(u32::try_from(self.label.len()).unwrap_or(u32::MAX)) * LINE + 2.0 * PAD;
-        let inside = |i: usize| Point { x: at.x + PAD + inner.places[i].x, y: at.y + top + inner.places[i].y };
-        for &(from, to) in &inner.edges {
-            canvas.arrow((inside(from), inner.sizes[from]), (inside(to), inner.sizes[to]), "", false);
-        }
-        for (i, (label, size)) in inner.labels.iter().zip(&inner.sizes).enumerate() {
-            canvas.boxed(inside(i), *size, label, Shape::Step, None);
-        }
-    }
-}
-
-fn paint(drawing: &Drawing, boxes: &[Placed]) -> String {
-    let ends = |arrow: &super::Arrow| match (arrow.from, arrow.to) {
-        (End::Block(from), End::Block(to)) => Some((from, to)),
-        // A workflow has no frames.
-        _ => None,
-    };
-    let edges: BTreeSet<(usize, usize)> = drawing.arrows.iter().filter_map(ends).collect();
-    let sizes: Vec<Size> = boxes.iter().map(|placed| placed.size).collect();
-    let room = drawing.arrows.iter().map(|arrow| written(&arrow.label)).fold(0.0, f64::max);
-    let (places, whole) = place(&sizes, &edges, room);
-    let mut canvas = Canvas::new(&drawing.title, whole);
-    for (placed, at) in boxes.iter().zip(&places) {
-        placed.draw(&mut canvas, *at);
-    }
-    for arrow in &drawing.arrows {
-        if let Some((from, to)) = ends(arrow) {
-            canvas.arrow((places[from], sizes[from]), (places[to], sizes[to]), &arrow.label, arrow.control);
-        }
-    }
-    canvas.finish()
+    into.collect()
 }

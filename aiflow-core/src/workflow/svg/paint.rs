@@ -42,7 +42,7 @@ pub(super) fn lines(label: &str) -> Vec<String> {
     lines
 }
 
-fn count(n: usize) -> f64 {
+pub(super) fn count(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 

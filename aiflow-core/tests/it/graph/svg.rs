@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aiflow_core::ErrorKind;
 use aiflow_core::execution::JobStatus;
 use aiflow_core::graph::{AiGraph, function};
-use aiflow_core::workflow::{SVG_BOXES_MAX, Workflow, job_status, on, start, start_workflow, stop};
+use aiflow_core::workflow::{Live, SVG_BOXES_MAX, Workflow, job_status, on, start, start_workflow, stop};
 use proptest::prelude::*;
 
 use super::{job, wine};
@@ -58,7 +58,7 @@ fn assert_tidy(svg: &str) {
     }
 }
 
-fn workflow() -> Workflow {
+fn graph() -> AiGraph {
     let mut graph = wine();
     for name in ["load", "clean", "split", "join"] {
         graph.node(name, function(name));
@@ -68,7 +68,22 @@ fn workflow() -> Workflow {
     graph.control("load", stop(on("stop").and(job_status(&job("train"), JobStatus::Failed))));
     graph.control("prepare", start(job_status(&job("inference"), JobStatus::Failed)));
     graph.rule(start_workflow(on("samples").and(on("calendar"))));
-    graph.translate().unwrap()
+    graph
+}
+
+fn workflow() -> Workflow {
+    graph().translate().unwrap()
+}
+
+/// A graph in which the four nodes are named as a job, and hand a value on to another one.
+fn with_named_job() -> AiGraph {
+    let mut graph = graph();
+    for node in graph.nodes.iter_mut().filter(|node| ["load", "clean", "split", "join"].contains(&node.name.as_str())) {
+        node.job = Some("cleaning".to_owned());
+    }
+    graph.stored_data("join", "train");
+    graph.after("evaluate", "cleaning");
+    graph
 }
 
 #[test]
@@ -88,22 +103,61 @@ fn a_picture_shows_jobs_nodes_edges_and_what_they_wait_for() {
     assert_eq!(bold.count(), 5, "the job and its four nodes");
 }
 
+/// How many arrows there are: one path is the tip of all of them.
+fn arrows(svg: &str) -> (usize, usize) {
+    let paths = svg.lines().filter(|line| line.starts_with("<path"));
+    let (control, data): (Vec<_>, Vec<_>) = paths.partition(|path| path.contains("stroke-dasharray"));
+    (data.len(), control.len())
+}
+
+#[test]
+fn a_picture_of_a_graph_shows_jobs_around_their_nodes() {
+    let graph = with_named_job();
+    let svg = graph.to_svg(None).unwrap();
+    assert_tidy(&svg);
+    for text in [">cleaning<", ">join<", ">stored<", "model(wine) DEPLOYED", "a&lt;b&gt;&amp;", "START on SUCCEEDED"] {
+        assert!(svg.contains(text), "{text} is not in {svg}");
+    }
+    // Within the named job, and the stored one; every other edge is a control edge, and the rules of two events have three arrows each.
+    assert_eq!(arrows(&svg), (graph.data_edges.len(), graph.control_edges.len() + 2 + 3));
+    let (_, boxes) = elements(&svg);
+    let holds = |[x, y, w, h]: [f64; 4], [u, v, p, q]: [f64; 4]| x < u && y < v && x + w > u + p && y + h > v + q;
+    let frames: Vec<usize> =
+        boxes.iter().skip(1).map(|outer| boxes.iter().filter(|inner| holds(*outer, **inner)).count()).collect();
+    assert_eq!(frames.iter().filter(|n| **n > 0).collect::<Vec<_>>(), [&4], "one box has the four nodes in it");
+    // Unnamed, they are one job all the same, for data flows between them.
+    let derived = self::graph().to_svg(None).unwrap();
+    assert_tidy(&derived);
+    assert_eq!(derived.matches("font-weight=\"bold\">load<").count(), 2, "the job and its first node");
+}
+
+#[test]
+fn a_graph_that_is_wrong_is_drawn_too() {
+    let mut graph = with_named_job();
+    graph.node("train", function("again")).data("nothing", "train").data("join", "evaluate").data("join", "load");
+    graph.after("nobody", "train");
+    assert!(graph.translate().is_err());
+    assert_tidy(&graph.to_svg(Some(&Live::default())).unwrap());
+}
+
 #[test]
 fn what_cannot_be_looked_at_is_not_drawn() {
     let mut graph = AiGraph::new("p", "w");
     for i in 0..=SVG_BOXES_MAX {
         graph.node(format!("n{i}"), function("f"));
     }
-    let error = graph.translate().unwrap().to_svg(None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Full);
+    for refused in [graph.translate().unwrap().to_svg(None), graph.to_svg(None)] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Full);
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any graph that translates is drawn: loops, several edges between two jobs, jobs that nothing leads to.
+    /// Any graph is drawn, and any workflow: loops, several edges between two jobs, jobs that nothing leads to.
     #[test]
-    fn every_workflow_is_drawn(graph in super::random::any_graph()) {
+    fn every_graph_is_drawn(graph in super::random::any_graph()) {
+        assert_tidy(&graph.to_svg(None).unwrap());
         if let Ok(workflow) = graph.translate() {
             assert_tidy(&workflow.to_svg(None).unwrap());
         }
