@@ -15,6 +15,7 @@
 //! | [`transfer`] | export and import everything |
 //! | [`runtime`], [`host`] | [`Scheduler`]: runs inside your process; several processes that run jobs |
 //! | [`function`], [`process`] | jobs as async functions and as local processes |
+//! | [`artifact_files`] | artifacts with their bytes |
 //! | [`store`], [`bus`], [`executor`], [`artifact_store`] | the ports: write your own backend |
 //! | [`relay`] | a store and a log of different backends |
 //!
@@ -29,7 +30,7 @@
 //! | `project` | [`project`]: workflows in YAML and JSON files, snapshots of their code, secrets by reference |
 //! | `redis` | [`redis`]: store and event log on one Redis, for several hosts |
 //! | `cel` | predicates of rules written in CEL |
-//! | `svg` | pictures of workflows and executions as SVG |
+//! | `svg` | pictures of graphs, workflows and executions as SVG |
 //! | `artifacts` | [`artifacts`]: files of jobs in a folder or an object store |
 //! | `full` | all of these |
 
@@ -41,9 +42,9 @@ pub use aiflow_artifacts as artifacts;
 pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
-    Error, ErrorKind, Result, Retry, artifact_store, bus, client, control, engine, event, execution, executor,
-    function, graph, history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime, search,
-    store, time, timer, transfer, translator, why, workflow,
+    Error, ErrorKind, Result, Retry, artifact_files, artifact_store, bus, client, control, engine, event, execution,
+    executor, function, graph, history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime,
+    search, store, time, timer, transfer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

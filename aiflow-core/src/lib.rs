@@ -5,6 +5,7 @@
 //! In reading order: [`error`], [`id`], [`time`] → [`event`], [`timer`] → [`workflow`], [`execution`], [`graph`] → the ports [`store`], [`bus`],
 //! [`executor`], [`translator`], [`artifact_store`] → [`memory`]; [`engine`] decides, [`runtime`] does.
 
+pub mod artifact_files;
 pub mod artifact_store;
 pub mod bus;
 pub mod client;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use aiflow_core::executor::Launch;
 use aiflow_core::{Error, Result};
+
+use crate::rundir::RunDir;
 
 /// Variables of the host application that every job gets, if they are set.
 pub const ENV_ALLOWED: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR"];
@@ -43,7 +44,8 @@ pub(crate) fn build(
     launch: &Launch,
     spec_env: &BTreeMap<String, String>,
     allowed: &[String],
-    run_dir: &Path,
+    run_dir: &RunDir,
+    has_files: bool,
 ) -> Result<BTreeMap<OsString, OsString>> {
     let params = launch.params.to_string();
     if params.len() > PARAMS_BYTES_MAX {
@@ -58,6 +60,7 @@ pub(crate) fn build(
         .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
         .collect();
     env.extend(spec_env.iter().map(|(name, value)| (name.into(), value.into())));
+    let path = run_dir.path();
     let ours = [
         ("AIFLOW_PROJECT", launch.project.as_str().into()),
         ("AIFLOW_WORKFLOW", launch.workflow.as_str().into()),
@@ -67,12 +70,16 @@ pub(crate) fn build(
         ("AIFLOW_ATTEMPT", launch.attempt.attempt.to_string().into()),
         ("AIFLOW_ATTEMPT_ID", launch.attempt.to_string().into()),
         ("AIFLOW_PARAMS", params.into()),
-        ("AIFLOW_EVENTS", run_dir.join("events").into()),
-        ("AIFLOW_TRIGGER", run_dir.join("trigger.json").into()),
-        ("AIFLOW_SIGNALS", run_dir.join("signals").into()),
-        ("AIFLOW_RUN_DIR", run_dir.into()),
+        ("AIFLOW_EVENTS", path.join("events").into()),
+        ("AIFLOW_TRIGGER", path.join("trigger.json").into()),
+        ("AIFLOW_SIGNALS", path.join("signals").into()),
+        ("AIFLOW_RUN_DIR", path.into()),
     ];
     env.extend(ours.map(|(name, value): (&str, OsString)| (name.into(), value)));
+    if has_files {
+        env.insert("AIFLOW_INPUTS".into(), run_dir.inputs().into());
+        env.insert("AIFLOW_OUTPUTS".into(), run_dir.outputs().into());
+    }
     if let Some(checkpoint) = &launch.checkpoint {
         env.insert("AIFLOW_CHECKPOINT".into(), checkpoint.to_string().into());
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aiflow_core::artifact_store::ArtifactStore;
 use aiflow_core::executor::{
     Executor, ExecutorCapabilities, ExecutorHost, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, LogStream, OBSERVE_MAX,
     Observation, Signal, StopMode, Submission,
@@ -35,7 +36,7 @@ pub struct ProcessExecutor {
 /// What was found out about an attempt that nobody was busy with.
 enum Found {
     Is(Observation),
-    /// There is something to wait for or to publish.
+    /// There is something to wait for, to publish or to keep.
     Live(Record, Option<Group>),
 }
 
@@ -55,7 +56,14 @@ impl ProcessExecutor {
         let run_root = run_root.into();
         // Jobs run elsewhere: a relative path would mean something else to them.
         let run_root = std::path::absolute(&run_root).unwrap_or(run_root);
-        Self { shared: Arc::new(Shared::new(run_root, options)) }
+        Self { shared: Arc::new(Shared::new(run_root, options, None)) }
+    }
+
+    /// Lets jobs read and make artifacts by name, in this store: see [the crate's documentation](crate). Call it before the executor is used.
+    #[must_use]
+    pub fn artifact_store(self, store: impl ArtifactStore + 'static) -> Self {
+        let (run_root, options) = (self.shared.run_root.clone(), self.shared.options.clone());
+        Self { shared: Arc::new(Shared::new(run_root, options, Some(Arc::new(store)))) }
     }
 
     /// Removes all that is kept of an attempt that has ended: outputs, exit code, events.
@@ -172,7 +180,9 @@ fn find(dir: &RunDir) -> Found {
         let (ending, group) = match dir.settle()? {
             Standing::Absent => return Ok(Found::Is(Observation::NotFound)),
             Standing::Running(group) => (None, Some(group)),
-            Standing::Ended(ending) if dir.has_unpublished_events()? => (Some(ending), None),
+            Standing::Ended(ending) if dir.has_unpublished_events()? || dir.has_unkept_outputs(&ending)? => {
+                (Some(ending), None)
+            }
             Standing::Ended(ending) => return Ok(Found::Is(Observation::Ended(ending))),
         };
         Ok(match (dir.record()?, ending) {

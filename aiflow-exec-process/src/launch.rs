@@ -34,14 +34,14 @@ struct Plan {
 }
 
 /// Starts the attempt unless it was started before. Blocks.
-pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions) -> Result<Accepted> {
+pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions, has_files: bool) -> Result<Accepted> {
     let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
     if dir.path().is_dir()
         && let Some(accepted) = accepted_before(dir, launch)?
     {
         return Ok(accepted);
     }
-    let plan = match Plan::of(dir, launch, options) {
+    let plan = match Plan::of(dir, launch, options, has_files) {
         Ok(plan) => plan,
         Err(error) => {
             if dir.path().is_dir() {
@@ -58,6 +58,10 @@ pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions) ->
         return Ok(accepted);
     }
     let outputs = dir.fill(&made, &plan.record, launch).map_err(failed)?;
+    if !plan.spec.reads.is_empty() && dir.laid().map_err(failed)?.is_none() {
+        let message = "the directory of the attempt was made anew while its artifacts were laid before it";
+        return Err(Error::new(ErrorKind::Unavailable, "submit", message).with("attempt", launch.attempt));
+    }
     let args: Vec<&str> = plan.record.args.iter().map(String::as_str).collect();
     let child = wrapper::spawn(
         &plan.record.run_dir,
@@ -77,6 +81,17 @@ pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions) ->
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Makes the directory of an attempt, for files that are laid before it; `false` if it was accepted before and needs none. Blocks.
+pub(crate) fn make_ready(dir: &RunDir, launch: &Launch) -> Result<bool> {
+    let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
+    if dir.path().is_dir() && accepted_before(dir, launch)?.is_some() {
+        return Ok(false);
+    }
+    dir.make().map_err(failed)?;
+    dir.make_folders().map_err(failed)?;
+    Ok(true)
 }
 
 /// What a directory that exists says of the attempt; `None` if nobody has claimed it.
@@ -119,9 +134,9 @@ pub(crate) fn check_epoch(known: u64, launch: &Launch) -> Result<()> {
 }
 
 impl Plan {
-    fn of(dir: &RunDir, launch: &Launch, options: &ProcessOptions) -> Result<Self> {
+    fn of(dir: &RunDir, launch: &Launch, options: &ProcessOptions, has_files: bool) -> Result<Self> {
         let spec = ProcessSpec::from_spec(&launch.spec)?;
-        let env = environment::build(launch, &spec.env, &options.env_allow, dir.path())?;
+        let env = environment::build(launch, &spec.env, &options.env_allow, dir, has_files)?;
         let cwd = spec.cwd.as_deref().map(resolve_cwd).transpose()?;
         let (program, args) = spec.command();
         let path = env.get(OsStr::new("PATH")).map(OsString::as_os_str);
@@ -134,6 +149,7 @@ impl Plan {
             timeout: launch.timeout,
             heartbeat_timeout: launch.heartbeat_timeout,
             stop_grace: launch.stop_grace,
+            writes: has_files.then(|| spec.writes.clone()),
         };
         Ok(Self { record, cwd, env, spec })
     }

@@ -55,6 +55,8 @@
 //! | `AIFLOW_EVENTS` | path of the file to which it appends events |
 //! | `AIFLOW_CHECKPOINT` | where to go on, JSON: what an earlier attempt said; unset if none did |
 //! | `AIFLOW_SIGNALS` | path of the file to which values are appended that are handed to it while it runs |
+//! | `AIFLOW_INPUTS` | directory of the artifacts that it [reads](ProcessSpec::reads), a file each |
+//! | `AIFLOW_OUTPUTS` | directory whose files become artifacts when it has succeeded |
 //! | `AIFLOW_RUN_DIR` | its own directory |
 //!
 //! Standard input is empty, standard output and error go to files, and no core file is written. Variables that change the linker or
@@ -92,6 +94,27 @@
 //! is no event, or longer than [`EVENT_LINE_BYTES_MAX`], harms nothing: it becomes an event of the type [`JOB_EVENT_REJECTED`] that says
 //! why. A last line without a newline counts once the job has ended.
 //!
+//! # Artifacts that it reads and makes
+//!
+//! With [`ProcessExecutor::artifact_store`] a job finds what other jobs made and leaves what it made, by name:
+//!
+//! ```sh
+//! awk -F, '$2 > 0' "$AIFLOW_INPUTS/samples.csv" >"$AIFLOW_OUTPUTS/positive.csv"
+//! ```
+//!
+//! ```python
+//! import os, pathlib
+//!
+//! samples = pathlib.Path(os.environ["AIFLOW_INPUTS"], "samples.csv").read_text()
+//! pathlib.Path(os.environ["AIFLOW_OUTPUTS"], "model.json").write_text(train(samples))
+//! ```
+//!
+//! What it [reads](ProcessSpec::reads) is laid before it when it starts, as it is then; an attempt for which an artifact is missing fails for good.
+//! When it has ended with success, every file in `AIFLOW_OUTPUTS` is kept as the artifact of its name, with digest and size, before the ending
+//! is reported: what waits for its success finds them; events that it published itself come before. A file that it says to [write](ProcessSpec::writes)
+//! and does not leave, a directory, a link, or a name that is none is a failure, and nothing is kept. Nor is anything of an attempt that fails or
+//! is stopped. The output of the job says what was `read` and what was `wrote`, each with digest and size, and its lineage says so too.
+//!
 //! # How an attempt ends
 //!
 //! Exit code 0 is success; another code is a failure with that code, `128 + n` for signal `n`, which another attempt may mend. A
@@ -110,6 +133,7 @@
 mod environment;
 mod events;
 mod executor;
+mod files;
 mod inotify;
 mod launch;
 mod life;
@@ -127,4 +151,4 @@ pub use environment::{ENV_ALLOWED, PARAMS_BYTES_MAX};
 pub use events::{EVENT_LINE_BYTES_MAX, EVENT_LINES_BATCH_MAX, JOB_EVENT_REJECTED};
 pub use executor::ProcessExecutor;
 pub use options::ProcessOptions;
-pub use spec::{ARGS_MAX, Limits, PROCESS_EXECUTOR, ProcessSpec, process, shell};
+pub use spec::{ARGS_MAX, JOB_ARTIFACTS_MAX, Limits, PROCESS_EXECUTOR, ProcessSpec, process, shell};

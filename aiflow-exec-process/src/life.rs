@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::events::{Follower, Said, Until};
+use crate::files;
 use crate::launch::{Accepted, launch};
 use crate::process::Group;
 use crate::rundir::{Record, Standing, StopReason};
@@ -59,8 +60,13 @@ pub(crate) async fn submit(
     let leave = Leave(&shared, &attempt);
     let accepted = {
         let permit = shared.starts.acquire().await;
+        let laid = files::lay(&shared, &attempt.dir, &launched).await;
         let (shared, attempt) = (Arc::clone(&shared), Arc::clone(&attempt));
-        let accepted = blocking("submit", move || launch(&attempt.dir, &launched, &shared.options)).await;
+        let has_files = shared.files.is_some();
+        let accepted = match laid {
+            Ok(()) => blocking("submit", move || launch(&attempt.dir, &launched, &shared.options, has_files)).await,
+            Err(error) => Err(error),
+        };
         drop(permit);
         accepted
     };
@@ -140,8 +146,11 @@ impl Life {
         if over.has_unpublished_events && !self.publish_rest().await {
             return;
         }
-        self.attempt.stage.send_replace(Stage::Ended(over.ending.clone()));
-        self.shared.report(self.attempt.id, ReportKind::Ended(over.ending)).await;
+        let Some(ending) = files::keep(&self.shared, &self.attempt.dir, &self.record, over.ending).await else {
+            return;
+        };
+        self.attempt.stage.send_replace(Stage::Ended(ending.clone()));
+        self.shared.report(self.attempt.id, ReportKind::Ended(ending)).await;
     }
 
     /// Sees the process to its end; `None` if the executor closes before.

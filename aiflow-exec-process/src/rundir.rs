@@ -10,6 +10,8 @@
 //!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
 //!     signals         values that were handed to the job, a JSON object a line
 //!     events          what the job says; events.done: all of it was published
+//!     inputs/         artifacts that were laid before the job; inputs.json: which
+//!     outputs/        files that become artifacts; kept.json: the ending, once they have
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -55,6 +57,9 @@ pub(crate) struct Record {
     pub(crate) timeout: Option<Duration>,
     pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) stop_grace: Duration,
+    /// The files that it must leave; `None` if there is nowhere to keep any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) writes: Option<Vec<String>>,
 }
 
 /// Why an attempt does not end by itself.
@@ -148,6 +153,14 @@ impl RunDir {
         self.0.join("events")
     }
 
+    pub(crate) fn inputs(&self) -> PathBuf {
+        self.0.join("inputs")
+    }
+
+    pub(crate) fn outputs(&self) -> PathBuf {
+        self.0.join("outputs")
+    }
+
     pub(crate) fn log(&self, stream: LogStream) -> PathBuf {
         self.0.join(stream_name(stream))
     }
@@ -176,18 +189,21 @@ impl RunDir {
 
     /// Writes everything that the wrapper and its program expect. Harmless in a directory where a wrapper is at work already.
     pub(crate) fn fill(&self, made: &Made, record: &Record, launch: &Launch) -> Result<Outputs> {
-        let record = serde_json::to_vec(record)?;
+        let launched = serde_json::to_vec(record)?;
         let trigger = serde_json::to_vec(&launch.events)?;
         match made {
             // Another host may come between: then it has written the same.
             Made::Now => {
-                self.create("launch.json", &record)?;
+                self.create("launch.json", &launched)?;
                 self.create("trigger.json", &trigger)?;
             }
             Made::Before => {
-                self.replace("launch.json", &record)?;
+                self.replace("launch.json", &launched)?;
                 self.replace("trigger.json", &trigger)?;
             }
+        }
+        if record.writes.is_some() {
+            self.make_folders()?;
         }
         self.create("exit", EXIT_BLANK)?;
         append(&self.events())?;
@@ -298,7 +314,7 @@ impl RunDir {
             matches!(code, 126 | 127) && matches!(self.record(), Ok(Some(record)) if !is_executable(&record.program))
         };
         Ok(Standing::Ended(match code {
-            0 => Ending::Succeeded { output: serde_json::Value::Null },
+            0 => self.kept()?.unwrap_or(Ending::Succeeded { output: serde_json::Value::Null }),
             code if program_is_gone() => Ending::Failed {
                 message: "the program is missing or cannot be executed".to_owned(),
                 exit_code: Some(code),
@@ -397,6 +413,57 @@ impl RunDir {
         self.create("events.done", b"").map(drop)
     }
 
+    /// The directories of files that are laid before the job, and of those that it leaves.
+    pub(crate) fn make_folders(&self) -> Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.mode(DIR_MODE).recursive(true).create(self.inputs())?;
+        builder.create(self.outputs())
+    }
+
+    /// Whether what an attempt that succeeded read and left has not been written down yet, and its files have not become artifacts.
+    pub(crate) fn has_unkept_outputs(&self, ending: &Ending) -> Result<bool> {
+        if !matches!(ending, Ending::Succeeded { .. }) || self.kept()?.is_some() {
+            return Ok(false);
+        }
+        if self.record()?.is_none_or(|record| record.writes.is_none()) {
+            return Ok(false);
+        }
+        Ok(self.laid()?.is_some() || std::fs::read_dir(self.outputs())?.next().is_some())
+    }
+
+    /// How an attempt that succeeded ended, once its files have become artifacts.
+    fn kept(&self) -> Result<Option<Ending>> {
+        match read_plain(&self.0.join("kept.json"), RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records how an attempt that succeeded ended, now that its files have become artifacts.
+    pub(crate) fn mark_kept(&self, ending: &Ending) -> Result<()> {
+        self.replace("kept.json", &serde_json::to_vec(ending)?)
+    }
+
+    /// Lays an artifact before the job.
+    pub(crate) fn lay(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace(&format!("inputs/{name}"), bytes)
+    }
+
+    /// Records what was laid before a job that reads or writes artifacts.
+    pub(crate) fn mark_laid(&self, laid: &serde_json::Value) -> Result<()> {
+        self.replace("inputs.json", laid.to_string().as_bytes())
+    }
+
+    /// What was laid before the job.
+    pub(crate) fn laid(&self) -> Result<Option<serde_json::Value>> {
+        match read_plain(&self.0.join("inputs.json"), RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes sure that no wrapper starts any more, if none has.
     pub(crate) fn bar(&self) -> Result<()> {
         self.create("pid", BARRED).map(drop)
@@ -436,7 +503,8 @@ impl RunDir {
         // Several writers, in this process or another, must not meet in one new file.
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let (writer, write) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
-        let new = self.0.join(format!("{name}.{writer}.{write}.new"));
+        // Here, so that a job never meets it among its files.
+        let new = self.0.join(format!("{}.{writer}.{write}.new", name.replace('/', ".")));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(FILE_MODE);
         options.open(&new)?.write_all(bytes)?;

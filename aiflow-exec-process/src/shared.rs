@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use aiflow_core::artifact_files::ArtifactFiles;
+use aiflow_core::artifact_store::ArtifactStore;
 use aiflow_core::event::NewEvent;
-use aiflow_core::executor::{Ending, ExecutorHost, LogStream, Report, ReportKind, StopMode};
+use aiflow_core::executor::{Ending, ExecutorHost, JobIdentity, LogStream, Report, ReportKind, StopMode};
 use aiflow_core::id::AttemptId;
 use aiflow_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -59,6 +61,8 @@ pub(crate) enum Stage {
 pub(crate) struct Shared {
     pub(crate) run_root: PathBuf,
     pub(crate) options: ProcessOptions,
+    /// Where artifacts of jobs lie.
+    pub(crate) files: Option<Arc<dyn ArtifactStore>>,
     pub(crate) starts: Semaphore,
     host: watch::Sender<Option<Arc<ExecutorHost>>>,
     closing: watch::Sender<bool>,
@@ -72,11 +76,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(run_root: PathBuf, options: ProcessOptions) -> Self {
+    pub(crate) fn new(run_root: PathBuf, options: ProcessOptions, files: Option<Arc<dyn ArtifactStore>>) -> Self {
         let (token, tasks_done) = mpsc::channel(1);
         Self {
             run_root,
             options,
+            files,
             starts: Semaphore::new(STARTS_MAX),
             host: watch::Sender::new(None),
             closing: watch::Sender::new(false),
@@ -211,6 +216,12 @@ impl Shared {
 
     pub(crate) fn attach(&self, host: ExecutorHost) {
         self.host.send_replace(Some(Arc::new(host)));
+    }
+
+    /// The artifacts of a job's project; `None` if there is nowhere to keep any, or no scheduler yet.
+    pub(crate) fn artifacts(&self, job: &JobIdentity) -> Option<ArtifactFiles> {
+        let host = self.host.borrow().clone()?;
+        self.files.as_ref().map(|files| ArtifactFiles::of_job(&host, job.clone(), Arc::clone(files)))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aiflow_core::graph::{AiNode, operation};
+use aiflow_core::id::EntityName;
 use aiflow_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,7 +48,16 @@ pub struct ProcessSpec {
     /// Resource limits of each process of the job.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+    /// Artifacts that are laid before it as files of the directory `AIFLOW_INPUTS`, each under its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
+    /// Artifacts that it must have left in the directory `AIFLOW_OUTPUTS` when it ends; it may leave others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<String>,
 }
+
+/// The most artifacts that a job reads, and the most that it writes.
+pub const JOB_ARTIFACTS_MAX: usize = 256;
 
 /// Resource limits, applied to each process of the job by the operating system (`setrlimit`). No core files are ever written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +119,21 @@ impl ProcessSpec {
         self
     }
 
+    /// Adds an artifact that is laid before the job: the file of its name in the directory that `AIFLOW_INPUTS` names.
+    #[must_use]
+    pub fn reads(mut self, artifact: impl Into<String>) -> Self {
+        self.reads.push(artifact.into());
+        self
+    }
+
+    /// Adds an artifact that the job makes: it leaves a file of this name in the directory that `AIFLOW_OUTPUTS` names, and has failed if it
+    /// does not.
+    #[must_use]
+    pub fn writes(mut self, artifact: impl Into<String>) -> Self {
+        self.writes.push(artifact.into());
+        self
+    }
+
     /// An AI node that runs this, by the executor registered as `process`: add it to a graph.
     #[must_use]
     pub fn node(&self) -> AiNode {
@@ -143,7 +168,15 @@ impl ProcessSpec {
                 format!("has more than {ARGS_MAX} arguments")
             }
             _ if self.words().any(|word| word.contains('\0')) => "contains a NUL character".to_owned(),
-            _ => return environment::check(&self.env),
+            _ if self.reads.len().max(self.writes.len()) > JOB_ARTIFACTS_MAX => {
+                format!("reads or writes more than {JOB_ARTIFACTS_MAX} artifacts")
+            }
+            _ => {
+                for name in self.reads.iter().chain(&self.writes) {
+                    EntityName::parse(name)?;
+                }
+                return environment::check(&self.env);
+            }
         };
         Err(Error::invalid("read process spec", problem))
     }
@@ -178,6 +211,7 @@ mod tests {
         for spec in [
             process(["a", "b"]).env("X", "1").cwd("/tmp"),
             shell("echo hello"),
+            process(["a"]).reads("samples.csv").writes("model"),
             process(["a"]).limits(Limits { memory_bytes: Some(1 << 30), cpu_seconds: Some(1), open_files: Some(64) }),
         ] {
             assert_eq!(ProcessSpec::from_spec(&spec.to_spec()).unwrap(), spec);
@@ -195,6 +229,8 @@ mod tests {
             (json!("ls"), "not a process"),
             (json!({"argv": ["a"], "env": {"X": "\0"}}), "NUL"),
             (json!({"argv": ["a"], "env": {"A=B": ""}}), "A=B"),
+            (json!({"argv": ["a"], "reads": ["a/b"]}), "a/b"),
+            (json!({"argv": ["a"], "writes": [".."]}), "must not start with"),
         ] {
             let error = ProcessSpec::from_spec(&spec).unwrap_err();
             assert_eq!(error.kind(), aiflow_core::ErrorKind::Invalid);

@@ -7,21 +7,14 @@ use serde_json::Value;
 use super::JobContext;
 use super::attempt::Attempt;
 use super::registry::JobError;
-use crate::artifact_store::{ArtifactStore, Object};
+use super::spec::FunctionSpec;
+use crate::artifact_files::ArtifactFiles;
+use crate::artifact_store::ArtifactStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::json_bytes;
-use crate::id::{EntityName, NodeName};
+use crate::id::{NodeName, WorkflowExecutionId};
 use crate::meta::{Artifact, Stored};
-
-/// The property of an artifact that holds the SHA-256 of its bytes, in hex.
-pub const ARTIFACT_DIGEST: &str = "sha256";
-/// The property of an artifact that holds the number of its bytes.
-pub const ARTIFACT_SIZE: &str = "bytes";
-
-/// Where the bytes of an artifact lie. Other content lies elsewhere, so that nothing is overwritten while somebody reads it.
-fn artifact_path(project: &str, name: &EntityName, digest: &str) -> String {
-    format!("artifacts/{project}/{name}/{digest}")
-}
+use crate::workflow::Job;
 
 /// The file store of the application, and artifacts in it.
 impl JobContext {
@@ -33,55 +26,24 @@ impl JobContext {
         self.origin().store_of_files().ok_or_else(no_store)
     }
 
-    /// Keeps bytes as the artifact of this name, and registers it with their digest and size. An artifact that is there gets them as its new
-    /// content; the old bytes stay where they lie.
-    ///
-    /// The bytes are durable before the metadata says so: whatever fails, the artifact has either the old content or the new.
-    ///
-    /// # Errors
-    /// As [`artifact_store`](Self::artifact_store); those of the [file store](ArtifactStore) and of
-    /// [`Artifacts::register`](crate::meta::Registry::register).
-    pub async fn save(&self, name: impl AsRef<str>, bytes: Vec<u8>) -> Result<Stored<Artifact>> {
-        let name = EntityName::parse(name)?;
-        let digest = crate::artifact_store::StoredObject::of(&bytes, "").digest;
-        let path = artifact_path(self.identity().project.as_str(), &name, &digest);
-        let stored = self.artifact_store()?.put(&path, bytes).await?;
-        let artifacts = self.artifacts();
-        let describe = |artifact: &mut Artifact| {
-            artifact.uri.clone_from(&stored.uri);
-            let size = i64::try_from(stored.size).unwrap_or(i64::MAX);
-            artifact.notes.properties.insert(ARTIFACT_DIGEST.to_owned(), stored.digest.clone().into());
-            artifact.notes.properties.insert(ARTIFACT_SIZE.to_owned(), size.into());
-        };
-        let mut new = Artifact::new(&name, "")?;
-        describe(&mut new);
-        match artifacts.register(new).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => artifacts.update(&name, describe).await,
-            registered => registered,
-        }
+    fn artifact_files(&self) -> Result<ArtifactFiles> {
+        Ok(ArtifactFiles::new(self.aiflow().clone(), Arc::clone(self.artifact_store()?)))
     }
 
-    /// The bytes of an artifact that was [saved](Self::save). The lookup is recorded as `read`.
+    /// Keeps bytes as the artifact of this name: see [`ArtifactFiles::save`].
     ///
     /// # Errors
-    /// `NotFound`: there is no such artifact, or its bytes are gone. `Corrupt`: they are not what was saved. Otherwise as
-    /// [`artifact_store`](Self::artifact_store) and the stores.
+    /// As [`artifact_store`](Self::artifact_store) and [`ArtifactFiles::save`].
+    pub async fn save(&self, name: impl AsRef<str>, bytes: Vec<u8>) -> Result<Stored<Artifact>> {
+        self.artifact_files()?.save(name, bytes).await
+    }
+
+    /// The bytes of an artifact that was [saved](Self::save), by this job or another. The lookup is recorded as `read`.
+    ///
+    /// # Errors
+    /// As [`artifact_store`](Self::artifact_store) and [`ArtifactFiles::load`].
     pub async fn load(&self, name: impl AsRef<str>) -> Result<Vec<u8>> {
-        let name = EntityName::parse(name)?;
-        let missing = |what: &'static str| Error::not_found("load", what).with("artifact", &name);
-        let artifact = self.artifacts().get(&name).await?.ok_or_else(|| missing("there is no such artifact"))?;
-        let digest = artifact.notes.properties.get(ARTIFACT_DIGEST).and_then(|digest| digest.as_str());
-        let digest = digest.ok_or_else(|| missing("the artifact was not saved by a job"))?;
-        let path = artifact_path(self.identity().project.as_str(), &name, digest);
-        let object = self.artifact_store()?.get(&path).await?;
-        let Object { stored, bytes } = object.ok_or_else(|| missing("the bytes of the artifact are gone"))?;
-        if stored.digest != digest {
-            let message = "the bytes of the artifact are not what was saved";
-            return Err(Error::new(ErrorKind::Corrupt, "load", message)
-                .with("artifact", &name)
-                .with("uri", stored.uri));
-        }
-        Ok(bytes)
+        self.artifact_files()?.load(name).await
     }
 }
 
@@ -90,9 +52,9 @@ pub(super) fn no_store() -> Error {
 }
 
 /// Where the value of a port lies, for the other jobs of the execution.
-fn value_path(attempt: &Attempt, node: &NodeName, port: usize) -> String {
+fn value_path(attempt: &Attempt, of: WorkflowExecutionId, node: &NodeName, port: usize) -> String {
     let who = attempt.identity();
-    format!("values/{}/{}/{}/{node}.{port}", who.project, who.workflow, who.workflow_execution)
+    format!("values/{}/{}/{of}/{node}.{port}", who.project, who.workflow)
 }
 
 /// Keeps the value of a port.
@@ -100,19 +62,45 @@ pub(super) async fn keep_value(attempt: &Attempt, node: &NodeName, port: usize, 
     let store = attempt.store_of_files().ok_or_else(no_store)?;
     let mut bytes = Vec::with_capacity(json_bytes(value));
     serde_json::to_writer(&mut bytes, value)?;
-    store.put(&value_path(attempt, node, port), bytes).await?;
+    store.put(&value_path(attempt, attempt.identity().workflow_execution, node, port), bytes).await?;
     Ok(())
 }
 
-/// The value of a port that another job kept.
+/// The value of a port that another job kept: in this execution, or in the one that it reruns if the result of that job stands.
 pub(super) async fn kept_value(attempt: &Attempt, node: &NodeName, port: usize) -> Result<Value, JobError> {
     let store = attempt.store_of_files().ok_or_else(no_store)?;
-    let path = value_path(attempt, node, port);
-    match store.get(&path).await? {
+    let path = value_path(attempt, attempt.identity().workflow_execution, node, port);
+    let mut found = store.get(&path).await?;
+    if found.is_none()
+        && let Some(earlier) = where_it_stands(attempt, node).await?
+    {
+        found = store.get(&value_path(attempt, earlier, node, port)).await?;
+    }
+    match found {
         Some(object) => Ok(serde_json::from_slice(&object.bytes)?),
         None => {
             let message = format!("node {node} has not given a value in this execution: nothing lies at {path}");
             Err(JobError::from(message).of_kind("missing_value"))
         }
     }
+}
+
+/// In a rerun, the execution in which the job of a node ran last, if that is an earlier one.
+async fn where_it_stands(attempt: &Attempt, node: &NodeName) -> Result<Option<WorkflowExecutionId>> {
+    let aiflow = attempt.aiflow();
+    let execution = aiflow.execution(attempt.identity().workflow_execution).await?;
+    let Some(execution) = execution.filter(|execution| execution.rerun_of.is_some()) else { return Ok(None) };
+    let version = aiflow.workflow_version(&execution.workflow, execution.version).await?;
+    let mut jobs = version.iter().flat_map(|version| &version.workflow.jobs);
+    let Some(giver) = jobs.find(|job| gives(job, node)) else { return Ok(None) };
+    let state = aiflow.job_state(execution.id, &giver.name).await?;
+    let Some(last) = state.and_then(|state| state.last_execution) else { return Ok(None) };
+    let ran = aiflow.job_execution(last).await?.map(|ran| ran.workflow_execution);
+    Ok(ran.filter(|ran| *ran != execution.id))
+}
+
+/// Whether a job keeps values of a node.
+fn gives(job: &Job, node: &NodeName) -> bool {
+    serde_json::from_value::<FunctionSpec>(job.spec.clone())
+        .is_ok_and(|spec| spec.nodes.iter().any(|own| own.name == *node && !own.kept.is_empty()))
 }

@@ -43,7 +43,6 @@ pub use attempt::CHECKPOINT_PAUSE;
 pub use built_in::{DUMMY, EXTERNAL_TRIGGER, OUTSIDE_STATUS, OutsideStatus, READ_ONLY};
 pub use context::JobContext;
 pub use executor::{FunctionExecutor, MAX_CONCURRENT};
-pub use files::{ARTIFACT_DIGEST, ARTIFACT_SIZE};
 pub use plan::OUTPUT_BYTES_MAX;
 pub use processor::Processor;
 pub use registry::{ERROR_KIND_BYTES_MAX, Functions, JobError};

@@ -141,6 +141,7 @@ impl Run {
             self.processors[step] = returned.processor;
             let kept = match returned.result {
                 Ok(value) => tokio::select! {
+                    biased;
                     kept = keep(&self.attempt, &self.steps[step], &value) => kept.map(|()| value),
                     cut = cut.as_mut() => return Err(Over::Cut(cut)),
                 },

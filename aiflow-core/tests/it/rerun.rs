@@ -7,6 +7,7 @@ use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
 use aiflow_core::graph::{AiGraph, function};
 use aiflow_core::id::{JobName, Offset, WorkflowExecutionId};
+use aiflow_core::memory::MemoryArtifacts;
 use aiflow_core::rerun::{Rerun, RerunStep};
 use aiflow_core::runtime::Scheduler;
 use aiflow_core::workflow::{all, job_status, on, start};
@@ -122,5 +123,42 @@ async fn what_cannot_be_run_again_says_why() {
     flow.wait(running).await.unwrap();
     flow.delete_execution(first).await.unwrap();
     assert_eq!(wrong(Rerun::from_failed()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    scheduler.shutdown().await.unwrap();
+}
+
+/// A job that runs again reads what a job gave in the first run whose result stands; one that gives anew is read anew.
+#[tokio::test]
+async fn values_of_jobs_whose_results_stand_are_found() {
+    let flow = super::client::aiflow();
+    let mut graph = AiGraph::new("wine", "quality");
+    graph.node("load", function("load")).node("train", function("train")).stored_data("load", "train");
+    flow.submit(&graph.translate().unwrap()).await.unwrap();
+    let functions = Functions::new()
+        .register("load", async |ctx: JobContext, _: Value| {
+            Ok::<_, JobError>(ctx.identity().workflow_execution.to_string())
+        })
+        .register("train", async |ctx: JobContext, input: Value| match ctx.params::<Value>()?["fails"] {
+            Value::Bool(true) => Err(JobError::permanent("no")),
+            _ => Ok(input),
+        });
+    let executor = FunctionExecutor::new(functions).artifact_store(MemoryArtifacts::new());
+    let scheduler = flow.scheduler().executor("function", executor).start().unwrap();
+    let first = flow.start("quality", json!({"fails": true})).await.unwrap();
+    assert_eq!(flow.wait(first).await.unwrap().status, WorkflowStatus::Failed);
+    let again = async |of: WorkflowExecutionId, rerun: Rerun| {
+        let plan = flow.plan_rerun(of, rerun).await.unwrap();
+        let id = flow.rerun(&plan).await.unwrap();
+        let status = flow.wait(id).await.unwrap().status;
+        let jobs = flow.job_executions(id).await.unwrap();
+        let train = jobs.into_iter().find(|ran| ran.job == job("train")).unwrap();
+        (id, status, train.output().cloned().unwrap_or_default())
+    };
+    let (second, status, read) = again(first, Rerun::from_failed().params(json!({"fails": false}))).await;
+    assert_eq!((status, read), (WorkflowStatus::Succeeded, json!(first.to_string())));
+    // The rerun of a rerun finds it as well.
+    let (third, status, read) = again(second, Rerun::from_job("train")).await;
+    assert_eq!((status, read), (WorkflowStatus::Succeeded, json!(first.to_string())));
+    let (fourth, status, read) = again(third, Rerun::from_job("load")).await;
+    assert_eq!((status, read), (WorkflowStatus::Succeeded, json!(fourth.to_string())));
     scheduler.shutdown().await.unwrap();
 }

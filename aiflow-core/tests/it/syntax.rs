@@ -11,7 +11,7 @@ use aiflow_core::workflow::{
     optional, sequence, start, stop_workflow,
 };
 use aiflow_testkit::definitions::Definitions;
-use aiflow_testkit::rng::{SEED_VARIABLE, test_seed};
+use aiflow_testkit::rng::{SEED_VARIABLE, test_rounds, test_seed};
 use expect_test::expect;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ fn condition(text: &str) -> Condition {
 fn every_condition_and_rule_reads_back_as_it_was_written() {
     let seed = test_seed();
     let mut definitions = Definitions::new(seed);
-    for i in 0..CONDITIONS {
+    for i in 0..test_rounds(CONDITIONS) {
         let known = definitions.condition(4);
         let text = known.to_string();
         assert_eq!(text.parse::<Condition>(), Ok(known), "{SEED_VARIABLE}={seed}, condition {i}: {text}");
@@ -39,7 +39,7 @@ fn every_condition_and_rule_reads_back_as_it_was_written() {
     }
 }
 
-/// Random changes of texts that are right: whatever comes of it is read or refused with a place inside the text, and what is read is
+/// Random changes of texts that are right, a hundred times as many with `AIFLOW_TEST_ROUNDS=100`: whatever comes of it is read or refused with a place inside the text, and what is read is
 /// written and read again.
 #[test]
 fn no_text_makes_the_reader_panic() {
@@ -65,7 +65,7 @@ fn no_text_makes_the_reader_panic() {
         "1 h",
         "\0",
     ];
-    for i in 0..MUTATIONS {
+    for i in 0..test_rounds(MUTATIONS) {
         let mut text: Vec<char> = definitions.condition(3).to_string().chars().collect();
         for _ in 0..=definitions.rng().below(4) {
             let at = usize::try_from(definitions.rng().below(text.len() as u64 + 1)).unwrap();

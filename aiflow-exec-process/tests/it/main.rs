@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails loudly, in its helpers too")]
 
+mod artifacts;
 mod claims;
 mod commands;
 mod conformance;

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aiflow_core::artifact_files::ArtifactFiles;
+use aiflow_core::client::AiFlow;
 use aiflow_core::event::{Event, EventFilter};
 use aiflow_core::executor::{Ending, Executor, Launch, LogStream, Observation, ReportKind, Submission};
 use aiflow_core::id::{AttemptId, JobExecutionId, Offset, WorkflowExecutionId};
+use aiflow_core::memory::MemoryArtifacts;
 use aiflow_exec_process::{ProcessExecutor, ProcessOptions, ProcessSpec};
 use aiflow_testkit::executor_suite::Listener;
 use serde_json::{Value, json};
@@ -42,6 +45,8 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) executor: ProcessExecutor,
     pub(crate) listener: Listener,
+    /// Where artifacts lie.
+    files: Option<Arc<MemoryArtifacts>>,
 }
 
 impl World {
@@ -53,21 +58,40 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let executor = ProcessExecutor::with_options(dir.path().join("runs"), options);
         let listener = Listener::attached_to(&executor).await;
-        Self { dir, executor, listener }
+        Self { dir, executor, listener, files: None }
+    }
+
+    /// With a place for artifacts.
+    pub(crate) async fn with_files() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(MemoryArtifacts::new());
+        let executor = ProcessExecutor::new(dir.path().join("runs")).artifact_store(Arc::clone(&files));
+        let listener = Listener::attached_to(&executor).await;
+        Self { dir, executor, listener, files: Some(files) }
+    }
+
+    /// The artifacts of the project.
+    pub(crate) fn artifacts(&self) -> ArtifactFiles {
+        let host = &self.listener.host;
+        let aiflow = AiFlow::new(Arc::clone(&host.store), Arc::clone(&host.bus)).unwrap().project("wine").unwrap();
+        ArtifactFiles::new(aiflow, self.files.clone().unwrap())
     }
 
     /// Another host in place of this one, which goes without a word. It has the same log.
     pub(crate) async fn replace_host(self) -> Self {
-        let Self { dir, executor, listener } = self;
+        let Self { dir, executor, listener, files } = self;
         let mut host = listener.host.clone();
         drop(executor);
         listener.leave().await;
-        let executor = ProcessExecutor::new(dir.path().join("runs"));
+        let mut executor = ProcessExecutor::new(dir.path().join("runs"));
+        if let Some(files) = &files {
+            executor = executor.artifact_store(Arc::clone(files));
+        }
         let mut listener = Listener::start();
         host.reporter = listener.host.reporter.clone();
         executor.attach(host.clone()).await.unwrap();
         listener.host = host;
-        Self { dir, executor, listener }
+        Self { dir, executor, listener, files }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
