@@ -1,11 +1,12 @@
 //! A project directory: three workflows in YAML, with jobs in Python and shell, are loaded, checked, archived with their code, submitted and run.
 //!
-//! `cargo run --features project --example run_project -- examples/project`. Break a file and run it again to see what is said.
+//! `cargo run --features project,artifacts --example run_project -- examples/project`. Break a file and run it again to see what is said.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its reader")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use aiflow::artifacts::ObjectArtifacts;
 use aiflow::event::WORKFLOW_STATUS_CHANGED;
 use aiflow::prelude::*;
 use aiflow::project::{Project, ProjectExecutor, Secrets, Snapshots};
@@ -30,16 +31,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let aiflow = aiflow::open(&format!("sqlite://{}", data.join("aiflow.db").display())).await?;
     let aiflow = aiflow.project(project.name().as_str())?;
     let snapshots = Snapshots::local(data.join("snapshots"), data.join("unpacked"))?;
-    let executor = ProjectExecutor::new(ProcessExecutor::new(data.join("runs")))
+    // Where jobs leave what they make, and find what others made.
+    let artifacts = ObjectArtifacts::folder(data.join("artifacts"))?;
+    let executor = ProjectExecutor::new(ProcessExecutor::new(data.join("runs")).artifact_store(artifacts))
         .snapshots(snapshots.clone())
         .secrets(Secrets::of_process("SECRET_"));
     let scheduler = aiflow.scheduler().executor("process", executor).start()?;
 
-    let (snapshot, submitted) = project.submit_snapshot(&aiflow, &snapshots).await?;
-    println!("project {} is snapshot {snapshot:.12}", project.name());
-    for done in submitted {
+    for done in project.submit_snapshot(&aiflow, &snapshots).await? {
         let what = if done.is_new { "submitted" } else { "unchanged" };
-        println!("workflow {} is version {}, {what}", done.workflow, done.version);
+        let snapshot = done.snapshot.map(|id| format!(", with the files {id:.12}")).unwrap_or_default();
+        println!("workflow {} is version {}, {what}{snapshot}", done.workflow, done.version);
     }
     run(&aiflow).await?;
     Ok(scheduler.shutdown().await?)

@@ -39,9 +39,10 @@ fn items_of(node: Option<Member<'_>>) -> &[Node] {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     by_path: BTreeMap<String, Place>,
-    /// Texts that name functions, executors and files, to be looked up.
+    /// Texts that name functions, executors, pools and files, to be looked up.
     pub(crate) functions: Vec<(String, Place)>,
     pub(crate) executors: Vec<(String, Place)>,
+    pub(crate) pools: Vec<(String, Place)>,
     pub(crate) files: Vec<(String, Place)>,
     pub(crate) directories: Vec<(String, Place)>,
 }
@@ -133,13 +134,16 @@ impl Places {
 
     /// What a step refers to.
     fn step(&mut self, at: &Node) {
-        let text = |name: &str| {
+        let text_in = |at: &Node, name: &str| {
             let member = member(at, name)?;
             match &member.node.kind {
                 Kind::Text { text, .. } => Some((text.clone(), member.node.place)),
                 _ => None,
             }
         };
+        let pool = member(at, "admission").and_then(|admission| member(admission.node, "pool"));
+        self.pools.extend(pool.and_then(|pool| text_in(pool.node, "pool")));
+        let text = |name: &str| text_in(at, name);
         self.functions.extend(text("function"));
         self.executors.extend(text("executor"));
         self.files.extend(text("python"));

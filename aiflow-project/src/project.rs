@@ -355,7 +355,7 @@ fn load_workflow(
     }
 }
 
-/// Whether what the file names is there: functions, executors, files.
+/// Whether what the file names is there: functions, executors, pools, files.
 fn look_up(
     project: &Project,
     name: &str,
@@ -377,6 +377,16 @@ fn look_up(
                 None => problem,
             });
         }
+    }
+    // A project that sets no pools may have them set elsewhere.
+    let is_unknown =
+        |pool: &String| !project.pools.is_empty() && !project.pools.keys().any(|known| known.as_str() == pool);
+    for (pool, place) in read.places.pools.iter().filter(|(pool, _)| is_unknown(pool)) {
+        let problem = Problem::new(source, *place, format!("project.yaml sets no pool {}", shown(pool)));
+        problems.add(match nearest(pool, project.pools.keys().map(PoolName::as_str)) {
+            Some(near) => problem.help(format!("did you mean {near}?")),
+            None => problem,
+        });
     }
     let dir = project.dir.join("workflows").join(name);
     let mut missing = |what: &str, path: &str, place: Place| {

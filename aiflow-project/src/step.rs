@@ -1,5 +1,6 @@
 //! What a node or a job runs: one of several forms in a file, an executor and its spec where it is stored.
 
+use aiflow_core::id::EntityName;
 use serde_json::{Map, Value, json};
 
 use crate::decode::Decoder;
@@ -14,12 +15,18 @@ const FUNCTION: &str = "function";
 pub(crate) const PROCESS: &str = "process";
 /// The forms, of which there is one.
 const FORMS: [&str; 6] = ["function", "run", "python", "bash", "shell", "executor"];
+/// Those that run a process.
+const OF_PROCESS: [&str; 4] = ["run", "python", "bash", "shell"];
+/// Settings of a process that are stored as the file says them.
+const PLAIN: [&str; 4] = ["cwd", "limits", "reads", "writes"];
 /// What goes with which form.
-const BESIDE: [(&str, &[&str]); 5] = [
+const BESIDE: [(&str, &[&str]); 7] = [
     ("args", &["python", "bash"]),
-    ("env", &["run", "python", "bash", "shell"]),
-    ("cwd", &["run", "python", "bash", "shell"]),
-    ("limits", &["run", "python", "bash", "shell"]),
+    ("env", &OF_PROCESS),
+    ("cwd", &OF_PROCESS),
+    ("limits", &OF_PROCESS),
+    ("reads", &OF_PROCESS),
+    ("writes", &OF_PROCESS),
     ("spec", &["executor"]),
 ];
 
@@ -79,7 +86,8 @@ pub(crate) fn store(of: StepOf, name: &str, object: &mut Map<String, Value>) {
                 _ => ("argv", what),
             };
             let environment = take("env");
-            (PROCESS.into(), process_spec(command, environment, take("cwd"), take("limits")))
+            let plain = PLAIN.into_iter().filter_map(|name| Some((name, take(name)?)));
+            (PROCESS.into(), process_spec(command, environment.as_ref(), plain))
         }
         None => (Value::Null, Value::Null),
     };
@@ -94,21 +102,19 @@ fn function_spec(of: StepOf, name: &str, function: Value) -> Value {
     }
 }
 
-fn process_spec(
+fn process_spec<'a>(
     command: (&str, Value),
-    environment: Option<Value>,
-    cwd: Option<Value>,
-    limits: Option<Value>,
+    environment: Option<&Value>,
+    plain: impl Iterator<Item = (&'a str, Value)>,
 ) -> Value {
     let mut spec = Map::new();
     spec.insert(command.0.to_owned(), command.1);
     for name in ["env", "secrets"] {
-        let part = environment.as_ref().and_then(|environment| environment.get(name)).cloned();
+        let part = environment.and_then(|environment| environment.get(name)).cloned();
         let part = part.filter(|part| part.as_object().is_some_and(|part| !part.is_empty()));
         spec.extend(part.map(|part| (name.to_owned(), part)));
     }
-    spec.extend(cwd.map(|cwd| ("cwd".to_owned(), cwd)));
-    spec.extend(limits.map(|limits| ("limits".to_owned(), limits)));
+    spec.extend(plain.map(|(name, value)| (name.to_owned(), value)));
     Value::Object(spec)
 }
 
@@ -147,7 +153,7 @@ fn form_of(of: StepOf, name: &str, executor: &Value, spec: &Value) -> Option<Map
         if spec.contains_key("env") || spec.contains_key("secrets") {
             form.insert("env".to_owned(), json!({ "env": part("env"), "secrets": part("secrets") }));
         }
-        for name in ["cwd", "limits"] {
+        for name in PLAIN {
             form.extend(spec.get(name).cloned().map(|value| (name.to_owned(), value)));
         }
         if !is_well_formed(&form) {
@@ -183,7 +189,13 @@ fn is_well_formed(form: &Map<String, Value>) -> bool {
             limits.iter().all(|(name, n)| known.contains(&name.as_str()) && n.as_i64().is_some_and(|n| n >= 0))
         })
     };
-    form.get("run").is_none_or(|argv| argv.as_array().is_some_and(|argv| argv.iter().all(is_text)))
+    let artifacts = |value: Option<&Value>| {
+        let is_name = |name: &Value| name.as_str().is_some_and(|name| EntityName::parse(name).is_ok());
+        value.is_none_or(|names| names.as_array().is_some_and(|names| names.iter().all(is_name)))
+    };
+    artifacts(form.get("reads"))
+        && artifacts(form.get("writes"))
+        && form.get("run").is_none_or(|argv| argv.as_array().is_some_and(|argv| argv.iter().all(is_text)))
         && form.get("shell").is_none_or(is_text)
         && form.get("cwd").is_none_or(is_text)
         && form.get("limits").is_none_or(limits)

@@ -9,6 +9,7 @@ use aiflow_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::project::Project;
+use crate::snapshot::SnapshotId;
 use crate::step::PROCESS;
 
 /// What the submission of a workflow came to.
@@ -20,6 +21,8 @@ pub struct Submitted {
     pub version: u32,
     /// Whether this submission made it.
     pub is_new: bool,
+    /// The files that it runs with, if they are kept.
+    pub snapshot: Option<SnapshotId>,
     /// What is probably not meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -38,7 +41,7 @@ impl Project {
         let dir = self.absolute()?;
         let mut submitted = Vec::with_capacity(self.workflows.len());
         for workflow in &self.workflows {
-            submitted.push(submit(&aiflow, &in_place(&workflow.workflow, &dir)).await?);
+            submitted.push(submit(&aiflow, &in_place(&workflow.workflow, &dir), None).await?);
         }
         Ok(submitted)
     }
@@ -53,7 +56,7 @@ impl Project {
         })?;
         let aiflow = aiflow.project(self.name.as_str())?;
         self.set_pools(&aiflow).await?;
-        submit(&aiflow, &in_place(&workflow.workflow, &self.absolute()?)).await
+        submit(&aiflow, &in_place(&workflow.workflow, &self.absolute()?), None).await
     }
 
     fn absolute(&self) -> Result<std::path::PathBuf> {
@@ -76,10 +79,10 @@ impl Project {
     }
 }
 
-pub(crate) async fn submit(aiflow: &AiFlow, workflow: &Workflow) -> Result<Submitted> {
+pub(crate) async fn submit(aiflow: &AiFlow, workflow: &Workflow, snapshot: Option<SnapshotId>) -> Result<Submitted> {
     let done = aiflow.submit(workflow).await?;
     let (version, is_new, warnings) = (done.version, done.is_new, done.warnings);
-    Ok(Submitted { workflow: workflow.name.clone(), version, is_new, warnings })
+    Ok(Submitted { workflow: workflow.name.clone(), version, is_new, snapshot, warnings })
 }
 
 /// The workflow with its processes in the directory of the project.

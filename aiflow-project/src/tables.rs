@@ -67,6 +67,8 @@ macro_rules! step {
             optional("env", Special(&ENVIRONMENT), "variables of the process"),
             optional("cwd", Text, "the working directory; relative to the workflow's directory, which is the default"),
             optional("limits", Shape::Record(&LIMITS), "limits of each process of the job"),
+            optional("reads", List(&Name("artifact")), "artifacts that are laid before the process, in AIFLOW_INPUTS"),
+            optional("writes", List(&Name("artifact")), "artifacts that the process leaves in AIFLOW_OUTPUTS"),
             optional("executor", $executor, "the executor that runs it, with spec in its own terms"),
             optional("spec", Any, "what to run, in terms of the executor"),
             optional("params", Any, "parameters, a mapping; those of the workflow execution override them"),

@@ -49,6 +49,21 @@ pub fn test_seed() -> u64 {
     }
 }
 
+/// Names the environment variable that makes random tests longer: so many times as many cases.
+pub const ROUNDS_VARIABLE: &str = "AIFLOW_TEST_ROUNDS";
+
+/// How many cases a random test tries that tries `n` by itself.
+///
+/// # Panics
+/// If [`ROUNDS_VARIABLE`] is set and not a number.
+#[must_use]
+pub fn test_rounds(n: usize) -> usize {
+    match std::env::var(ROUNDS_VARIABLE) {
+        Ok(text) => n.saturating_mul(text.parse().expect("AIFLOW_TEST_ROUNDS is a number")),
+        Err(_) => n,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

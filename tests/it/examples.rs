@@ -78,7 +78,7 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
 }
 
-#[cfg(feature = "project")]
+#[cfg(all(feature = "project", feature = "artifacts"))]
 #[test]
 fn a_project_in_files_runs_its_python_and_shell_jobs_and_is_unchanged_when_run_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Snapshots: the files of a project as they were, by which its executions stay until they end.
+//! Snapshots: the files of a workflow as they were, by which its executions stay until they end.
 //!
 //! In an object store: one object for each file, named by the digest of its content, and one that lists the files of a snapshot, named by
 //! the digest of the list. So the same files are the same snapshot, and a file that is in several is stored once.
@@ -112,35 +112,32 @@ fn broken(operation: &'static str, error: object_store::Error) -> Error {
 }
 
 impl Project {
-    /// Takes a snapshot of the project and submits all workflows with it: executions run with these files until they end, whatever becomes
-    /// of the directory, on every host whose executor of processes is a [`ProjectExecutor`](crate::ProjectExecutor) with the same object store.
-    /// What is as it was is not written again.
+    /// Takes a snapshot of the files of each workflow and submits all workflows with them: executions run with these files until they end,
+    /// whatever becomes of the directory, on every host whose executor of processes is a [`ProjectExecutor`](crate::ProjectExecutor) with the
+    /// same object store. What is as it was is not written again: a change of the files of one workflow is a new version of that one.
     ///
     /// # Errors
     /// As [`Snapshots::take`] and [`AiFlow::submit`].
-    pub async fn submit_snapshot(
-        &self,
-        aiflow: &AiFlow,
-        snapshots: &Snapshots,
-    ) -> Result<(SnapshotId, Vec<Submitted>)> {
+    pub async fn submit_snapshot(&self, aiflow: &AiFlow, snapshots: &Snapshots) -> Result<Vec<Submitted>> {
         let aiflow = aiflow.project(self.name.as_str())?;
-        let id = snapshots.take(self).await?;
+        let taken = snapshots.take(self).await?;
         self.set_pools(&aiflow).await?;
         let mut submitted = Vec::with_capacity(self.workflows.len());
         for workflow in &self.workflows {
             let mut workflow = workflow.workflow.clone();
+            let snapshot = taken.get(&workflow.name).cloned();
             for job in workflow.jobs.iter_mut().filter(|job| job.executor.as_str() == PROCESS) {
-                if let Value::Object(spec) = &mut job.spec {
+                if let (Value::Object(spec), Some(id)) = (&mut job.spec, &snapshot) {
                     spec.insert(PROJECT_MEMBER.to_owned(), json!({ "snapshot": id.as_str() }));
                 }
             }
-            submitted.push(submit(&aiflow, &workflow).await?);
+            submitted.push(submit(&aiflow, &workflow, snapshot).await?);
         }
         // One that nothing referred to may have been collected meanwhile.
-        if snapshots.take(self).await? != id {
+        if snapshots.take(self).await? != taken {
             let message = "the files changed while the project was submitted; submit it again";
             return Err(Error::new(ErrorKind::Conflict, "submit", message).with("project", &self.name));
         }
-        Ok((id, submitted))
+        Ok(submitted)
     }
 }

@@ -1,34 +1,54 @@
-//! Taking a snapshot: which files of a project belong to it?
+//! Taking snapshots: which files of a project belong to each workflow?
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use aiflow_core::id::WorkflowName;
 use aiflow_core::{Error, ErrorKind, Result};
 use object_store::{ObjectStore as _, PutMode, PutOptions, PutPayload};
 
 use super::manifest::{File, Manifest, SNAPSHOT_FILE_BYTES_MAX, SNAPSHOT_FILES_MAX, SNAPSHOT_NESTING_MAX, digest};
 use super::{SnapshotId, Snapshots, broken};
-use crate::project::Project;
+use crate::project::{Project, ProjectWorkflow};
 
 /// What is never part of a snapshot: what is made anew, and what belongs to other tools.
 const IGNORED: [&str; 5] = ["generated", ".git", "__pycache__", "*.pyc", ".venv"];
 
+/// A file of a snapshot, and where it is read.
+type Found = (File, PathBuf);
+
 impl Snapshots {
-    /// Takes a snapshot of the files of a project, without `generated/`, what Python and Git leave there, and what its `ignore` names. The
-    /// same files give the same snapshot, on every machine; what the object store has is not written again.
+    /// Takes a snapshot of the files of each workflow of a project: its own directory, and all that lies in the directory of no other, without
+    /// `generated/`, what Python and Git leave there, and what the project's `ignore` names. The same files give the same snapshot, on every
+    /// machine; what the object store has is not written again.
     ///
     /// A link is taken as the file that it names, if that lies in the project.
     ///
     /// # Errors
     /// `Invalid`: a link that leads out of the project or to a directory, something that is no file, a name that is no UTF-8, or more or larger files
     /// than a snapshot may have. `Unavailable`: the object store refused.
-    pub async fn take(&self, project: &Project) -> Result<SnapshotId> {
+    pub async fn take(&self, project: &Project) -> Result<BTreeMap<WorkflowName, SnapshotId>> {
         let (dir, ignore) = (project.dir.clone(), project.ignore.clone());
         let walk = tokio::task::spawn_blocking(move || walk(&dir, &ignore));
         let found = walk.await.map_err(|error| {
             Error::new(ErrorKind::Internal, "take snapshot", "the walk ended early").caused_by(error)
         })??;
+        let names: BTreeSet<&str> =
+            project.workflows().iter().map(|workflow| workflow.workflow.name.as_str()).collect();
+        let mut taken = BTreeMap::new();
+        for ProjectWorkflow { workflow, .. } in project.workflows() {
+            let own = workflow.name.as_str();
+            let of_it = found.iter().filter(|(file, _)| owner(&file.path, &names).is_none_or(|owner| owner == own));
+            let id = self.keep(project, &of_it.collect::<Vec<_>>()).await?;
+            taken.insert(workflow.name.clone(), id);
+        }
+        Ok(taken)
+    }
+
+    /// Keeps these files as a snapshot.
+    async fn keep(&self, project: &Project, found: &[&Found]) -> Result<SnapshotId> {
         let manifest = Manifest::new(found.iter().map(|(file, _)| file.clone()).collect());
         if let Some(problem) = manifest.problem() {
             return Err(Error::invalid("take snapshot", problem).with("project", &project.name));
@@ -45,6 +65,7 @@ impl Snapshots {
             if self.has(&key).await? {
                 continue;
             }
+            let path = path.clone();
             let read = tokio::task::spawn_blocking(move || read(&path));
             let content = read.await.map_err(|error| {
                 Error::new(ErrorKind::Internal, "take snapshot", "the read ended early").caused_by(error)
@@ -69,6 +90,12 @@ impl Snapshots {
     }
 }
 
+/// The workflow in whose directory a file lies.
+fn owner<'a>(path: &'a str, workflows: &BTreeSet<&str>) -> Option<&'a str> {
+    let (workflow, _) = path.strip_prefix("workflows/")?.split_once('/')?;
+    workflows.contains(workflow).then_some(workflow)
+}
+
 fn refuse(path: &Path, message: impl Into<String>) -> Error {
     Error::invalid("take snapshot", message).with("file", path.display())
 }
@@ -80,7 +107,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// All files of a directory, each with the path to read it at.
-fn walk(dir: &Path, ignore: &[String]) -> Result<Vec<(File, PathBuf)>> {
+fn walk(dir: &Path, ignore: &[String]) -> Result<Vec<Found>> {
     let root = dir.canonicalize().map_err(|error| unreadable(dir, error))?;
     let mut found = Vec::new();
     let mut dirs = vec![(root.clone(), String::new(), 0_usize)];

@@ -1,10 +1,11 @@
 //! Arbitrary bytes in the place of project files: whatever they are, they are read or refused with places, and never a panic.
 //!
 //! This is not a coverage-guided fuzzer: it is random changes of files that are right or broken, from a seed, in the ordinary tests.
+//! `AIFLOW_TEST_ROUNDS=100` makes it a hundred times as long.
 
 use aiflow_project::{Definition, Environment, LoadOptions, Project};
 use aiflow_testkit::definitions::Definitions;
-use aiflow_testkit::rng::{Rng, SEED_VARIABLE, test_seed};
+use aiflow_testkit::rng::{Rng, SEED_VARIABLE, test_rounds, test_seed};
 
 use super::corpus::{cases, project};
 
@@ -72,7 +73,7 @@ fn changed(rng: &mut Rng, bytes: &mut Vec<u8>) {
 fn no_file_makes_the_reader_panic() {
     let seed = test_seed();
     let mut definitions = Definitions::new(seed);
-    for i in 0..FILES {
+    for i in 0..test_rounds(FILES) {
         let definition: Definition = match definitions.rng().chance(50) {
             true => definitions.graph("p", "w").into(),
             false => definitions.workflow("p", "w").into(),
@@ -105,7 +106,7 @@ fn no_project_makes_the_loader_panic() {
     let seed = test_seed();
     let mut rng = Rng::new(seed);
     let cases = cases();
-    for i in 0..PROJECTS {
+    for i in 0..test_rounds(PROJECTS) {
         let (_, mut files) = cases[index(&mut rng, cases.len())].clone();
         let at = index(&mut rng, files.len().max(1));
         if let Some((_, bytes)) = files.get_mut(at) {

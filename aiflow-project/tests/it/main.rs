@@ -4,6 +4,7 @@
 
 mod arbitrary;
 mod corpus;
+mod killed;
 mod load;
 mod round_trip;
 mod schema;

@@ -11,12 +11,12 @@ use aiflow_core::ErrorKind;
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::EventFilter;
 use aiflow_core::execution::WorkflowStatus;
-use aiflow_core::id::{Offset, ProjectName};
+use aiflow_core::id::{Offset, ProjectName, WorkflowName};
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::runtime::Scheduler;
 use aiflow_core::time::SystemClock;
 use aiflow_exec_process::ProcessExecutor;
-use aiflow_project::{LoadOptions, Project, ProjectExecutor, Secrets, SnapshotId, Snapshots};
+use aiflow_project::{LoadOptions, Project, ProjectExecutor, Secrets, SnapshotId, Snapshots, Submitted};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -49,6 +49,19 @@ impl World {
         Project::load_with(self.dir.path(), &LoadOptions::new()).unwrap()
     }
 
+    /// The snapshot of the only workflow.
+    async fn take(&self) -> aiflow_core::Result<SnapshotId> {
+        let taken = self.snapshots().take(&self.project()).await?;
+        Ok(taken[&WorkflowName::parse("w").unwrap()].clone())
+    }
+
+    /// Submits the only workflow.
+    async fn submit(&self, aiflow: &AiFlow) -> (SnapshotId, Submitted) {
+        let mut submitted = self.project().submit_snapshot(aiflow, &self.snapshots()).await.unwrap();
+        let done = submitted.pop().unwrap();
+        (done.snapshot.clone().unwrap(), done)
+    }
+
     /// What the object store holds.
     fn objects(&self) -> BTreeMap<PathBuf, std::time::SystemTime> {
         files(&self.host.path().join("store"))
@@ -74,7 +87,7 @@ fn p() -> ProjectName {
 #[tokio::test]
 async fn the_same_files_are_the_same_snapshot_and_stored_once() {
     let world = World::new();
-    let id = world.snapshots().take(&world.project()).await.unwrap();
+    let id = world.take().await.unwrap();
     let objects = world.objects();
     // Four different contents (two of five files are the same) and the list.
     assert_eq!(objects.len(), 5, "{objects:?}");
@@ -82,29 +95,56 @@ async fn the_same_files_are_the_same_snapshot_and_stored_once() {
     world.project().generate().unwrap();
     fs::write(world.dir.path().join("scratch.tmp"), "more").unwrap();
     fs::write(world.dir.path().join("resources/r.txt"), "same").unwrap();
-    assert_eq!(world.snapshots().take(&world.project()).await.unwrap(), id);
+    assert_eq!(world.take().await.unwrap(), id);
     assert_eq!(world.objects(), objects);
     // Another machine, another directory.
     let other = World::new();
-    assert_eq!(other.snapshots().take(&other.project()).await.unwrap(), id);
+    assert_eq!(other.take().await.unwrap(), id);
     // One file that changed is one file and one list more.
     fs::write(world.dir.path().join("resources/r.txt"), "other").unwrap();
-    assert_ne!(world.snapshots().take(&world.project()).await.unwrap(), id);
+    assert_ne!(world.take().await.unwrap(), id);
     assert_eq!(world.objects().len(), 7);
     // Whether a file can be run belongs to it.
     fs::write(world.dir.path().join("resources/r.txt"), "same").unwrap();
     let script = world.dir.path().join("workflows/w/say.sh");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let executable = world.snapshots().take(&world.project()).await.unwrap();
+    let executable = world.take().await.unwrap();
     assert_ne!(executable, id);
     let dir = world.snapshots().fetch(&p(), &executable).await.unwrap();
     assert_eq!(fs::metadata(dir.join("workflows/w/say.sh")).unwrap().permissions().mode() & 0o777, 0o555);
 }
 
+#[tokio::test]
+async fn a_change_is_a_new_version_of_the_workflows_that_it_is_for() {
+    let world = World::new();
+    let (_, aiflow) = aiflow();
+    let own = world.dir.path().join("workflows/other/own.sh");
+    fs::create_dir_all(own.parent().unwrap()).unwrap();
+    fs::write(own.with_file_name("other.yaml"), "nodes: {a: {bash: own.sh}}\n").unwrap();
+    fs::write(&own, "true").unwrap();
+    let submit = async || {
+        let submitted = world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
+        submitted.into_iter().map(|done| (done.workflow.to_string(), done.version, done.is_new)).collect::<Vec<_>>()
+    };
+    let versions = |other: u32, w: u32| [("other".to_owned(), other), ("w".to_owned(), w)];
+    let plain = |done: Vec<(String, u32, bool)>| done.into_iter().map(|(name, n, _)| (name, n)).collect::<Vec<_>>();
+    assert_eq!(plain(submit().await), versions(1, 1));
+    // A file of the one, then one that lies in the directory of neither.
+    fs::write(&own, "false").unwrap();
+    assert_eq!(plain(submit().await), versions(2, 1));
+    fs::write(world.dir.path().join("resources/r.txt"), "for both").unwrap();
+    assert_eq!(plain(submit().await), versions(3, 2));
+    assert!(submit().await.iter().all(|(_, _, is_new)| !is_new));
+    let version = aiflow.project("p").unwrap().latest_workflow_version("w").await.unwrap().unwrap();
+    let id = version.workflow.jobs[0].spec["project"]["snapshot"].as_str().unwrap().parse::<String>().unwrap();
+    let dir = world.snapshots().fetch(&p(), &SnapshotId::parse(&id).unwrap()).await.unwrap();
+    assert!(dir.join("workflows/w/say.sh").exists() && !dir.join("workflows/other").exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_snapshot_is_unpacked_once_also_after_a_crash() {
     let world = World::new();
-    let id = world.snapshots().take(&world.project()).await.unwrap();
+    let id = world.take().await.unwrap();
     // A process died while it unpacked: its lock is free, and what it left is not trusted.
     let left = world.host.path().join("cache/p").join(format!("{id}.part"));
     fs::create_dir_all(left.join("resources")).unwrap();
@@ -146,13 +186,13 @@ async fn links_out_of_the_project_and_what_is_no_file_are_refused() {
     ] {
         let world = World::new();
         make(&world.dir.path().join("resources").join(name));
-        let error = world.snapshots().take(&world.project()).await.unwrap_err();
+        let error = world.take().await.unwrap_err();
         assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(says), "{name}: {error}");
     }
     // A link inside is the file that it names.
     let world = World::new();
     symlink("r.txt", world.dir.path().join("resources/link.txt")).unwrap();
-    let id = world.snapshots().take(&world.project()).await.unwrap();
+    let id = world.take().await.unwrap();
     let dir = world.snapshots().fetch(&p(), &id).await.unwrap();
     assert!(fs::symlink_metadata(dir.join("resources/link.txt")).unwrap().is_file());
 }
@@ -185,7 +225,7 @@ async fn what_was_tampered_with_is_refused_and_leaves_nothing() {
     }
     assert!(!world.host.path().join("evil").exists() && !Path::new("/tmp/evil-of-a-snapshot").exists());
     // A list under a name that is not its own, and a file of the right size with other content.
-    let id = snapshots.take(&world.project()).await.unwrap();
+    let id = world.take().await.unwrap();
     let other = SnapshotId::parse(&"1".repeat(64)).unwrap();
     fs::copy(store.join(format!("snapshots/{id}.json")), store.join(format!("snapshots/{other}.json"))).unwrap();
     assert_eq!(snapshots.fetch(&p(), &other).await.unwrap_err().kind(), ErrorKind::Corrupt);
@@ -220,11 +260,11 @@ async fn executions_run_with_the_files_of_their_snapshot_and_secrets_are_stored_
     let world = World::new();
     let (store, aiflow) = aiflow();
     let p = aiflow.project("p").unwrap();
-    let (id, submitted) = world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
-    assert!(submitted[0].is_new);
+    let (id, submitted) = world.submit(&aiflow).await;
+    assert!(submitted.is_new);
     let (objects, head) = (world.objects(), aiflow.bus().head().await.unwrap());
-    let again = world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
-    assert!(again.0 == id && !again.1[0].is_new);
+    let again = world.submit(&aiflow).await;
+    assert!(again.0 == id && !again.1.is_new);
     assert_eq!((world.objects(), aiflow.bus().head().await.unwrap()), (objects, head));
     // What becomes of the directory is nothing to what was submitted.
     fs::write(world.dir.path().join("resources/r.txt"), "changed").unwrap();
@@ -232,7 +272,7 @@ async fn executions_run_with_the_files_of_their_snapshot_and_secrets_are_stored_
     let ended = p.wait(p.start("w", Value::Null).await.unwrap()).await.unwrap();
     assert_eq!(ended.status, WorkflowStatus::Succeeded);
     assert_eq!(said(&aiflow).await, [json!("first hidden same")]);
-    world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
+    world.submit(&aiflow).await;
     p.wait(p.start("w", Value::Null).await.unwrap()).await.unwrap();
     assert_eq!(said(&aiflow).await.last(), Some(&json!("first hidden changed")));
     scheduler.shutdown().await.unwrap();
@@ -249,7 +289,7 @@ async fn executions_run_with_the_files_of_their_snapshot_and_secrets_are_stored_
 async fn a_secret_that_is_not_there_is_a_failure_that_names_it() {
     let world = World::new();
     let (store, aiflow) = aiflow();
-    world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
+    world.submit(&aiflow).await;
     let scheduler = host(&world, &store, None);
     let p = aiflow.project("p").unwrap();
     let execution = p.start("w", Value::Null).await.unwrap();
@@ -267,14 +307,14 @@ async fn what_nothing_refers_to_is_collected() {
     let p = aiflow.project("p").unwrap();
     let name = self::p();
     let scheduler = host(&world, &store, Some("x"));
-    let (first, _) = world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
+    let (first, _) = world.submit(&aiflow).await;
     p.wait(p.start("w", Value::Null).await.unwrap()).await.unwrap();
     fs::write(world.dir.path().join("resources/r.txt"), "second").unwrap();
     // Taken, and never submitted.
-    let second = world.snapshots().take(&world.project()).await.unwrap();
+    let second = world.take().await.unwrap();
     world.snapshots().fetch(&name, &second).await.unwrap();
     fs::write(world.dir.path().join("resources/r.txt"), "third").unwrap();
-    let (third, _) = world.project().submit_snapshot(&aiflow, &world.snapshots()).await.unwrap();
+    let (third, _) = world.submit(&aiflow).await;
     p.wait(p.start("w", Value::Null).await.unwrap()).await.unwrap();
     let young = world.snapshots().collect(&aiflow, &name, Duration::from_secs(3_600)).await.unwrap();
     assert_eq!((young.snapshots, young.files), (0, 0));

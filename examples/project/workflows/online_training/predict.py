@@ -1,10 +1,11 @@
-"""Predicts the temperature of one day after the other, with the model that it was started with, until it is stopped."""
+"""Predicts the temperature of one day after the other, with the model as it was when it started, until it is stopped."""
 
 import json
 import os
 import time
 
-model = json.loads(os.environ["AIFLOW_PARAMS"])["model"]
+with open(os.path.join(os.environ["AIFLOW_INPUTS"], "temperatures.json")) as file:
+    model = json.load(file)
 day = 0
 while True:
     day += 1
