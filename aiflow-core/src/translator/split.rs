@@ -130,7 +130,7 @@ fn split(draft: &mut Draft<'_>, graph: &AiGraph, options: &TranslateOptions, fou
     let mut settled = BTreeSet::new();
     loop {
         let clusters = draft.clusters();
-        let next = next_division(draft, graph, options, &clusters, &mut settled, found);
+        let next = next_divisions(draft, graph, options, &clusters, &mut settled, found);
         let Some((half, shared)) = next else {
             return clusters;
         };
@@ -138,8 +138,10 @@ fn split(draft: &mut Draft<'_>, graph: &AiGraph, options: &TranslateOptions, fou
     }
 }
 
-/// The next division to make, as the half that goes and the shared part of it. Reports what should be divided and cannot be.
-fn next_division(
+/// The next jobs to divide, as the halves that go and the shared parts of them. Reports what should be divided and cannot be.
+///
+/// Jobs that would wait for themselves through no other are divided together, for none of them has to do with the others.
+fn next_divisions(
     draft: &Draft<'_>,
     graph: &AiGraph,
     options: &TranslateOptions,
@@ -149,11 +151,14 @@ fn next_division(
 ) -> Option<(BTreeSet<usize>, BTreeSet<usize>)> {
     let flow = draft.flow();
     let routes = draft.routes(clusters);
+    let (mut halves, mut shared_parts, mut divided) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for control in &draft.controls {
         for &source in &control.sources {
             let home = clusters.of[source];
             let cluster = &clusters.all[home];
-            if cluster.is_explicit || cluster.nodes.len() == 1 {
+            let is_direct = clusters.of[control.target] == home;
+            let comes_later = divided.contains(&home) || !(is_direct || divided.is_empty());
+            if cluster.is_explicit || cluster.nodes.len() == 1 || comes_later {
                 continue;
             }
             for target in Draft::arrivals(home, control.target, clusters, &routes) {
@@ -163,10 +168,19 @@ fn next_division(
                 let problem = match Draft::divide(&flow, source, target, cluster) {
                     Division::Loop => continue,
                     Division::Impossible => TIED.to_owned(),
-                    Division::Possible { half, shared } => match refusal(draft, options, &shared) {
-                        None => return Some((half, shared)),
-                        Some(problem) => problem,
-                    },
+                    Division::Possible { half, shared } => {
+                        let n_copies = draft.n_copies().saturating_add(shared_parts.len());
+                        match refusal(draft, options, &shared, n_copies) {
+                            None if !is_direct => return Some((half, shared)),
+                            None => {
+                                divided.insert(home);
+                                halves.extend(half);
+                                shared_parts.extend(shared);
+                                continue;
+                            }
+                            Some(problem) => problem,
+                        }
+                    }
                 };
                 let [source, target] = [source, target].map(|node| shown(&draft.nodes[node].name));
                 found.push(Diagnostic::new(
@@ -176,15 +190,15 @@ fn next_division(
             }
         }
     }
-    None
+    (!divided.is_empty()).then_some((halves, shared_parts))
 }
 
 /// Why two nodes cannot be divided.
 const TIED: &str = "data flows from the one to the other, or from both into a third, so they run in one job; remove the control edge, or \
                     hand the value over in a dataset or a file";
 
-/// Why nodes must not be copied, if so.
-fn refusal(draft: &Draft<'_>, options: &TranslateOptions, shared: &BTreeSet<usize>) -> Option<String> {
+/// Why nodes must not be copied, if so, where so many are copies already.
+fn refusal(draft: &Draft<'_>, options: &TranslateOptions, shared: &BTreeSet<usize>, n_copies: usize) -> Option<String> {
     let names: Vec<String> = shared.iter().map(|node| shown(&draft.nodes[*node].name)).collect();
     if options.shared == SharedNodes::Refuse {
         return Some(format!(
@@ -192,8 +206,7 @@ fn refusal(draft: &Draft<'_>, options: &TranslateOptions, shared: &BTreeSet<usiz
             names.join(", ")
         ));
     }
-    let n_copies = draft.n_copies().saturating_add(shared.len());
-    (n_copies > COPIES_MAX)
+    (n_copies.saturating_add(shared.len()) > COPIES_MAX)
         .then(|| format!("more than {COPIES_MAX} nodes would have to be copied; name the jobs of these nodes"))
 }
 
