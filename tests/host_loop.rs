@@ -1,6 +1,6 @@
 //! Kills real processes of several hosts at random moments, and the leader among them, while events flow and jobs run on all of them: on SQLite,
 //! and with the feature `redis` on Redis. Then checks that every event had its effect once, that no attempt started twice or where it
-//! may not, and that no host had more than it takes.
+//! may not, that no host had more than it takes, and that no process of a dead host runs on beside the attempt that replaces it.
 //!
 //! `cargo test --test host_loop -- --kills 200` runs longer. What is killed is this program again: a leader that runs nothing, and hosts,
 //! two of which have the same name. A host may also stand still until it was taken for lost, and then go on.
@@ -47,6 +47,7 @@ fn main() {
     let seed = u64::from(std::process::id());
     let run = |name: &str, url: &str, folder: &Path| {
         let started = Instant::now();
+        runtime.block_on(orphan(folder, url));
         let report = runtime.block_on(host_loop(folder, url, kills, seed));
         println!("host loop on {name}: {kills} kills in {:.1?}, seed {seed}: {report}", started.elapsed());
     };
@@ -75,8 +76,10 @@ async fn host(role: &str, folder: &Path, url: &str) {
         Err(_) => scheduler,
         Ok(number) => {
             let (name, label) = HOSTS[number];
-            let host = Host::named(name).executor("function", CAPACITY);
+            let host = Host::named(name).executor("function", CAPACITY).executor("process", CAPACITY);
             let host = if label.is_empty() { host } else { host.label(label) };
+            // All hosts of this machine share a folder.
+            let scheduler = scheduler.executor("process", ProcessExecutor::new(folder.join("runs")));
             scheduler.executor("function", FunctionExecutor::new(functions(folder, label))).host(host)
         }
     };
@@ -116,6 +119,51 @@ fn note(path: &Path, line: &str) {
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
+/// A process that says so if the one that the last attempt left in `last` still runs.
+fn says_if_alive(last: &str, what: &str) -> String {
+    format!(
+        "p=$(cat {last} 2>/dev/null) && grep -q '^State:[[:space:]]*[^ZX[:space:]]' /proc/$p/status 2>/dev/null && {what}"
+    )
+}
+
+/// Each attempt writes a line when it starts, and one if the last attempt of its job still runs.
+fn process_workflow(folder: &Path) -> AiGraph {
+    let folder = folder.display();
+    let last = format!("{folder}/last-$AIFLOW_JOB_EXECUTION");
+    let beside = says_if_alive(&last, &format!("echo $AIFLOW_ATTEMPT_ID >>{folder}/beside"));
+    let script = format!("{beside}; echo $$ >{last}; echo $AIFLOW_ATTEMPT_ID >>{folder}/processes; sleep 0.05");
+    let mut graph = AiGraph::new("hosts", "process");
+    graph.node("job", shell(script));
+    graph.rule(start_workflow(on("go")));
+    graph
+}
+
+/// A host is killed while a process runs that would never end: the process is gone before the attempt is repeated on the next host.
+async fn orphan(folder: &Path, url: &str) {
+    let aiflow = open(url).await;
+    let first = folder.join("first");
+    let is_alive = says_if_alive(&first.display().to_string(), "exit 7");
+    let again = format!("[ -e {} ] && {{ {is_alive}; exit 0; }}", first.display());
+    let mut graph = AiGraph::new("hosts", "orphan");
+    graph.node("job", shell(format!("{again}; echo $$ >{}; while :; do sleep 1000; done", first.display())));
+    graph.rule(start_workflow(on("begin")));
+    aiflow.submit(&graph.translate().unwrap()).await.unwrap();
+    let (_leader, host) = (Running::start("leader", folder, url), Running::start("0", folder, url));
+    aiflow.publish(aiflow.event("begin")).await.unwrap();
+    let started = Instant::now();
+    while !fs::read_to_string(&first).is_ok_and(|pid| pid.ends_with('\n')) {
+        assert!(started.elapsed() < FINISH_WITHIN, "the process does not start");
+        std::thread::yield_now();
+    }
+    drop(host);
+    let _next = Running::start("2", folder, url);
+    let execution = aiflow.executions("orphan", 2).await.unwrap()[0].id;
+    let ended = tokio::time::timeout(FINISH_WITHIN, aiflow.wait(execution)).await.expect("it ends").unwrap();
+    let jobs = aiflow.job_executions(execution).await.unwrap();
+    assert_eq!(ended.status, WorkflowStatus::Succeeded, "the orphan runs on: {:?}", jobs[0].ending);
+    assert_eq!(jobs[0].losses, 1, "{:?}", jobs[0].ending);
+}
+
 fn workflow(name: &str, label: Option<&str>) -> AiGraph {
     let mut graph = AiGraph::new("hosts", name);
     let node = function("work");
@@ -150,7 +198,7 @@ impl Drop for Running {
 async fn host_loop(folder: &Path, url: &str, kills: usize, seed: u64) -> String {
     let mut rng = Rng::new(seed);
     let aiflow = open(url).await;
-    for graph in [workflow("plain", None), workflow("gpu", Some("gpu"))] {
+    for graph in [workflow("plain", None), workflow("gpu", Some("gpu")), process_workflow(folder)] {
         aiflow.submit(&graph.translate().unwrap()).await.unwrap();
     }
     // What comes before any of them is there waits for them.
@@ -177,16 +225,19 @@ async fn host_loop(folder: &Path, url: &str, kills: usize, seed: u64) -> String 
     let filter = EventFilter::all().event_type(aiflow::event::WORKFLOW_STATUS_CHANGED);
     let mut changes = aiflow.listen(filter, Offset::START);
     let mut ended = BTreeSet::new();
-    while ended.len() < expected * 2 {
+    // Those of this loop, and the one before it.
+    while ended.len() < expected * 3 + 1 {
         let left = FINISH_WITHIN.saturating_sub(started.elapsed());
         let change = tokio::time::timeout(left, changes.next()).await;
-        let change = change.unwrap_or_else(|_| panic!("{} of {} executions ended", ended.len(), expected * 2)).unwrap();
+        let change =
+            change.unwrap_or_else(|_| panic!("{} of {} executions ended", ended.len(), expected * 3 + 1)).unwrap();
         if change.value != "RUNNING" && change.value != "STOPPING" {
             ended.insert(change.context.workflow_execution.unwrap());
         }
     }
     let starts = check_starts(folder);
-    for workflow in ["plain", "gpu"] {
+    let processes = check_processes(folder);
+    for workflow in ["plain", "gpu", "process"] {
         let executions = aiflow.executions(workflow, expected + 1).await.unwrap();
         let causes: BTreeSet<Offset> = executions.iter().map(|execution| execution.cause.events[0]).collect();
         assert!(executions.len() == expected && causes.iter().eq(acked.iter()), "{workflow}: one execution an event");
@@ -195,6 +246,11 @@ async fn host_loop(folder: &Path, url: &str, kills: usize, seed: u64) -> String 
             assert_eq!(execution.status, WorkflowStatus::Succeeded, "{workflow}: {jobs:#?}");
             assert_eq!(jobs.len(), 1, "{workflow} {}", execution.id);
             n_lost += jobs[0].losses;
+            if workflow == "process" {
+                let last = jobs[0].attempt_id().to_string();
+                assert!(processes.contains(&last), "{last} ended and never started");
+                continue;
+            }
             let labels: Vec<&str> =
                 starts.iter().filter_map(|line| line.strip_prefix(&format!("{} ", jobs[0].attempt_id()))).collect();
             assert_eq!(labels.len(), 1, "{workflow} {}: its last attempt started once", jobs[0].id);
@@ -207,7 +263,7 @@ async fn host_loop(folder: &Path, url: &str, kills: usize, seed: u64) -> String 
     assert_eq!(aiflow.dead_letters(1).await.unwrap().len(), 0, "a dead letter");
     format!(
         "{expected} events, {} starts, {n_lost} attempts lost with their hosts, nothing lost or done twice",
-        starts.len()
+        starts.len() + processes.len()
     )
 }
 
@@ -219,6 +275,16 @@ fn check_starts(folder: &Path) -> BTreeSet<String> {
     let attempts: BTreeSet<&str> = starts.iter().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(attempts.len(), text.lines().count(), "an attempt started twice");
     starts
+}
+
+/// The attempts that were started as processes.
+fn check_processes(folder: &Path) -> BTreeSet<String> {
+    let beside = fs::read_to_string(folder.join("beside")).unwrap_or_default();
+    assert_eq!(beside, "", "processes of dead hosts ran on beside these attempts");
+    let text = fs::read_to_string(folder.join("processes")).unwrap();
+    let attempts: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+    assert_eq!(attempts.len(), text.lines().count(), "an attempt started twice");
+    attempts
 }
 
 /// Publishes an event, whatever it takes: its id makes the repetition harmless.

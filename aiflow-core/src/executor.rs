@@ -49,6 +49,8 @@ pub const LOG_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 ///    known is fine. Graceful stop becomes a kill after the grace time. An attempt that was accepted but not yet started ends without starting.
 /// 6. **Logs from a position.** `logs` returns what was written after a position; reading on from the returned position loses and repeats nothing.
 /// 7. **Shutdown** joins every task of the executor. Attempts of an executor that survives its host go on; all others are stopped.
+/// 8. **What ends with its host does.** An attempt with [`Launch::ends_with_host`] is repeated elsewhere when the process that submits it is gone:
+///    it does not go on after that, as far as the platform can see to it.
 ///
 /// # Errors
 /// `Invalid`: the job's specification cannot be run (unknown function, missing program): not retried. `Unavailable`: try again.
@@ -166,6 +168,8 @@ pub struct Launch {
     pub heartbeat_timeout: Option<Duration>,
     /// Time between a graceful stop and the kill.
     pub stop_grace: Duration,
+    /// It is placed on a [host](crate::host), and is to end with the process that submits it, also if the executor [survives its host](ExecutorCapabilities::survives_host) otherwise.
+    pub ends_with_host: bool,
 }
 
 /// The answer to a submission.

@@ -27,7 +27,8 @@ use crate::shared::{Attempt, Shared, Stage, blocking, blocking_io, closed};
 /// See the [crate documentation](crate) for what it promises. It needs a Tokio runtime with time and I/O enabled, the one in which the
 /// first call is made; at least two worker threads let it read files and start processes beside other work.
 ///
-/// Dropping it ends its tasks soon; [`shutdown`](Executor::shutdown) waits for them. Processes go on in both cases.
+/// Dropping it ends its tasks soon; [`shutdown`](Executor::shutdown) waits for them. Processes go on in both cases, but for those that were placed
+/// on a host, which end when it is dropped.
 #[derive(Debug)]
 pub struct ProcessExecutor {
     shared: Arc<Shared>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 
 use aiflow_core::executor::Launch;
@@ -19,8 +20,8 @@ const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// An attempt that was accepted.
 pub(crate) enum Accepted {
-    /// Its wrapper was started by this call.
-    Now(Record, Group),
+    /// Its wrapper was started by this call, with this claim.
+    Now(Record, Group, u32),
     /// It was accepted before.
     Before(Record),
 }
@@ -34,12 +35,22 @@ struct Plan {
 }
 
 /// Starts the attempt unless it was started before. Blocks.
-pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions, has_files: bool) -> Result<Accepted> {
+///
+/// Of a launch that ends with its host, `lifeline` is what its wrapper reads to learn that the host is gone.
+pub(crate) fn launch(
+    dir: &RunDir,
+    launch: &Launch,
+    options: &ProcessOptions,
+    has_files: bool,
+    lifeline: impl FnOnce() -> std::io::Result<PipeReader>,
+) -> Result<Accepted> {
     let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
-    if dir.path().is_dir()
-        && let Some(accepted) = accepted_before(dir, launch)?
-    {
-        return Ok(accepted);
+    let mut claim = 1;
+    if dir.path().is_dir() {
+        match accepted_before(dir, launch)? {
+            Before::Accepted(record) => return Ok(Accepted::Before(*record)),
+            Before::Open(open) => claim = open,
+        }
     }
     let plan = match Plan::of(dir, launch, options, has_files) {
         Ok(plan) => plan,
@@ -52,11 +63,13 @@ pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions, ha
         }
     };
     let made = dir.make().map_err(failed)?;
-    if made == Made::Before
-        && let Some(accepted) = accepted_before(dir, launch)?
-    {
-        return Ok(accepted);
+    if made == Made::Before {
+        match accepted_before(dir, launch)? {
+            Before::Accepted(record) => return Ok(Accepted::Before(*record)),
+            Before::Open(open) => claim = open,
+        }
     }
+    let lifeline = launch.ends_with_host.then(lifeline).transpose().map_err(failed)?;
     let outputs = dir.fill(&made, &plan.record, launch).map_err(failed)?;
     if !plan.spec.reads.is_empty() && dir.laid().map_err(failed)?.is_none() {
         let message = "the directory of the attempt was made anew while its artifacts were laid before it";
@@ -69,11 +82,11 @@ pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions, ha
         &args,
         plan.cwd.as_deref(),
         &plan.env,
-        plan.spec.limits,
+        wrapper::Terms { claim, limits: plan.spec.limits, lifeline },
         outputs,
     );
     match child {
-        Ok(child) => Ok(Accepted::Now(plan.record, Group::of_child(&child))),
+        Ok(child) => Ok(Accepted::Now(plan.record, Group::of_child(&child), claim)),
         Err(error) if error.kind() == std::io::ErrorKind::ArgumentListTooLong => {
             dir.bar().map_err(failed)?;
             let message = "the arguments and environment are larger than the system allows";
@@ -86,7 +99,7 @@ pub(crate) fn launch(dir: &RunDir, launch: &Launch, options: &ProcessOptions, ha
 /// Makes the directory of an attempt, for files that are laid before it; `false` if it was accepted before and needs none. Blocks.
 pub(crate) fn make_ready(dir: &RunDir, launch: &Launch) -> Result<bool> {
     let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
-    if dir.path().is_dir() && accepted_before(dir, launch)?.is_some() {
+    if dir.path().is_dir() && matches!(accepted_before(dir, launch)?, Before::Accepted(_)) {
         return Ok(false);
     }
     dir.make().map_err(failed)?;
@@ -94,24 +107,27 @@ pub(crate) fn make_ready(dir: &RunDir, launch: &Launch) -> Result<bool> {
     Ok(true)
 }
 
-/// What a directory that exists says of the attempt; `None` if nobody has claimed it.
-fn accepted_before(dir: &RunDir, launch: &Launch) -> Result<Option<Accepted>> {
+/// What a directory that exists says of the attempt.
+enum Before {
+    Accepted(Box<Record>),
+    /// Nobody has this claim.
+    Open(u32),
+}
+
+fn accepted_before(dir: &RunDir, launch: &Launch) -> Result<Before> {
     let failed = |error| io_error("submit", error).with("attempt", launch.attempt);
     let record = dir.record().map_err(failed)?;
     if let Some(record) = &record {
         check_epoch(record.epoch, launch)?;
     }
     match dir.claim_state().map_err(failed)? {
-        Claim::Open => return Ok(None),
-        Claim::Barred => {
-            // No wrapper of before can start it: it begins anew.
-            dir.remove().map_err(failed)?;
-            return Ok(None);
-        }
+        Claim::Open(claim) => return Ok(Before::Open(claim)),
+        // No wrapper of before can start it: it begins anew.
+        Claim::Barred => return dir.open_next().map(Before::Open).map_err(failed),
         Claim::Taken => {}
     }
     match record {
-        Some(record) => Ok(Some(Accepted::Before(record))),
+        Some(record) => Ok(Before::Accepted(Box::new(record))),
         None => Err(Error::new(
             ErrorKind::Corrupt,
             "submit",

@@ -24,6 +24,9 @@
 //!   enforces a time limit; the next host does at once.
 //! - **What belongs to an attempt ends with it.** An attempt is a process group. A stop is SIGTERM to the group, after the grace time
 //!   SIGKILL; what a program leaves in its group when it ends is killed.
+//! - **What is placed on a host ends with it.** Where several hosts run the attempts of a scheduler, that of a host which is gone is repeated on
+//!   another, so it must not go on: beside the program stands a shell that notices the end of the host process (`kill -9` included), and kills
+//!   the group. Attempts of a scheduler without hosts go on as said above.
 //! - **Events come before the ending.** All lines of the event file are in the log before the ending is reported, each once.
 //!
 //! # What it does not promise
@@ -33,6 +36,8 @@
 //! - **A killed wrapper** costs the exit code. `kill -9` of the wrapper alone, by hand or by the kernel for want of memory, ends the
 //!   attempt as lost; what is left of its group is killed as soon as a host looks.
 //! - **A session of its own escapes.** A program that calls `setsid`, or moves to another process group, is not ended with its attempt.
+//! - **A host that stands still is not dead.** Its processes go on while it is stopped (SIGSTOP) or its machine is cut off, beside their next
+//!   attempts elsewhere, until it goes on itself or ends; then they are killed. So does one whose watching shell was killed.
 //! - **Ignored signals stay ignored.** What the host application ignores (`HUP` under `nohup`, `INT` in the background of a script), its
 //!   jobs ignore too, and a shell cannot trap it. Stops use `TERM`, then `KILL`.
 //! - **It is containment, not a sandbox.** Jobs run as the same user as the host application and can do whatever it can, to the run

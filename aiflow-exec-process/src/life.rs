@@ -28,6 +28,9 @@ const REREAD_PAUSE: Duration = Duration::from_millis(500);
 const CLAIM_PAUSE: Duration = Duration::from_millis(1);
 const CLAIM_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How often a wrapper is started whose claim another host bars in that moment.
+const STARTS_MAX: u32 = 8;
+
 /// Whether this executor started the attempt, or found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -58,20 +61,8 @@ pub(crate) async fn submit(
     answer: oneshot::Sender<Result<Submission>>,
 ) {
     let leave = Leave(&shared, &attempt);
-    let accepted = {
-        let permit = shared.starts.acquire().await;
-        let laid = files::lay(&shared, &attempt.dir, &launched).await;
-        let (shared, attempt) = (Arc::clone(&shared), Arc::clone(&attempt));
-        let has_files = shared.files.is_some();
-        let accepted = match laid {
-            Ok(()) => blocking("submit", move || launch(&attempt.dir, &launched, &shared.options, has_files)).await,
-            Err(error) => Err(error),
-        };
-        drop(permit);
-        accepted
-    };
-    let (record, group, submission) = match accepted {
-        Ok(Accepted::Now(record, group)) => (record, Some(group), Submission::Submitted),
+    let (record, group, submission) = match start(&shared, &attempt, launched).await {
+        Ok(Accepted::Now(record, group, _)) => (record, Some(group), Submission::Submitted),
         Ok(Accepted::Before(record)) => (record, None, Submission::AlreadySubmitted),
         Err(error) => {
             drop(leave);
@@ -79,9 +70,6 @@ pub(crate) async fn submit(
             return;
         }
     };
-    if let Some(group) = &group {
-        claimed(&attempt, group).await;
-    }
     let _ = attempt.epoch.set(record.epoch);
     attempt.stage.send_replace(Stage::Live);
     // Whoever asked may have stopped waiting.
@@ -93,19 +81,60 @@ pub(crate) async fn submit(
     Life::new(&shared, &attempt, record).live(group, origin).await;
 }
 
-/// Waits until the wrapper has claimed the attempt: from then on, every later host knows that it was accepted.
-async fn claimed(attempt: &Attempt, group: &Group) {
-    let claim = async {
-        while !attempt.dir.is_claimed() {
+/// Starts the attempt, unless that was done before.
+///
+/// Another host that has just begun to look after the attempt may bar the claim before the wrapper of this one has made it. Who is right is
+/// said by the epochs: this host is refused, or goes on with the next claim.
+async fn start(shared: &Arc<Shared>, attempt: &Arc<Attempt>, launched: Launch) -> Result<Accepted> {
+    let launched = Arc::new(launched);
+    let mut starts = 0_u32;
+    loop {
+        let permit = shared.starts.acquire().await;
+        let laid = files::lay(shared, &attempt.dir, &launched).await;
+        let (task_shared, task_attempt, launched) = (Arc::clone(shared), Arc::clone(attempt), Arc::clone(&launched));
+        let launch = move || {
+            let (options, has_files) = (&task_shared.options, task_shared.files.is_some());
+            launch(&task_attempt.dir, &launched, options, has_files, || task_shared.lifeline())
+        };
+        let accepted = match laid {
+            Ok(()) => blocking("submit", launch).await,
+            Err(error) => Err(error),
+        };
+        drop(permit);
+        let (record, group, claim) = match accepted? {
+            Accepted::Now(record, group, claim) => (record, group, claim),
+            before @ Accepted::Before(_) => return Ok(before),
+        };
+        starts += 1;
+        if claimed(attempt, &group, claim).await || starts == STARTS_MAX {
+            return Ok(Accepted::Now(record, group, claim));
+        }
+        tracing::debug!(attempt = %attempt.id, "another host has barred the claim; trying again");
+        group.gone().await;
+        blocking("submit", move || {
+            group.bury(&record.run_dir);
+            Ok(())
+        })
+        .await?;
+    }
+}
+
+/// Waits until the wrapper has claimed the attempt: from then on, every later host knows that it was accepted. `false` if it cannot any more.
+async fn claimed(attempt: &Attempt, group: &Group, claim: u32) -> bool {
+    let claiming = async {
+        loop {
+            if let Some(is_claimed) = attempt.dir.is_claimed(claim) {
+                return is_claimed;
+            }
             tokio::time::sleep(CLAIM_PAUSE).await;
         }
     };
     tokio::select! {
-        () = claim => {}
-        // It died before: its ending says so.
-        () = group.gone() => {}
+        is_claimed = claiming => is_claimed,
+        // It died before: its ending says so, unless it was kept out.
+        () = group.gone() => attempt.dir.is_claimed(claim).unwrap_or(true),
         // It is suspended, or the machine all but stands still.
-        () = tokio::time::sleep(CLAIM_WAIT_MAX) => {}
+        () = tokio::time::sleep(CLAIM_WAIT_MAX) => true,
     }
 }
 

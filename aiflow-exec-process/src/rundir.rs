@@ -5,6 +5,7 @@
 //!     launch.json     who the attempt is and how it is to be ended; written before the wrapper starts
 //!     trigger.json    the events that made the job run
 //!     pid             the claim: created by the wrapper, or by an executor that makes sure no wrapper starts any more
+//!     open.2 pid.2 …  another claim was opened after such a one, and who has it; the last that was opened counts
 //!     stop            why the attempt does not end by itself; created before the first signal
 //!     exit            blanks, then the exit code and a newline over them
 //!     stdout stderr   the outputs; stdout.cut stderr.cut: the range removed from their middle
@@ -30,11 +31,13 @@ use crate::wrapper::Outputs;
 
 /// Room for the exit code, taken while the disk has it.
 const EXIT_BLANK: &[u8] = b"    ";
-/// Content of `pid` when no wrapper may start any more.
+/// Content of a claim when no wrapper may have it any more.
 const BARRED: &[u8] = b"lost\n";
 /// More than any of the small files holds.
 const SMALL_FILE_BYTES_MAX: u64 = 64;
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How many claims are opened for an attempt: each but the first is for somebody whose wrapper was kept out, in a moment, by another host.
+const CLAIMS_MAX: u32 = 16;
 /// A wrapper writes two files: more looks than that find the same.
 const LOOKS_MAX: u32 = 4;
 /// The most bytes of values that are handed to one attempt.
@@ -101,9 +104,9 @@ impl StopReason {
 /// Who may start the program of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The first wrapper that comes.
-    Open,
-    /// No wrapper started so far ever will.
+    /// The first wrapper that comes with this claim.
+    Open(u32),
+    /// No wrapper started so far ever will: the next claim is to be opened.
     Barred,
     /// It was started, or ended without.
     Taken,
@@ -223,7 +226,8 @@ impl RunDir {
     /// Who may start the program.
     pub(crate) fn claim_state(&self) -> Result<Claim> {
         Ok(match self.look()? {
-            Look::Absent | Look::Unclaimed => Claim::Open,
+            Look::Absent => Claim::Open(1),
+            Look::Unclaimed => Claim::Open(self.last_claim()?),
             Look::Barred if self.stopped()?.is_none() => Claim::Barred,
             // Its wrapper died in that moment, or is about to write.
             Look::Claiming => match self.settle()? {
@@ -247,7 +251,7 @@ impl RunDir {
             }
             return match look {
                 Look::Absent => Ok(Standing::Absent),
-                Look::Unclaimed if self.create("pid", BARRED)? => self.never_started(),
+                Look::Unclaimed if self.bar()? => self.never_started(),
                 Look::Unclaimed => continue,
                 // Nobody was there to write the claim before this look, so nobody will.
                 Look::Claiming if matches!(self.look()?, Look::Claiming) => self.never_started(),
@@ -273,7 +277,7 @@ impl RunDir {
             Some(bytes) if bytes.iter().all(|byte| *byte == b' ') => {}
             Some(bytes) => return Ok(parse_line(bytes).map_or(Look::TornExit, Look::Exited)),
         }
-        Ok(match self.small("pid")? {
+        Ok(match self.small(&claim_name(self.last_claim()?))? {
             Some(bytes) if bytes == BARRED => Look::Barred,
             Some(bytes) => parse_line(&bytes).map_or(Look::Claiming, Look::Claimed),
             None if self.0.try_exists()? => Look::Unclaimed,
@@ -294,7 +298,7 @@ impl RunDir {
     }
 
     fn claimed_by(&self) -> Result<Option<i32>> {
-        Ok(self.small("pid")?.and_then(|bytes| parse_line(&bytes)))
+        Ok(self.small(&claim_name(self.last_claim()?))?.and_then(|bytes| parse_line(&bytes)))
     }
 
     fn group(&self, pid: i32) -> Option<Group> {
@@ -360,12 +364,35 @@ impl RunDir {
         {
             return Err(error);
         }
-        self.bar()
+        self.bar().map(drop)
     }
 
-    /// Whether the claim was made and written.
-    pub(crate) fn is_claimed(&self) -> bool {
-        std::fs::metadata(self.0.join("pid")).is_ok_and(|claim| claim.len() > 0)
+    /// Whether a wrapper has this claim, or `false` if it is barred; `None` as long as nobody has.
+    pub(crate) fn is_claimed(&self, claim: u32) -> Option<bool> {
+        let bytes = self.small(&claim_name(claim)).ok()??;
+        (!bytes.is_empty()).then_some(bytes != BARRED)
+    }
+
+    /// The claim that counts: the last that was opened.
+    fn last_claim(&self) -> Result<u32> {
+        let mut last = 1;
+        while last < CLAIMS_MAX && self.0.join(opened_name(last + 1)).try_exists()? {
+            last += 1;
+        }
+        Ok(last)
+    }
+
+    /// Opens the claim behind one that is barred. Nothing is taken away, so whoever comes late with an older claim finds that barred still.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub(crate) fn open_next(&self) -> Result<u32> {
+        let next = self.last_claim()?.saturating_add(1);
+        if next > CLAIMS_MAX {
+            return Err(std::io::Error::other("others keep the attempt from starting again and again"));
+        }
+        self.create(&opened_name(next), b"")?;
+        Ok(next)
     }
 
     /// Appends a line to the file of values that the job reads; `false` if the file is as large as it may be.
@@ -386,12 +413,12 @@ impl RunDir {
 
     /// How long ago the attempt was claimed.
     pub(crate) fn running_for(&self) -> Option<Duration> {
-        self.age("pid")
+        self.age(&claim_name(self.last_claim().ok()?))
     }
 
     /// How long ago the attempt last wrote anything, or was claimed.
     pub(crate) fn silent_for(&self) -> Option<Duration> {
-        ["events", "stdout", "stderr", "pid"].into_iter().filter_map(|name| self.age(name)).min()
+        ["events", "stdout", "stderr"].into_iter().filter_map(|name| self.age(name)).chain(self.running_for()).min()
     }
 
     fn age(&self, name: &str) -> Option<Duration> {
@@ -464,9 +491,9 @@ impl RunDir {
         }
     }
 
-    /// Makes sure that no wrapper starts any more, if none has.
-    pub(crate) fn bar(&self) -> Result<()> {
-        self.create("pid", BARRED).map(drop)
+    /// Makes sure that no wrapper starts any more, if none has; `false` if somebody has the claim.
+    pub(crate) fn bar(&self) -> Result<bool> {
+        self.create(&claim_name(self.last_claim()?), BARRED)
     }
 
     /// Removes the directory and everything in it.
@@ -510,6 +537,16 @@ impl RunDir {
         options.open(&new)?.write_all(bytes)?;
         std::fs::rename(new, self.0.join(name))
     }
+}
+
+/// The file of a claim, counted from 1.
+fn claim_name(claim: u32) -> String {
+    if claim == 1 { "pid".to_owned() } else { format!("pid.{claim}") }
+}
+
+/// The file that says that a claim was opened.
+fn opened_name(claim: u32) -> String {
+    format!("open.{claim}")
 }
 
 fn stream_name(stream: LogStream) -> &'static str {

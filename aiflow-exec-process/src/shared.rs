@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io::{PipeReader, PipeWriter};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     live: Mutex<HashMap<AttemptId, Arc<Attempt>>>,
     arrived: Notify,
     inotify: OnceLock<Option<Arc<Inotify>>>,
+    /// A pipe into which nothing is ever written. Its other end is closed when this executor, or its process, is gone.
+    lifeline: OnceLock<(PipeReader, PipeWriter)>,
     bound_failed: AtomicBool,
     /// Cloned into every task; closed when the last one is done.
     token: Mutex<Option<mpsc::Sender<Infallible>>>,
@@ -88,6 +91,7 @@ impl Shared {
             live: Mutex::default(),
             arrived: Notify::new(),
             inotify: OnceLock::new(),
+            lifeline: OnceLock::new(),
             bound_failed: AtomicBool::new(false),
             token: Mutex::new(Some(token)),
             tasks_done: tokio::sync::Mutex::new(tasks_done),
@@ -212,6 +216,19 @@ impl Shared {
     pub(crate) fn leave(&self, attempt: &Attempt) {
         lock(&self.live).remove(&attempt.id);
         attempt.stage.send_replace(Stage::Left);
+    }
+
+    /// What comes to its end when this executor, or its process, is gone: however that happens, its end of the pipe is closed.
+    pub(crate) fn lifeline(&self) -> std::io::Result<PipeReader> {
+        let (reader, _writer) = match self.lifeline.get() {
+            Some(lifeline) => lifeline,
+            None => {
+                // Of two that are made at once, one stays.
+                let made = std::io::pipe()?;
+                self.lifeline.get_or_init(|| made)
+            }
+        };
+        reader.try_clone()
     }
 
     pub(crate) fn attach(&self, host: ExecutorHost) {

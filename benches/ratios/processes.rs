@@ -117,6 +117,7 @@ fn launch(round: u64, n: u32) -> Launch {
         heartbeat_timeout: None,
         checkpoint: None,
         stop_grace: Duration::from_secs(10),
+        ends_with_host: false,
     }
 }
 

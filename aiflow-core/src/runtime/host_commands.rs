@@ -89,5 +89,7 @@ async fn launch_for(
     let definition = versions.get(&key).and_then(|workflow| workflow.job(&job.job));
     let Some(definition) = definition else { return Ok(None) };
     let launch = launch_of(LaunchPlan::new(job, &parent, definition), host.epoch, Vec::new());
+    // When this process is gone, the attempt is repeated on another host.
+    let launch = Launch { ends_with_host: true, ..launch };
     Ok(Some((Box::new(launch), job.cause.events.clone())))
 }

@@ -23,5 +23,6 @@ pub(super) fn launch_of(plan: LaunchPlan<'_>, epoch: u64, events: Vec<Arc<Event>
         timeout: job.timeout,
         heartbeat_timeout: job.heartbeat_timeout,
         stop_grace: job.stop_grace,
+        ends_with_host: false,
     }
 }

@@ -104,6 +104,7 @@ pub(crate) fn launch(spec: Value) -> Launch {
         heartbeat_timeout: None,
         checkpoint: None,
         stop_grace: Duration::from_secs(10),
+        ends_with_host: false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aiflow_core::executor::{Ending, Executor, Observation, StopMode, Submission};
 use aiflow_exec_process::{ProcessExecutor, ProcessSpec, process, shell};
 
-use crate::world::{World, attempt, launch, lines, pid_in, run};
+use crate::world::{World, attempt, eventually, launch, lines, pid_in, run};
 
 fn counting(effects: &Path) -> ProcessSpec {
     shell(format!("echo $AIFLOW_ATTEMPT_ID >>{}", effects.display()))
@@ -121,6 +121,41 @@ fn an_attempt_left_before_its_wrapper_is_taken_up_by_a_repeated_submission() {
         let ending = world.run(0, &counting(&effects)).await;
         assert!(matches!(ending, Ending::Succeeded { .. }), "{ending:?}");
         assert_eq!(lines(&effects).len(), 1);
+    });
+}
+
+/// A host that begins to look after an attempt in the very moment in which another one starts it bars its claim. That costs no attempt.
+#[test]
+fn a_claim_that_is_barred_while_it_is_made_costs_no_attempt() {
+    run(async {
+        let world = World::new().await;
+        let effects = world.path("effects");
+        let other = Arc::new(ProcessExecutor::new(world.path("runs")));
+        other.attach(world.listener.host.clone()).await.unwrap();
+        let mut n_barred = 0;
+        for n in 0..20 {
+            let looking = tokio::spawn({
+                let (other, run_dir) = (Arc::clone(&other), world.run_dir(n));
+                async move {
+                    eventually(|| run_dir.exists().then_some(())).await;
+                    for _ in 0..2 {
+                        other.observe(&[attempt(n)]).await.unwrap();
+                    }
+                }
+            });
+            world.submit(n, &counting(&effects)).await;
+            let ending = world.listener.ending(attempt(n)).await;
+            assert!(matches!(ending, Ending::Succeeded { .. }), "attempt {n}: {ending:?}");
+            looking.await.unwrap();
+            n_barred += u32::from(world.run_dir(n).join("open.2").exists());
+        }
+        assert!(n_barred > 0, "none was barred: nothing was tried");
+        let mut started = lines(&effects);
+        started.sort();
+        let mut expected: Vec<_> = (0..20).map(|n| attempt(n).to_string()).collect();
+        expected.sort();
+        assert_eq!(started, expected);
+        other.shutdown().await.unwrap();
     });
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod conformance;
 mod crashes;
 mod groups;
+mod hosts;
 mod outputs;
 mod streams;
 mod talking;

@@ -37,6 +37,7 @@ pub(crate) fn launch(n: u32, spec: &ProcessSpec) -> Launch {
         heartbeat_timeout: None,
         checkpoint: None,
         stop_grace: Duration::from_secs(3600),
+        ends_with_host: false,
     }
 }
 

@@ -178,6 +178,7 @@ pub(super) fn launch(attempt: AttemptId, spec: Value) -> Launch {
         heartbeat_timeout: None,
         checkpoint: None,
         stop_grace: GRACE,
+        ends_with_host: false,
     }
 }
 
