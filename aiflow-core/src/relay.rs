@@ -27,8 +27,8 @@ use crate::store::{
 };
 use crate::time::{Clock, SystemClock};
 
-/// Record kind of events that are on their way to the log. Never exported: in the log they are events.
-const OUTBOX: &str = "outbox";
+/// Record kind of events that are on their way to the log, `{"events": […]}`. Never exported: in the log they are events.
+pub const KIND_OUTBOX: &str = "outbox";
 /// Record kind of the name of the log that a store belongs to. Never exported: a copy has a log of its own.
 const BINDING: &str = "log_binding";
 /// Bytes of events in one record of the outbox.
@@ -169,7 +169,7 @@ impl Inner {
         let mut behind = Behind(Some(&self.is_behind));
         self.is_behind.store(false, Ordering::SeqCst);
         loop {
-            let page = self.store.query(&Query::kind(OUTBOX).limit(OUTBOX_PAGE)).await?;
+            let page = self.store.query(&Query::kind(KIND_OUTBOX).limit(OUTBOX_PAGE)).await?;
             for record in &page.items {
                 let outbox: Outbox = body_of(record)?;
                 // Its own process may wait for the answer, and gets it.
@@ -210,7 +210,8 @@ impl Inner {
             let is_unknown = error.retry() == Retry::AfterReadBack;
             // An answer that was lost: what is in the outbox was committed.
             if !(is_unknown && self.is_there(keys.first()).await) {
-                if !is_unknown {
+                // What it expected may be gone because an earlier try of it, of which nobody knew, took effect after all.
+                if !is_unknown && error.kind() != ErrorKind::Conflict {
                     behind.0 = None;
                 }
                 self.published.lock().await.extend(removed);
@@ -312,7 +313,7 @@ fn outbox_of(events: &[NewEvent]) -> Vec<(RecordKey, Json)> {
     if !waiting.is_empty() {
         records.push(waiting);
     }
-    let key = || RecordKey::new(OUTBOX, random_id());
+    let key = || RecordKey::new(KIND_OUTBOX, random_id());
     records.into_iter().map(|events| (key(), Json::of(&Outbox { events }))).collect()
 }
 

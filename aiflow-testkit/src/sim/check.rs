@@ -341,6 +341,17 @@ impl Checker<'_> {
         }
     }
 
+    /// I34: what a commit says is in the log in the end, also where that lies elsewhere.
+    pub(super) async fn relayed(&self, state: &State) -> Result<()> {
+        let ids: BTreeSet<&str> = state.log.iter().map(|event| event.id.as_str()).collect();
+        for id in self.recorder.on_their_way().await? {
+            if !ids.contains(id.as_str()) {
+                self.violate("I34", format!("event {id} was committed and is not in the log"));
+            }
+        }
+        Ok(())
+    }
+
     /// I17: a timer fires once.
     pub(super) fn timers(&self, state: &State) {
         let mut fired = BTreeSet::new();

@@ -23,7 +23,8 @@ const EXPLAINED_MAX: usize = 10;
 impl Checker<'_> {
     /// I26: with the definitions of then, a replay fires exactly as recorded. I27: what ran, and what has not run, can be explained.
     pub(super) async fn why(&self, state: &State, recorder: &Arc<Recorder>) -> Result<()> {
-        let flow = AiFlow::new(Arc::<Recorder>::clone(recorder), Arc::<Recorder>::clone(recorder))?;
+        let joined = recorder.joined().await?;
+        let flow = AiFlow::new(joined.store, joined.bus)?;
         let is_of_rule = |cause: &Firing| cause.rule.is_some() || cause.schedule.is_some();
         let jobs = state.jobs();
         let recorded = jobs.iter().filter(|job| is_of_rule(&job.cause)).map(|job| format!("job {}", job.id));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiflow_core::bus::EventBus as _;
 use aiflow_core::client::AiFlow;
 use aiflow_core::control::Control;
 use aiflow_core::event::{EventFilter, NewEvent};
@@ -14,16 +13,17 @@ use aiflow_core::execution::{
 use aiflow_core::executor::StopMode;
 use aiflow_core::id::{Offset, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::{FIRING_WAITING, WorkflowVersion, body_of, firing_of, workflow_key, workflow_version_put};
-use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
+use aiflow_core::store::{Batch, MetaStoreExt as _, Query};
 use aiflow_core::time::{Clock as _, Timestamp};
 use aiflow_core::timer::Subject;
 use aiflow_core::workflow::{JobAction, OverlapPolicy, Workflow};
 use aiflow_core::{ErrorKind, Result, Retry};
 use serde_json::json;
 
-use super::process::{Connection, Shared, SimClock, WORLD_BEGINS};
+use super::process::{Shared, SimClock, WORLD_BEGINS};
 use super::recorder::SEQUENCE_LABEL;
 use super::workload::{KEYS, PROJECT, VALUES, job_name, millis, number, one_of, pool, project, workflow_name};
+use crate::Backend;
 use crate::rng::Rng;
 
 /// Named contexts of executions and of events.
@@ -41,7 +41,7 @@ pub(super) struct Acknowledged {
 }
 
 /// Publishes events of its own, one call after the other, each until it is acknowledged; some calls are repeated.
-pub(super) async fn user(connection: &Connection, shared: &Shared, number: u32, calls: u32) -> Acknowledged {
+pub(super) async fn user(connection: &Backend, shared: &Shared, number: u32, calls: u32) -> Acknowledged {
     let mut done = Acknowledged { user: format!("user{number}"), events: Vec::new() };
     let pause = shared.plan.chaos / (calls + 1) * 2;
     let mut sequence = 0_u32;
@@ -79,9 +79,9 @@ fn a_context(rng: &mut Rng, percent: u8) -> Option<String> {
 }
 
 /// Publishes until it is acknowledged.
-pub(super) async fn publish(connection: &Connection, shared: &Shared, events: Vec<NewEvent>) -> Vec<Offset> {
+pub(super) async fn publish(connection: &Backend, shared: &Shared, events: Vec<NewEvent>) -> Vec<Offset> {
     loop {
-        match connection.publish(events.clone()).await {
+        match connection.bus.publish(events.clone()).await {
             Ok(offsets) => return offsets,
             Err(error) if error.retry() == Retry::Never => {
                 shared.ledger.violate("I1", format!("the log refused an event: {error}"));
@@ -93,7 +93,7 @@ pub(super) async fn publish(connection: &Connection, shared: &Shared, events: Ve
 }
 
 /// Stores a version and announces it, in one commit.
-pub(super) async fn submit(connection: &Connection, shared: &Shared, workflow: Workflow, version: u32) {
+pub(super) async fn submit(connection: &Backend, shared: &Shared, workflow: Workflow, version: u32) {
     let submitted =
         Control::WorkflowSubmitted { project: workflow.project.clone(), workflow: workflow.name.clone(), version };
     let now = shared.clock.now();
@@ -102,7 +102,7 @@ pub(super) async fn submit(connection: &Connection, shared: &Shared, workflow: W
     let put = workflow_version_put(&WorkflowVersion { version, workflow, hash, submitted_at: now });
     let batch = Batch::at(now).expect(put.key.clone(), None).put(put.clone()).event(submitted.into_event(id));
     loop {
-        match connection.commit(batch.clone()).await {
+        match connection.store.commit(batch.clone()).await {
             Ok(_) => return,
             // The answer to an earlier try was lost, or it is under way still.
             Err(error) if error.kind() == ErrorKind::Conflict => return,
@@ -114,15 +114,15 @@ pub(super) async fn submit(connection: &Connection, shared: &Shared, workflow: W
     }
 }
 
-async fn live_executions(connection: &Connection) -> Result<Vec<WorkflowExecution>> {
+async fn live_executions(connection: &Backend) -> Result<Vec<WorkflowExecution>> {
     let live = WorkflowStatus::ALL.iter().filter(|status| !status.is_terminal()).map(|status| status.as_str());
-    let rows = connection.query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(live), 100_000).await?;
+    let rows = connection.store.query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(live), 100_000).await?;
     rows.iter().map(body_of).collect()
 }
 
 /// A client's handle.
-fn handle(connection: &Arc<Connection>, shared: &Shared) -> Option<AiFlow> {
-    let flow = AiFlow::new(Arc::<Connection>::clone(connection), Arc::<Connection>::clone(connection));
+fn handle(connection: &Backend, shared: &Shared) -> Option<AiFlow> {
+    let flow = AiFlow::new(Arc::clone(&connection.store), Arc::clone(&connection.bus));
     if let Err(error) = &flow {
         shared.ledger.violate("I8", format!("a handle could not be made: {error}"));
     }
@@ -130,7 +130,7 @@ fn handle(connection: &Arc<Connection>, shared: &Shared) -> Option<AiFlow> {
 }
 
 /// Tries what could not be applied again, and removes this and that.
-pub(super) async fn tidy_up(connection: &Arc<Connection>, shared: &Shared) {
+pub(super) async fn tidy_up(connection: &Backend, shared: &Shared) {
     let Some(flow) = handle(connection, shared) else { return };
     for what in [40, 40, 37] {
         clear_up(&flow, shared, what).await;
@@ -138,7 +138,7 @@ pub(super) async fn tidy_up(connection: &Arc<Connection>, shared: &Shared) {
 }
 
 /// Asks for this and that while the world is in chaos.
-pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>, workflows: u32, orders: u32) {
+pub(super) async fn operator(connection: &Backend, shared: &Arc<Shared>, workflows: u32, orders: u32) {
     let Some(flow) = handle(connection, shared) else { return };
     let slots = |shared: &Shared| Some(shared.ledger.draw(|rng| number(rng, 0, 4)));
     let first = Control::SetPool { project: project(), pool: pool(), slots: slots(shared) };
@@ -214,15 +214,15 @@ pub(super) async fn operator(connection: &Arc<Connection>, shared: &Arc<Shared>,
 }
 
 /// Trims the log up to some event that was applied. Whoever reads from before it is told.
-async fn trim(connection: &Connection, flow: &AiFlow, shared: &Shared) {
-    let Ok(head) = connection.head().await else { return };
+async fn trim(connection: &Backend, flow: &AiFlow, shared: &Shared) {
+    let Ok(head) = connection.bus.head().await else { return };
     let through = shared.ledger.draw(|rng| Offset(rng.below(head.last.0 + 1)));
     for _ in 0..TRIES_MAX {
         match flow.trim(through).await {
             Err(error) if error.retry() != Retry::Never => tokio::time::sleep(RETRY_PAUSE).await,
             Ok(Offset::START) | Err(_) => return,
             Ok(through) => {
-                let read = connection.read(Offset::START, &EventFilter::all(), 1).await;
+                let read = connection.bus.read(Offset::START, &EventFilter::all(), 1).await;
                 if !read.is_err_and(|error| error.kind() == ErrorKind::NotFound || error.retry() != Retry::Never) {
                     shared.ledger.violate("I32", format!("a reader is not told that events up to {through} are gone"));
                 }
@@ -273,8 +273,8 @@ fn pause_or_resume(rng: &mut Rng, execution: WorkflowExecutionId) -> Control {
 }
 
 /// Something to ask of a schedule of a workflow, if it has one.
-async fn on_a_schedule(connection: &Connection, shared: &Shared, workflow: &WorkflowName) -> Option<Control> {
-    let record = connection.get_one(&workflow_key(&project(), workflow)).await.ok()??;
+async fn on_a_schedule(connection: &Backend, shared: &Shared, workflow: &WorkflowName) -> Option<Control> {
+    let record = connection.store.get_one(&workflow_key(&project(), workflow)).await.ok()??;
     let state: WorkflowState = body_of(&record).ok()?;
     let names: Vec<_> = state.schedules.into_keys().collect();
     let name = names.first()?.clone();
@@ -296,7 +296,7 @@ async fn on_a_schedule(connection: &Connection, shared: &Shared, workflow: &Work
 }
 
 /// Stops everything that still runs.
-pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u32) -> usize {
+pub(super) async fn stop_all(connection: &Backend, shared: &Shared, round: u32) -> usize {
     let live = match live_executions(connection).await {
         Ok(live) => live,
         Err(error) => {
@@ -311,7 +311,7 @@ pub(super) async fn stop_all(connection: &Connection, shared: &Shared, round: u3
     let orders: Vec<NewEvent> = orders.collect();
     let mut orders = orders;
     let waiting = Query::kind(KIND_FIRING).states([FIRING_WAITING]);
-    match connection.query_all(waiting, 100_000).await {
+    match connection.store.query_all(waiting, 100_000).await {
         Ok(rows) => {
             let starts = rows.iter().filter_map(|row| firing_of(row).ok()?.record.request.execution);
             orders

@@ -37,6 +37,8 @@ pub enum Mutation {
     ExecutorKeepsSilent,
     /// The scheduler's clock is ahead of the store's, so that timers fire early.
     TimersFireEarly,
+    /// A store whose log lies elsewhere forgets, now and then, what is on its way there.
+    OutboxForgets,
 }
 
 impl Mutation {
@@ -53,6 +55,7 @@ impl Mutation {
         Self::ExecutorForgets,
         Self::ExecutorKeepsSilent,
         Self::TimersFireEarly,
+        Self::OutboxForgets,
     ];
 }
 
@@ -71,6 +74,8 @@ pub(super) struct Plan {
     pub(super) executor: ExecutorFaults,
     /// The processes are hosts, and each takes so many attempts of the executor that dies with it; otherwise whoever leads runs all of them.
     pub(super) host_capacity: Option<u32>,
+    /// Records and log lie in different backends, which are joined in each process.
+    pub(super) is_relayed: bool,
     /// The wall clock jumps by at most this, to and fro.
     pub(super) clock_jump_max: Duration,
 }
@@ -152,6 +157,10 @@ impl Plan {
                 delay_max: millis(rng, 1, 500),
             },
             host_capacity: rng.chance(40).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or(0)),
+            is_relayed: match mutation {
+                Some(mutation) => mutation == Mutation::OutboxForgets,
+                None => rng.chance(25),
+            },
             clock_jump_max: if rng.chance(30) { millis(rng, 100, 30_000) } else { Duration::ZERO },
         }
     }

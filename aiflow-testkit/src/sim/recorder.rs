@@ -15,8 +15,10 @@ use aiflow_core::execution::{
 };
 use aiflow_core::host::KIND_HOST;
 use aiflow_core::id::Offset;
+use aiflow_core::json::Json;
 use aiflow_core::memory::MemoryStore;
 use aiflow_core::records::FIRING_WAITING;
+use aiflow_core::relay::{KIND_OUTBOX, RelayedStore};
 use aiflow_core::rerun::KIND_RERUN;
 use aiflow_core::runtime::{KIND_CURSOR, SCHEDULER_LEASE};
 use aiflow_core::search::Search;
@@ -32,6 +34,7 @@ use tokio::sync::Notify;
 
 use super::faults::Mutation;
 use super::ledger::Ledger;
+use crate::Backend;
 
 /// Every kind of record that a scheduler and its clients write.
 pub(super) const KINDS: [&str; 12] = [
@@ -64,6 +67,8 @@ pub(super) struct Recorder {
     ledger: Arc<Ledger>,
     mutation: Option<Mutation>,
     inner: MemoryStore,
+    /// The records, in worlds in which they lie elsewhere than the log.
+    records: Option<MemoryStore>,
     /// Wakes waiters in the order in which they came, which the channel inside the memory store does not.
     appended: Notify,
     seen: Mutex<Seen>,
@@ -92,8 +97,35 @@ pub(super) struct TrimmedLog<'a> {
 }
 
 impl Recorder {
-    pub(super) fn new(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, mutation: Option<Mutation>) -> Self {
-        Self { ledger, mutation, inner: MemoryStore::new(clock), appended: Notify::new(), seen: Mutex::default() }
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        mutation: Option<Mutation>,
+        is_relayed: bool,
+    ) -> Self {
+        let records = is_relayed.then(|| MemoryStore::new(Arc::clone(&clock)));
+        let (appended, seen) = (Notify::new(), Mutex::default());
+        Self { ledger, mutation, inner: MemoryStore::new(clock), records, appended, seen }
+    }
+
+    fn store(&self) -> &MemoryStore {
+        self.records.as_ref().unwrap_or(&self.inner)
+    }
+
+    /// Both, as whoever reads them needs them.
+    pub(super) async fn joined(self: &Arc<Self>) -> Result<Backend> {
+        if self.records.is_none() {
+            return Ok(Backend::of(Arc::clone(self)));
+        }
+        let joined = RelayedStore::open(Arc::<Self>::clone(self), Arc::<Self>::clone(self)).await?;
+        Ok(Backend::of(Arc::new(joined)))
+    }
+
+    /// The ids of events of which the store says that they are on their way to the log.
+    pub(super) async fn on_their_way(&self) -> Result<Vec<String>> {
+        let outbox = self.store().query_all(Query::kind(KIND_OUTBOX), ROWS_MAX).await?;
+        let events = outbox.iter().flat_map(|record| outbox_events(&record.body));
+        Ok(events.map(|event| event.id).collect())
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -140,7 +172,7 @@ impl Recorder {
     pub(super) async fn dump(&self) -> Result<BTreeMap<RecordKey, Record>> {
         let mut records = BTreeMap::new();
         for kind in KINDS {
-            let rows = self.inner.query_all(Query::kind(kind), ROWS_MAX).await?;
+            let rows = self.store().query_all(Query::kind(kind), ROWS_MAX).await?;
             records.extend(rows.into_iter().map(|record| (record.key.clone(), record)));
         }
         // Last, because what was there may be removed meanwhile.
@@ -188,7 +220,10 @@ impl Recorder {
         if is_decision && !batch.events.is_empty() && self.is(Mutation::StoreTearsBatches, 5) {
             batch.events.clear();
         }
-        self.inner.commit(batch).await
+        if self.is(Mutation::OutboxForgets, 30) {
+            batch.puts.retain(|put| put.key.kind != KIND_OUTBOX);
+        }
+        self.store().commit(batch).await
     }
 
     /// Checks a batch of a scheduler that took effect.
@@ -201,7 +236,8 @@ impl Recorder {
             self.ledger.violate("I21", format!("epoch {} committed while epoch {} leads", fence.epoch, seen.epoch));
         }
         // What a leader finds out about attempts is only events, not a decision.
-        if batch.puts.is_empty() {
+        let mut puts = batch.puts.iter().filter(|put| put.key.kind != KIND_OUTBOX).peekable();
+        if puts.peek().is_none() {
             return;
         }
         let cursor = batch.puts.iter().find(|put| put.key.kind == KIND_CURSOR);
@@ -221,7 +257,9 @@ impl Recorder {
         for put in &batch.puts {
             self.check_put(seen, put, offset);
         }
-        for event in &batch.events {
+        let relayed = batch.puts.iter().filter(|put| put.key.kind == KIND_OUTBOX);
+        let relayed: Vec<NewEvent> = relayed.flat_map(|put| outbox_events(&put.body)).collect();
+        for event in batch.events.iter().chain(&relayed) {
             if event.cause.is_none_or(|cause| cause.offset > offset) {
                 self.ledger.violate("I2", format!("event {} is not caused by what was applied", event.id));
             }
@@ -298,6 +336,12 @@ impl Recorder {
     }
 }
 
+/// The events of a record of the outbox.
+fn outbox_events(body: &Json) -> Vec<NewEvent> {
+    let events = body.to_value().get("events").cloned().unwrap_or_default();
+    serde_json::from_value(events).unwrap_or_default()
+}
+
 /// The statuses that lie on any allowed path from `from`: one commit may go several steps.
 fn reachable(from: JobStatus) -> Vec<JobStatus> {
     let mut found: Vec<JobStatus> = Vec::new();
@@ -317,21 +361,21 @@ fn reachable(from: JobStatus) -> Vec<JobStatus> {
 #[deny(clippy::missing_trait_methods)]
 impl MetaStore for Recorder {
     async fn get(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>> {
-        self.inner.get(keys).await
+        self.store().get(keys).await
     }
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
-        self.inner.query(query).await
+        self.store().query(query).await
     }
     async fn search(&self, search: &Search) -> Result<Page<Record>> {
-        self.inner.search(search).await
+        self.store().search(search).await
     }
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {
-        self.inner.relations(query).await
+        self.store().relations(query).await
     }
     async fn commit(&self, batch: Batch) -> Result<Receipt> {
         let removes: Vec<RecordKey> =
             batch.deletes.iter().filter(|key| REMOVABLE.contains(&key.kind.as_str())).cloned().collect();
-        let removes = self.inner.get(&removes).await?;
+        let removes = self.store().get(&removes).await?;
         let receipt = self.commit_unchecked(batch.clone()).await?;
         self.seen().commits += 1;
         self.check_commit(&batch);
@@ -350,7 +394,7 @@ impl MetaStore for Recorder {
         Ok(receipt)
     }
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>> {
-        let mut lease = self.inner.acquire(name, holder, ttl).await?;
+        let mut lease = self.store().acquire(name, holder, ttl).await?;
         if let Some(lease) = lease.as_mut().filter(|lease| lease.name == SCHEDULER_LEASE) {
             let seen = &mut *self.seen();
             if lease.epoch < seen.epoch {
@@ -368,10 +412,10 @@ impl MetaStore for Recorder {
         Ok(lease)
     }
     async fn release(&self, lease: &Lease) -> Result<()> {
-        self.inner.release(lease).await
+        self.store().release(lease).await
     }
     fn capabilities(&self) -> Capabilities {
-        MetaStore::capabilities(&self.inner)
+        MetaStore::capabilities(self.store())
     }
     async fn close(&self) -> Result<()> {
         Err(Error::invalid("close", "the world keeps its store"))

@@ -12,11 +12,12 @@ use aiflow_core::{ErrorKind, Result, Retry};
 
 use super::check::{Checker, State};
 use super::clients::RETRY_PAUSE;
-use super::process::{Connection, Shared};
+use super::process::Shared;
 use super::workload::{job_name, one_of, project};
+use crate::Backend;
 
 /// Plans to run one of the ended executions again, and asks for it until that is acknowledged.
-pub(super) async fn run_again(connection: &Arc<Connection>, shared: &Arc<Shared>, order: u32) {
+pub(super) async fn run_again(connection: &Backend, shared: &Arc<Shared>, order: u32) {
     let plan = match planned(connection, shared).await {
         Ok(Some(plan)) => RerunPlan { id: format!("plan-{order}"), ..plan },
         Ok(None) => return,
@@ -39,14 +40,14 @@ pub(super) async fn run_again(connection: &Arc<Connection>, shared: &Arc<Shared>
     }
 }
 
-fn flow(connection: &Arc<Connection>, shared: &Arc<Shared>) -> Result<AiFlow> {
-    let flow = AiFlow::new(Arc::<Connection>::clone(connection), Arc::<Connection>::clone(connection))?;
+fn flow(connection: &Backend, shared: &Arc<Shared>) -> Result<AiFlow> {
+    let flow = AiFlow::new(Arc::clone(&connection.store), Arc::clone(&connection.bus))?;
     flow.with_clock(Arc::clone(&shared.clock) as Arc<_>).project(project())
 }
 
-async fn planned(connection: &Arc<Connection>, shared: &Arc<Shared>) -> Result<Option<RerunPlan>> {
+async fn planned(connection: &Backend, shared: &Arc<Shared>) -> Result<Option<RerunPlan>> {
     let ended = WorkflowStatus::ALL.iter().filter(|status| status.is_terminal()).map(|status| status.as_str());
-    let rows = connection.query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(ended), 100_000).await?;
+    let rows = connection.store.query_all(Query::kind(KIND_WORKFLOW_EXECUTION).states(ended), 100_000).await?;
     let ended: Result<Vec<WorkflowExecution>> = rows.iter().map(body_of).collect();
     let ids: Vec<WorkflowExecutionId> = ended?.iter().map(|execution| execution.id).collect();
     let (id, rerun) = shared.ledger.draw(|rng| {

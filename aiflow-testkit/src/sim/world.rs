@@ -7,10 +7,11 @@ use aiflow_core::execution::{AdmissionStage, JobState, JobStatus, KIND_FIRING, W
 use aiflow_core::host::Host;
 use aiflow_core::id::Offset;
 use aiflow_core::records::firing_of;
+use aiflow_core::relay::RelayedStore;
 use aiflow_core::runtime::{Scheduler, SchedulerStatus};
 use aiflow_core::time::Clock as _;
 use aiflow_core::timer::TimerKey;
-use aiflow_core::{Error, ErrorKind, Result};
+use aiflow_core::{Error, ErrorKind, Result, Retry};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -22,6 +23,7 @@ use super::ledger::Ledger;
 use super::process::{Connection, Process, ProcessClock, Shared, SimClock};
 use super::recorder::Recorder;
 use super::workload;
+use crate::Backend;
 
 /// How long a world may take to come to rest when the faults have stopped.
 const CALM_MAX: Duration = Duration::from_secs(1_800);
@@ -115,17 +117,25 @@ impl World {
                 format!("{}.jobs", process.name),
                 false,
             ));
-            let scheduler = match self.start(&process, &volatile, number) {
-                Ok(scheduler) => scheduler,
-                Err(error) => {
+            // It may die before it has opened its store.
+            let opened = tokio::select! {
+                biased;
+                () = process.death() => None,
+                opened = self.connect(&process) => Some(opened),
+            };
+            match opened.map(|opened| self.start(&process, &volatile, number, opened?)) {
+                None => self.ledger().trace(&process.name, "is killed"),
+                Some(Ok(scheduler)) => {
+                    self.volatile
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((Arc::clone(&process), Arc::clone(&volatile)));
+                    self.live(&process, scheduler).await;
+                }
+                Some(Err(error)) => {
                     return self.ledger().violate("I8", format!("a scheduler did not start: {error}"));
                 }
-            };
-            self.volatile
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((Arc::clone(&process), Arc::clone(&volatile)));
-            self.live(&process, scheduler).await;
+            }
             process.kill();
             volatile.die();
             self.durable.forget();
@@ -151,8 +161,13 @@ impl World {
     }
 
     /// A scheduler on the host of this number.
-    fn start(&self, process: &Arc<Process>, volatile: &Arc<Platform>, number: usize) -> Result<Scheduler> {
-        let connection = Arc::new(Connection::new(Arc::clone(process)));
+    fn start(
+        &self,
+        process: &Arc<Process>,
+        volatile: &Arc<Platform>,
+        number: usize,
+        opened: Backend,
+    ) -> Result<Scheduler> {
         let is_early = self.shared.plan.mutation == Some(Mutation::TimersFireEarly);
         let clock = ProcessClock {
             clock: Arc::clone(&self.shared.clock),
@@ -160,7 +175,7 @@ impl World {
         };
         let executor =
             |platform: &Arc<Platform>| SimExecutor { process: Arc::clone(process), platform: Arc::clone(platform) };
-        let scheduler = Scheduler::builder(Arc::<Connection>::clone(&connection), connection)
+        let scheduler = Scheduler::builder(opened.store, opened.bus)
             .executor(DURABLE, executor(&self.durable))
             .executor(VOLATILE, executor(volatile))
             .condition(workload::CUSTOM, workload::EverySoMany)
@@ -251,8 +266,25 @@ impl World {
         self.shared.clock.jump_to(0);
     }
 
-    fn client(&self, name: &str) -> Connection {
-        Connection::new(Arc::new(Process::new(Arc::clone(&self.shared), name.to_owned(), 0)))
+    async fn client(&self, name: &str) -> Result<Backend> {
+        self.connect(&Arc::new(Process::new(Arc::clone(&self.shared), name.to_owned(), 0))).await
+    }
+
+    /// The store and the log as a process reaches them.
+    async fn connect(&self, process: &Arc<Process>) -> Result<Backend> {
+        let connection = Arc::new(Connection::new(Arc::clone(process)));
+        if !self.shared.plan.is_relayed {
+            return Ok(Backend::of(connection));
+        }
+        self.ledger().count("joined store and log");
+        loop {
+            match RelayedStore::open(Arc::<Connection>::clone(&connection), Arc::<Connection>::clone(&connection)).await
+            {
+                Ok(joined) => return Ok(Backend::of(Arc::new(joined))),
+                Err(error) if error.retry() == Retry::Never => return Err(error),
+                Err(_) => tokio::time::sleep(clients::RETRY_PAUSE).await,
+            }
+        }
     }
 
     /// Whether nothing will happen any more unless somebody asks for it.
@@ -321,16 +353,17 @@ impl World {
             hosts.spawn(Arc::clone(self).host(number));
         }
         let clocks = tokio::spawn(Arc::clone(self).set_clocks());
-        let mut publishing: JoinSet<Acknowledged> = JoinSet::new();
+        let mut publishing: JoinSet<Result<Acknowledged>> = JoinSet::new();
         for (number, calls) in users {
             let world = Arc::clone(self);
             publishing.spawn(async move {
-                clients::user(&world.client(&format!("user{number}")), &world.shared, number, calls).await
+                let client = world.client(&format!("user{number}")).await?;
+                Ok(clients::user(&client, &world.shared, number, calls).await)
             });
         }
         let world = Arc::clone(self);
         let operating = tokio::spawn(async move {
-            let client = Arc::new(world.client("operator"));
+            let client = world.client("operator").await?;
             for index in 0..workflows {
                 let definition = world.ledger().draw(|rng| workload::workflow(rng, index));
                 if !workload::is_valid(&definition) {
@@ -341,6 +374,7 @@ impl World {
                 clients::submit(&client, &world.shared, definition, 1).await;
             }
             clients::operator(&client, &world.shared, workflows, orders).await;
+            Ok::<(), Error>(())
         });
         tokio::time::sleep(self.shared.plan.chaos).await;
         self.shared.calm_down();
@@ -348,9 +382,9 @@ impl World {
         self.ledger().trace("world", "is calm");
         let mut acknowledged = Vec::new();
         while let Some(user) = publishing.join_next().await {
-            acknowledged.push(user.map_err(broken)?);
+            acknowledged.push(user.map_err(broken)??);
         }
-        operating.await.map_err(broken)?;
+        operating.await.map_err(broken)??;
         clocks.await.map_err(broken)?;
         checker.replay(&checker.state().await?).await?;
         let mut state = self.come_to_rest(&checker).await?;
@@ -358,7 +392,7 @@ impl World {
             checker.reasons(&state, &self.platforms(), self.shared.clock.now());
             checker.firings(&state, self.shared.clock.now());
         }
-        let client = Arc::new(self.client("operator"));
+        let client = self.client("operator").await?;
         if self.ledger().draw(|rng| rng.chance(30)) && !self.ledger().is_broken() {
             clients::tidy_up(&client, &self.shared).await;
             state = self.come_to_rest(&checker).await?;
@@ -396,6 +430,7 @@ impl World {
         checker.hosts(state);
         checker.reruns(state);
         checker.effects(&self.effects.all());
+        checker.relayed(state).await?;
         checker.why(state, &self.shared.recorder).await?;
         for _ in 0..state.log.len() {
             self.ledger().count("event");
@@ -415,7 +450,8 @@ fn broken(error: tokio::task::JoinError) -> Error {
 pub(super) async fn live(ledger: Arc<Ledger>, mutation: Option<Mutation>) {
     let plan = ledger.draw(|rng| Plan::draw(rng, mutation));
     let clock = Arc::new(SimClock::new());
-    let recorder = Arc::new(Recorder::new(Arc::clone(&ledger), Arc::<SimClock>::clone(&clock), mutation));
+    let recorder = Recorder::new(Arc::clone(&ledger), Arc::<SimClock>::clone(&clock), mutation, plan.is_relayed);
+    let recorder = Arc::new(recorder);
     let (workflows, orders) = ledger.draw(|rng| (1 + rng.below(3), 2 + rng.below(10)));
     let users = ledger.draw(|rng| 1 + rng.below(3));
     let users = (1..=users).map(|number| (number, ledger.draw(|rng| 1 + rng.below(13))));

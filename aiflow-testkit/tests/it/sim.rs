@@ -44,6 +44,7 @@ fn no_world_breaks_a_promise() {
         "platform cannot say",
         "attempt on a host",
         "host that is gone",
+        "joined store and log",
     ] {
         assert!(report.counts.get(fault).is_some_and(|n| *n > 0), "no {fault} in {SEEDS} worlds");
     }
