@@ -4,8 +4,8 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `{prefix}:meta` | hash: `format`, `store` (its id), `last` and `trimmed` offset, `recorded` (newest moment), `sequence` (records ever put first) |
-//! | `{prefix}:record` | hash: kind and id -> head (place, revision, moments, project, parent, name, state, number) and body |
+//! | `{prefix}:meta` | hash: `format`, `store` (its id), `last` and `trimmed` offset, `recorded` (newest moment), `sequence` (records ever put first), `newest` and `lag` (the latest moment of creation, and by how much one put later was before it) |
+//! | `{prefix}:record` | hash: kind and id -> place, revision and moments as doubles, project, parent, name and state behind their length, number, body |
 //! | `{prefix}:index` | sorted set, all of score 0: kind, list, value, place, id; a page is a range of it |
 //! | `{prefix}:relation` | sorted set, all of score 0: each relation from its start, from its end and by its kind |
 //! | `{prefix}:log` | stream: `<offset>-0` -> `id`, `at` (recorded), `event` (JSON) |

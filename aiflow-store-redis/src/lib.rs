@@ -22,6 +22,7 @@ mod options;
 mod pack;
 mod query;
 mod row;
+mod search;
 mod server;
 mod signal;
 mod store;

@@ -50,15 +50,29 @@ impl Pack {
         self.0.push(0xc3);
     }
 
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.sized(0xdb, bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
     pub(crate) fn texts<S: AsRef<str>>(&mut self, texts: &[S]) {
         self.list(texts.len());
         texts.iter().for_each(|text| self.text(text.as_ref()));
     }
 
-    /// Bounds keep every length far below 4 GiB.
+    /// Bytes as they are, without anything around them.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A length, as four bytes. Bounds keep every length far below 4 GiB.
+    pub(crate) fn size(&mut self, length: usize) {
+        self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    }
+
     fn sized(&mut self, tag: u8, length: usize) {
         self.0.push(tag);
-        self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        self.size(length);
     }
 }
 
@@ -95,6 +109,29 @@ impl<'b> Unpack<'b> {
         Some(bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)))
     }
 
+    /// A whole number as a head has it: as a float, exact up to 53 bits.
+    pub(crate) fn counted(&mut self) -> Option<i64> {
+        let float = f64::from_be_bytes(self.array()?);
+        // Within the bounds that are checked before anything is sent.
+        #[expect(clippy::cast_possible_truncation)]
+        (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
+    }
+
+    /// Four bytes of a length.
+    pub(crate) fn size(&mut self) -> Option<usize> {
+        self.length(4)
+    }
+
+    /// A float, or nothing.
+    pub(crate) fn maybe_float(&mut self) -> Option<Option<f64>> {
+        if self.0.first() == Some(&0xc2) {
+            self.tag()?;
+            return Some(None);
+        }
+        self.float().map(Some)
+    }
+
+    #[cfg(test)]
     pub(crate) fn list(&mut self) -> Option<usize> {
         match self.tag()? {
             tag @ 0x90..=0x9f => Some(usize::from(tag & 0x0f)),
@@ -115,6 +152,7 @@ impl<'b> Unpack<'b> {
         std::str::from_utf8(self.take(length)?).ok()
     }
 
+    #[cfg(test)]
     pub(crate) fn int(&mut self) -> Option<i64> {
         match self.number()? {
             Number::Int(value) => Some(value),

@@ -16,7 +16,7 @@ pub(crate) struct RecordsQuestion<'q> {
     /// The kind as it stands before an id.
     pub(crate) kind: String,
     lists: Vec<String>,
-    /// Columns of the head, counted from 1, and the values that each may have.
+    /// Columns of a record, counted from 1, and the values that each may have.
     wanted: Vec<(i64, Vec<&'q str>)>,
     descending: bool,
 }
@@ -34,10 +34,10 @@ impl<'q> RecordsQuestion<'q> {
         let kind = part(&query.kind);
         // From the most telling to the least.
         let columns = [
-            (7, 'n', query.name.iter().map(String::as_str).collect::<Vec<_>>()),
-            (6, 'o', query.parents.iter().map(String::as_str).collect()),
-            (8, 's', query.states.iter().map(String::as_str).collect()),
-            (5, 'p', query.project.iter().map(String::as_str).collect()),
+            (3, 'n', query.name.iter().map(String::as_str).collect::<Vec<_>>()),
+            (2, 'o', query.parents.iter().map(String::as_str).collect()),
+            (4, 's', query.states.iter().map(String::as_str).collect()),
+            (1, 'p', query.project.iter().map(String::as_str).collect()),
         ];
         let mut lists = Vec::new();
         let mut wanted = Vec::new();
@@ -187,11 +187,11 @@ mod tests {
         let query = Query::kind("job").project("wine").parents(["b", "a", "b"]).states(["RUNNING"]);
         let question = RecordsQuestion::new(&query).unwrap();
         assert_eq!(question.lists, ["00000003jobo00000001a", "00000003jobo00000001b"]);
-        assert_eq!(question.wanted, [(8, vec!["RUNNING"]), (5, vec!["wine"])]);
+        assert_eq!(question.wanted, [(4, vec!["RUNNING"]), (1, vec!["wine"])]);
         let query = Query::kind("job").parents(["", "a"]);
         let question = RecordsQuestion::new(&query).unwrap();
         assert_eq!(question.lists, ["00000003joba"]);
-        assert_eq!(question.wanted, [(6, vec!["", "a"])]);
+        assert_eq!(question.wanted, [(2, vec!["", "a"])]);
     }
 
     #[test]

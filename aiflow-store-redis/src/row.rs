@@ -1,5 +1,7 @@
 //! Rows: how do events, records and relations look on the server, and how do they come back?
 
+use std::collections::HashMap;
+
 use aiflow_core::Result;
 use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
 use aiflow_core::id::Offset;
@@ -67,8 +69,11 @@ struct Heard {
     cause: Option<Cause>,
 }
 
-/// Packs an event: its id, the digest of what it says, its JSON, and when it was recorded if it is a copy.
-pub(crate) fn pack_event(pack: &mut Pack, event: &NewEvent, recorded: Option<Timestamp>) -> Result<()> {
+/// What an event says, as JSON.
+///
+/// # Errors
+/// `Invalid`: it cannot be written so.
+pub(crate) fn json(event: &NewEvent) -> Result<String> {
     let context = (event.context != EventContext::default()).then_some(&event.context);
     let said = Said {
         namespace: &event.namespace,
@@ -80,21 +85,12 @@ pub(crate) fn pack_event(pack: &mut Pack, event: &NewEvent, recorded: Option<Tim
         time: event.time,
         cause: event.cause,
     };
-    let json = serde_json::to_string(&said)
-        .map_err(|error| Error::invalid("publish", "the event cannot be written as JSON").caused_by(error))?;
-    pack.list(4);
-    pack.text(&event.id);
-    pack.text(&digest(event));
-    pack.text(&json);
-    match recorded {
-        Some(moment) => pack.int(moment.as_millis()),
-        None => pack.no(),
-    }
-    Ok(())
+    serde_json::to_string(&said)
+        .map_err(|error| Error::invalid("publish", "the event cannot be written as JSON").caused_by(error))
 }
 
 /// The same for two events exactly if [`NewEvent::says_the_same`] of them, as good as certainly.
-fn digest(event: &NewEvent) -> String {
+pub(crate) fn digest(event: &NewEvent) -> String {
     let mut hasher = Sha256::new();
     for text in [&event.namespace, &event.key, &event.event_type, &event.sender] {
         hasher.update(text.len().to_be_bytes());
@@ -161,18 +157,54 @@ pub(crate) fn event(mut entry: Answer) -> Result<Event> {
     Ok(Event { offset, recorded: Timestamp::from_millis(at), body })
 }
 
-/// Packs a record to write: its field, columns, body, number and stamp.
-pub(crate) fn pack_put(pack: &mut Pack, put: &RecordPut) {
-    pack.list(8);
-    pack.text(&field(&put.key));
-    for column in [&put.project, &put.parent, &put.name, &put.state] {
-        pack.text(column);
+/// The beginnings of index entries of a batch, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    named: Vec<String>,
+    places: HashMap<String, i64>,
+}
+
+impl Lists {
+    /// Counted from 1.
+    fn place(&mut self, list: String) -> i64 {
+        let named = &mut self.named;
+        *self.places.entry(list).or_insert_with_key(|list| {
+            named.push(list.clone());
+            i64::try_from(named.len()).unwrap_or(i64::MAX)
+        })
     }
-    pack.text(put.body.as_str());
+
+    pub(crate) fn named(&self) -> &[String] {
+        &self.named
+    }
+}
+
+/// Values of a put in the list of all.
+pub(crate) const PUT_VALUES: usize = 8;
+
+/// Packs a record to write: the lists it is in, its id, what follows the head, and its stamp. The head is a place, a revision and two moments, which
+/// the server knows; behind it come the columns after their length, the number, and the body.
+pub(crate) fn pack_put(pack: &mut Pack, put: &RecordPut, lists: &mut Lists) {
+    let kind = part(&put.key.kind);
+    pack.int(lists.place(format!("{kind}a")));
+    let columns = [('p', &put.project), ('o', &put.parent), ('n', &put.name), ('s', &put.state)];
+    for (letter, column) in columns {
+        let place = if column.is_empty() { 0 } else { lists.place(format!("{kind}{letter}{}", part(column))) };
+        pack.int(place);
+    }
+    pack.text(&put.key.id);
+    let mut packed = Pack::default();
+    columns.iter().for_each(|(_, column)| packed.text(column));
+    let columns = packed.into_bytes();
+    let mut tail = Pack::default();
+    tail.size(columns.len());
+    tail.raw(&columns);
     match put.number {
-        Some(number) => pack.float(number),
-        None => pack.no(),
+        Some(number) => tail.float(number),
+        None => tail.no(),
     }
+    tail.raw(put.body.as_str().as_bytes());
+    pack.bytes(&tail.into_bytes());
     match &put.stamp {
         Some(stamp) => {
             pack.list(3);
@@ -191,14 +223,19 @@ pub(crate) fn record(operation: &'static str, key: RecordKey, stored: &[u8]) -> 
 
 fn read_record(key: RecordKey, stored: &[u8]) -> Option<Record> {
     let mut head = Unpack::new(stored);
-    let columns = head.list()?;
-    let _place = head.int()?;
-    let revision = u64::try_from(head.int()?).ok()?;
-    let [created, updated] = [head.int()?, head.int()?].map(Timestamp::from_millis);
+    let _place = head.counted()?;
+    let revision = u64::try_from(head.counted()?).ok()?;
+    let [created, updated] = [head.counted()?, head.counted()?].map(Timestamp::from_millis);
+    let _columns = head.size()?;
     let [project, parent, name, state] = [head.text()?, head.text()?, head.text()?, head.text()?].map(str::to_owned);
-    let number = if columns > 8 { Some(head.float()?) } else { None };
+    let number = head.maybe_float()?;
     let body = Json::from_text(std::str::from_utf8(head.rest()).ok()?);
     Some(Record { key, project, parent, name, state, number, body, revision, created, updated })
+}
+
+/// The place of a stored record, as sixteen hexadecimal digits.
+pub(crate) fn place(stored: &[u8]) -> Option<String> {
+    Unpack::new(stored).counted().map(|place| format!("{place:016x}"))
 }
 
 /// As [`record`], of a field.

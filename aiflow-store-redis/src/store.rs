@@ -1,5 +1,6 @@
 //! The store: how do the two ports meet the server?
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use aiflow_core::bus::{EVENTS_PAGE_MAX, EventBus, EventPage, Head};
 use aiflow_core::event::{EventFilter, NewEvent};
 use aiflow_core::id::{Offset, random_id};
+use aiflow_core::search::Search;
 use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record, RecordKey, Relation,
     RelationQuery,
@@ -25,7 +27,7 @@ use crate::listen::Listener;
 use crate::options::{RedisOptions, parse_url};
 use crate::pack::Pack;
 use crate::query::{self, RecordsQuestion, RelationsQuestion};
-use crate::row;
+use crate::row::{self, Lists, PUT_VALUES};
 use crate::signal::Signal;
 
 /// Events that a read with a filter looks at, at least.
@@ -125,6 +127,37 @@ impl RedisStore {
         }
     }
 
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0.calls
+    }
+
+    /// The first records behind a place, each with its own.
+    pub(crate) async fn walk(
+        &self,
+        question: &RecordsQuestion<'_>,
+        mut after: Option<String>,
+        rows: usize,
+    ) -> Result<Vec<(String, Record)>> {
+        let mut found: Vec<(String, Record)> = Vec::new();
+        loop {
+            let args = question.pack(after.as_deref(), rows.saturating_sub(found.len()));
+            let (_, mut answer) = self.0.calls.run(Script::Query, "query", Phase::Repeatable, &[&args]).await?;
+            let position = answer.text()?;
+            let mut answered = answer.list()?;
+            while answered.len() > 0 {
+                let place = answered.text()?;
+                let field = answered.text()?;
+                let stored = answered.bytes()?.ok_or_else(|| odd_answer("query"))?;
+                found.push((place, row::record_of("query", &field, &stored)?));
+            }
+            if position.is_empty() || found.len() >= rows {
+                return Ok(found);
+            }
+            // The script has looked at much and found little: others come first, then it goes on.
+            after = Some(position);
+        }
+    }
+
     fn described(&self) -> Capabilities {
         let log = format!("redis:{}", self.0.calls.store_id());
         Capabilities::new(self.0.address.found().durability(), log).several_processes()
@@ -164,11 +197,11 @@ fn index(answer: &mut Answer) -> Result<usize> {
     Ok(usize::try_from(answer.number()?).unwrap_or(usize::MAX))
 }
 
-/// One argument for a whole batch.
+/// One argument for a whole batch, in the flat lists that `commit.lua` says.
 fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
     check_numbers(batch)?;
     let mut pack = Pack::default();
-    pack.list(8);
+    pack.list(13);
     pack.int(batch.at.as_millis());
     match &batch.fence {
         Some(fence) => pack.texts(&[fence.lease.as_str(), &fence.epoch.to_string()]),
@@ -176,16 +209,18 @@ fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
     }
     pack.list(batch.expect.len());
     for expect in &batch.expect {
-        pack.list(2);
-        pack.text(&row::field(&expect.key));
         // No record is at revision 0, so that this expects something that never is.
         let revision = expect.revision.map_or(Some(0), |revision| (revision > 0).then_some(revision));
         pack.int(revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(-1));
     }
-    pack.list(batch.puts.len());
-    batch.puts.iter().for_each(|put| row::pack_put(&mut pack, put));
-    pack.list(batch.deletes.len());
-    batch.deletes.iter().for_each(|key| pack.text(&row::field(key)));
+    let keys = batch.expect.iter().map(|expect| &expect.key).chain(batch.puts.iter().map(|put| &put.key));
+    let fields: Vec<String> = keys.chain(&batch.deletes).map(row::field).collect();
+    pack.texts(&fields);
+    let (mut lists, mut puts) = (Lists::default(), Pack::default());
+    batch.puts.iter().for_each(|put| row::pack_put(&mut puts, put, &mut lists));
+    pack.texts(lists.named());
+    pack.list(batch.puts.len().saturating_mul(PUT_VALUES));
+    pack.raw(&puts.into_bytes());
     // The first are added with the score that a sorted set wants before each entry.
     pack.list(batch.relate.len().saturating_mul(6));
     for entry in batch.relate.iter().flat_map(row::relation_entries) {
@@ -194,9 +229,20 @@ fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
     }
     pack.list(batch.unrelate.len().saturating_mul(3));
     batch.unrelate.iter().flat_map(row::relation_entries).for_each(|entry| pack.text(&entry));
+    let ids: Vec<&str> = batch.events.iter().map(|event| event.id.as_str()).collect();
+    pack.texts(&ids);
     pack.list(batch.events.len());
-    for (index, event) in batch.events.iter().enumerate() {
-        row::pack_event(&mut pack, event, batch.recorded.get(index).copied())?;
+    batch.events.iter().for_each(|event| pack.text(&row::digest(event)));
+    pack.list(batch.events.len());
+    for event in &batch.events {
+        pack.text(&row::json(event)?);
+    }
+    pack.list(batch.recorded.len());
+    batch.recorded.iter().for_each(|moment| pack.int(moment.as_millis()));
+    if ids.iter().collect::<BTreeSet<_>>().len() == ids.len() {
+        pack.yes();
+    } else {
+        pack.no();
     }
     let bytes = pack.into_bytes();
     if bytes.len() > BATCH_BYTES_MAX {
@@ -261,30 +307,17 @@ impl MetaStore for RedisStore {
 
     async fn query(&self, query: &Query) -> Result<Page<Record>> {
         let question = RecordsQuestion::new(query)?;
-        let mut after = query.after.as_ref().map(query::place_of).transpose()?.map(str::to_owned);
+        let after = query.after.as_ref().map(query::place_of).transpose()?.map(str::to_owned);
         let limit = query.page_rows();
-        let mut found: Vec<(String, Record)> = Vec::new();
-        loop {
-            let args = question.pack(after.as_deref(), limit + 1 - found.len());
-            let (_, mut answer) = self.0.calls.run(Script::Query, "query", Phase::Repeatable, &[&args]).await?;
-            let position = answer.text()?;
-            let mut rows = answer.list()?;
-            while rows.len() > 0 {
-                let place = rows.text()?;
-                let field = rows.text()?;
-                let stored = rows.bytes()?.ok_or_else(|| odd_answer("query"))?;
-                found.push((place, row::record_of("query", &field, &stored)?));
-            }
-            if position.is_empty() || found.len() > limit {
-                break;
-            }
-            // The script has looked at much and found little: others come first, then it goes on.
-            after = Some(position);
-        }
+        let mut found = self.walk(&question, after, limit + 1).await?;
         let is_more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| is_more).map(|(place, _)| PageToken(place.clone()));
         Ok(Page { items: found.into_iter().map(|(_, record)| record).collect(), next })
+    }
+
+    async fn search(&self, search: &Search) -> Result<Page<Record>> {
+        self.find(search).await
     }
 
     async fn relations(&self, query: &RelationQuery) -> Result<Page<Relation>> {

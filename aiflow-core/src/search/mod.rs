@@ -37,6 +37,7 @@
 //! is `desc`. Without an order, the newest comes first. `limit` is the size of a page.
 
 mod evaluate;
+mod narrow;
 mod parse;
 mod scan;
 
@@ -46,8 +47,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 pub use evaluate::Sorted;
+pub use narrow::narrowed;
 pub(crate) use scan::is_match;
-pub use scan::{place_of, scan, token_of};
+pub use scan::{place_of, scan, scan_in, token_of};
 
 use crate::error::Result;
 use crate::store::PageToken;

@@ -2,25 +2,52 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::evaluate::{Looked, Sorted, holds, is_like, sortable};
+use super::narrow::by_age;
 use super::{Field, Filter, KIND_ANNOTATION, KIND_METRIC_SUMMARY, Near, Op, Search};
 use crate::error::{Error, Result};
 use crate::store::{MetaStore, Page, PageToken, Query, Record, RecordKey, RelationQuery};
+use crate::time::Timestamp;
 
 /// How many records are looked at between two cuts of what was found to the size of a page.
 const CUT_AFTER: usize = 4_096;
+/// How many records are looked at together, at least, where a look may end before the last.
+const AGED_ROWS_MIN: usize = 100;
 
 /// Answers a search by looking at every record of the kind. It costs as much as there are records, on every page.
 ///
 /// # Errors
 /// `Invalid`: the token was made by another search. Others are those of the store.
 pub async fn scan<S: MetaStore + ?Sized>(store: &S, search: &Search) -> Result<Page<Record>> {
-    let after: Option<Sorted> = search.after.as_ref().map(|token| place_of(token, search)).transpose()?;
     let mut query = Query::kind(search.kind.as_str());
     query.project.clone_from(&search.project);
+    scan_in(store, search, query, None).await
+}
+
+/// As [`scan`], among the records that `query` lists, which must have all matches that come after the token; see
+/// [`narrowed`](super::narrowed).
+///
+/// Where `query` goes by age in the direction of the search, and a store knows that no record that was first put later was created more than
+/// `lag` before one that was put earlier, the look ends as soon as nothing that follows can come onto the page.
+///
+/// # Errors
+/// As [`scan`].
+pub async fn scan_in<S: MetaStore + ?Sized>(
+    store: &S,
+    search: &Search,
+    mut query: Query,
+    lag: Option<Duration>,
+) -> Result<Page<Record>> {
+    let after: Option<Sorted> = search.after.as_ref().map(|token| place_of(token, search)).transpose()?;
+    let newest_first = by_age(search).filter(|descending| *descending == query.descending);
+    let lag = lag.zip(newest_first);
+    if lag.is_some() {
+        query.limit = search.page_rows().saturating_add(1).max(AGED_ROWS_MIN);
+    }
     let limit = search.page_rows();
     let mut found: Vec<(Sorted, Record)> = Vec::new();
     let sort = |found: &mut Vec<(Sorted, Record)>| {
@@ -29,6 +56,7 @@ pub async fn scan<S: MetaStore + ?Sized>(store: &S, search: &Search) -> Result<P
     };
     loop {
         let page = store.query(&query).await?;
+        let edge = page.items.last().map(|record| record.created);
         for record in page.items {
             let looked = Looked::new(record);
             let is_match = match &search.filter {
@@ -43,8 +71,16 @@ pub async fn scan<S: MetaStore + ?Sized>(store: &S, search: &Search) -> Result<P
                 found.push((place, looked.record));
             }
         }
-        if found.len() > CUT_AFTER {
+        if found.len() > CUT_AFTER || (lag.is_some() && found.len() > limit) {
             sort(&mut found);
+        }
+        // One more than the page has, which tells whether there is another.
+        if let (Some((lag, newest_first)), Some(edge), Some((last, _))) = (lag, edge, found.get(limit)) {
+            let last = Timestamp::from_millis(last.created);
+            let is_full = if newest_first { last > edge + lag } else { last + lag < edge };
+            if is_full {
+                break;
+            }
         }
         match page.next {
             Some(token) => query.after = Some(token),

@@ -1,16 +1,26 @@
 -- Checks everything, then writes everything: nothing is taken back in Lua.
-local batch = cmsgpack.unpack(ARGV[3])
-local at, fence, expect, puts, deletes, relate, unrelate, events = unpack(batch, 1, 8)
+--
+-- What the caller knows comes ready to be written, in flat lists: whatever is put together here, everybody waits for.
+--   expect: the revision that each of the first `fields` is to have.  fields: those of expectations, puts and deletes, in this order.
+--   lists: beginnings of index entries.  puts: eight values each, see PUT.  events: ids, digests of what they say, JSON, moments of copies.
+local at, fence, expect, fields, lists, puts, relate, unrelate, ids, digests, events, moments, distinct =
+  unpack(cmsgpack.unpack(ARGV[3]), 1, 13)
 
+-- A put: the places in `lists` of all, project, parent, name and state (0: no such entry), the id, what follows the head of the record, and
+-- the stamp of a copy.
+local PUT, ID_AT, TAIL_AT, STAMP_AT = 8, 6, 7, 8
+local LETTERS = {'p', 'o', 'n', 's'}
 -- As many values as Lua's stack takes at once, and some room; even, for pairs.
 local CHUNK = 4000
+local format, pack_head, read_head = string.format, struct.pack, struct.unpack
 
-local function look_up(key, fields)
+local function look_up(key, names)
+  if #names == 0 then return names end
+  if #names <= CHUNK then return redis.call('HMGET', key, unpack(names)) end
   local found = {}
-  for from = 1, #fields, CHUNK do
-    local to = math.min(from + CHUNK - 1, #fields)
-    local values = redis.call('HMGET', key, unpack(fields, from, to))
-    for i = from, to do found[fields[i]] = values[i - from + 1] end
+  for from = 1, #names, CHUNK do
+    local values = redis.call('HMGET', key, unpack(names, from, math.min(from + CHUNK - 1, #names)))
+    for i = 1, #values do found[from + i - 1] = values[i] end
   end
   return found
 end
@@ -27,30 +37,18 @@ if fence then
   if epoch ~= fence[2] then return {'FENCED', epoch} end
 end
 
-local fields = {}
-for i = 1, #expect do fields[#fields + 1] = expect[i][1] end
-for i = 1, #puts do fields[#fields + 1] = puts[i][1] end
-for i = 1, #deletes do fields[#fields + 1] = deletes[i] end
 local stored = look_up(RECORD, fields)
-
-local function head_of(value)
-  local _, head = cmsgpack.unpack_one(value)
-  return head
-end
-
 for i = 1, #expect do
-  local value = stored[expect[i][1]]
-  local revision = value and head_of(value)[2] or 0
-  if revision ~= expect[i][2] then return {'CONFLICT', i - 1, int(revision)} end
+  local value = stored[i]
+  local revision = value and read_head('>d', value, 9) or 0
+  if revision ~= expect[i] then return {'CONFLICT', i - 1, int(revision)} end
 end
 
-local ids = {}
-for i = 1, #events do ids[i] = events[i][1] end
 local known = look_up(ID, ids)
-local last, offsets, fresh = tonumber(facts[2]), {}, {}
-for i = 1, #events do
-  local id, digest = events[i][1], events[i][2]
-  local entry = known[id]
+local last, offsets, fresh, entries, own = tonumber(facts[2]), {}, {}, {}, {}
+for i = 1, #ids do
+  local id, digest = ids[i], digests[i]
+  local entry = known[i] or own[id]
   if entry then
     local offset, said = entry:match('^(%d+) (.*)$')
     if said ~= digest then return {'EXISTS', i - 1, offset} end
@@ -58,8 +56,11 @@ for i = 1, #events do
   else
     last = last + 1
     offsets[i] = last
-    known[id] = int(last) .. ' ' .. digest
+    entry = format('%.0f %s', last, digest)
+    if not distinct then own[id] = entry end
     fresh[#fresh + 1] = i
+    entries[#entries + 1] = id
+    entries[#entries + 1] = entry
   end
 end
 
@@ -68,77 +69,92 @@ end
 if #fresh > 0 then
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  local recorded, entries = tonumber(facts[4]), {}
+  local recorded = tonumber(facts[4])
+  local call, moment = redis.call, nil
   for n = 1, #fresh do
     local i = fresh[n]
-    local event = events[i]
-    recorded = math.max(recorded, event[4] or now)
-    redis.call('XADD', LOG, int(offsets[i]) .. '-0', 'id', event[1], 'at', int(recorded), 'event', event[3])
-    entries[2 * n - 1], entries[2 * n] = event[1], known[event[1]]
+    local before = recorded
+    recorded = math.max(recorded, moments[i] or now)
+    if recorded ~= before or not moment then moment = int(recorded) end
+    call('XADD', LOG, format('%.0f-0', offsets[i]), 'id', ids[i], 'at', moment, 'event', events[i])
   end
   write('HSET', ID, entries)
-  redis.call('HSET', META, 'last', int(last), 'recorded', int(recorded))
+  call('HSET', META, 'last', int(last), 'recorded', int(recorded))
 end
 
 local added, removed = {}, {}
--- The lists of project, parent, name and state, by the place of each in the head of a record.
-local LETTERS = {[5] = 'p', [6] = 'o', [7] = 'n', [8] = 's'}
 
 local function add(entry)
   added[#added + 1] = 0
   added[#added + 1] = entry
 end
 
--- Moves the entries by which a record is found. A record without head was not or will not be there.
-local function index(field, was, now)
+-- The project, parent, name and state of a stored record, and where they end.
+local function columns_of(value)
+  local edge = 36 + read_head('>I4', value, 33)
+  return {cmsgpack.unpack(value:sub(37, edge))}, edge
+end
+
+-- A record that is there keeps its place, and is listed by what it says now.
+local function list_anew(field, value, first)
   local kind, id = kind_and_id(field)
-  local place = string.format('%016x', (now or was)[1]) .. id
-  if not was then add(kind .. 'a' .. place) end
-  if not now then removed[#removed + 1] = kind .. 'a' .. place end
-  for column, letter in pairs(LETTERS) do
-    local old, new = was and was[column] or '', now and now[column] or ''
-    if old ~= new then
-      if old ~= '' then removed[#removed + 1] = kind .. letter .. part(old) .. place end
-      if new ~= '' then add(kind .. letter .. part(new) .. place) end
+  local was, place = columns_of(value), format('%016x', (read_head('>d', value))) .. id
+  for column = 1, #LETTERS do
+    local before = was[column] ~= '' and kind .. LETTERS[column] .. part(was[column]) or nil
+    local now = first and lists[puts[first + column]]
+    if before ~= now then
+      if before then removed[#removed + 1] = before .. place end
+      if now then add(now .. place) end
     end
   end
+  if not first then removed[#removed + 1] = kind .. 'a' .. place end
 end
 
-local gone = {}
-for i = 1, #deletes do
-  local value = stored[deletes[i]]
-  if value then
-    index(deletes[i], head_of(value), nil)
-    gone[#gone + 1] = deletes[i]
+local n_expect, n_puts, gone = #expect, #puts / PUT, {}
+for i = n_expect + n_puts + 1, #fields do
+  if stored[i] then
+    list_anew(fields[i], stored[i], nil)
+    gone[#gone + 1] = fields[i]
   end
 end
 
-local sequence, values = tonumber(facts[5]), {}
-for i = 1, #puts do
-  local field, project, parent, name, state, body, number, stamp = unpack(puts[i], 1, 8)
-  local value = stored[field]
-  local was = value and head_of(value) or nil
-  local now
-  if was then
-    now = {was[1], was[2] + 1, was[3], at, project, parent, name, state}
+local sequence, written = tonumber(facts[5]), {}
+-- The latest moment of creation so far, and by how much one was before it at most.
+local newest, lag = tonumber(facts[6]), tonumber(facts[7])
+for i = 1, n_puts do
+  local first, field, value = (i - 1) * PUT + 1, fields[n_expect + i], stored[n_expect + i]
+  local tail, head = puts[first + TAIL_AT - 1], nil
+  if value then
+    local place, revision, created = read_head('>ddd', value)
+    head = pack_head('>dddd', place, revision + 1, created, at)
+    local edge = 36 + read_head('>I4', value, 33)
+    if value:sub(33, edge) ~= tail:sub(1, edge - 32) then list_anew(field, value, first) end
   else
     sequence = sequence + 1
-    stamp = stamp or {1, at, at}
-    now = {sequence, stamp[1], stamp[2], stamp[3], project, parent, name, state}
+    local revision, created, updated = 1, at, at
+    local stamp = puts[first + STAMP_AT - 1]
+    if stamp then revision, created, updated = stamp[1], stamp[2], stamp[3] end
+    head = pack_head('>dddd', sequence, revision, created, updated)
+    if created > newest then newest = created elseif newest - created > lag then lag = newest - created end
+    local place = format('%016x', sequence) .. puts[first + ID_AT - 1]
+    for column = first, first + #LETTERS do
+      local list = lists[puts[column]]
+      if list then add(list .. place) end
+    end
   end
-  index(field, was, now)
-  if number then now[9] = number end
-  values[2 * i - 1], values[2 * i] = field, cmsgpack.pack(now) .. body
+  written[2 * i - 1], written[2 * i] = field, head .. tail
 end
 
 write('HDEL', RECORD, gone)
-write('HSET', RECORD, values)
+write('HSET', RECORD, written)
 write('ZREM', INDEX, removed)
 write('ZADD', INDEX, added)
-if sequence ~= tonumber(facts[5]) then redis.call('HSET', META, 'sequence', int(sequence)) end
+if sequence ~= tonumber(facts[5]) then
+  redis.call('HSET', META, 'sequence', int(sequence), 'newest', int(newest), 'lag', int(lag))
+end
 write('ZREM', RELATION, unrelate)
 write('ZADD', RELATION, relate)
 
 -- Mostly every event is new, and the first offset says it all.
-if #fresh == #events then return {'OK', int(last), last - #events + 1} end
+if #fresh == #ids then return {'OK', int(last), last - #ids + 1} end
 return {'OK', int(last), 0, offsets}

@@ -1,7 +1,7 @@
 -- Before every script but `open`: is this the store that the caller opened, and has it not gone back?
 -- KEYS: the keys of the layout. ARGV: id of the store, newest offset that the caller knows of, what the script is asked.
 local META, RECORD, INDEX, RELATION, LOG, ID, LEASE = unpack(KEYS)
-local facts = redis.call('HMGET', META, 'store', 'last', 'trimmed', 'recorded', 'sequence')
+local facts = redis.call('HMGET', META, 'store', 'last', 'trimmed', 'recorded', 'sequence', 'newest', 'lag')
 if facts[1] ~= ARGV[1] then return {'GONE'} end
 if tonumber(facts[2]) < tonumber(ARGV[2]) then return {'BACK', facts[2]} end
 

@@ -23,11 +23,13 @@ local function before(one, other)
 end
 
 local function matches(value)
-  local _, head = cmsgpack.unpack_one(value)
+  if #wanted == 0 then return true end
+  -- Project, parent, name and state, behind their length.
+  local columns = {cmsgpack.unpack(value:sub(37, 36 + struct.unpack('>I4', value, 33)))}
   for i = 1, #wanted do
     local column, values = wanted[i][1], wanted[i][2]
     local is = false
-    for j = 1, #values do is = is or head[column] == values[j] end
+    for j = 1, #values do is = is or columns[column] == values[j] end
     if not is then return false end
   end
   return true

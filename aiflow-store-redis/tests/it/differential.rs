@@ -153,19 +153,23 @@ fn told<T: Debug>(answer: Result<T>) -> String {
 }
 
 /// What calls are made of: few names, so that they meet.
-struct Draw(Rng);
+struct Draw {
+    rng: Rng,
+    /// The clock of the writers, if they have one, of which they are a little apart.
+    clock: Option<i64>,
+}
 
 impl Draw {
     fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.0.below(choices.len() as u64)).unwrap()]
+        choices[usize::try_from(self.rng.below(choices.len() as u64)).unwrap()]
     }
 
     fn is(&mut self, one_in: u64) -> bool {
-        self.0.below(one_in) == 0
+        self.rng.below(one_in) == 0
     }
 
     fn some<T>(&mut self, max: u64, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        (0..self.0.below(max + 1)).map(|_| make(self)).collect()
+        (0..self.rng.below(max + 1)).map(|_| make(self)).collect()
     }
 
     fn key(&mut self) -> RecordKey {
@@ -183,7 +187,7 @@ impl Draw {
     }
 
     fn event(&mut self) -> NewEvent {
-        let id = format!("e{}", self.0.below(40));
+        let id = format!("e{}", self.rng.below(40));
         let mut event = NewEvent::identified(id, self.of(&["wine", "w"]), self.of(&["k", "kk"]));
         if self.is(4) {
             event.value = self.value();
@@ -198,7 +202,7 @@ impl Draw {
     }
 
     fn put(&mut self) -> RecordPut {
-        let mut put = RecordPut::new(self.key(), json!({ "n": self.0.below(9), "v": self.value() }));
+        let mut put = RecordPut::new(self.key(), json!({ "n": self.rng.below(9), "v": self.value() }));
         put.project = self.text();
         put.parent = self.text();
         put.name = self.text();
@@ -209,7 +213,7 @@ impl Draw {
         }
         if self.is(8) {
             let (created, updated) = (Timestamp::from_millis(-3), Timestamp::from_millis(1 << 41));
-            put.stamp = Some(RecordStamp { revision: self.0.below(20), created, updated });
+            put.stamp = Some(RecordStamp { revision: self.rng.below(20), created, updated });
         }
         put
     }
@@ -219,7 +223,12 @@ impl Draw {
     }
 
     fn batch(&mut self) -> Batch {
-        let mut batch = Batch::at(Timestamp::from_millis(i64::try_from(self.0.below(1 << 42)).unwrap()));
+        let random = i64::try_from(self.rng.below(1 << 42)).unwrap();
+        let at = self.clock.as_mut().map_or(random, |clock| {
+            *clock += 10;
+            *clock - random % 15
+        });
+        let mut batch = Batch::at(Timestamp::from_millis(at));
         batch.puts = self.some(4, Self::put);
         batch.deletes = self.some(2, Self::key);
         batch.relate = self.some(4, Self::relation);
@@ -268,13 +277,13 @@ impl Draw {
     }
 
     fn call(&mut self) -> Call {
-        match self.0.below(15) {
+        match self.rng.below(15) {
             0..=4 => {
                 let held = self.of(&[None, None, Some(Held::Newest), Some(Held::Before), Some(Held::Never)]);
                 Call::Commit(self.batch(), held)
             }
             5..=6 => Call::Publish(self.some(6, Self::event)),
-            7 if self.is(4) => Call::Trim(self.0.below(30)),
+            7 if self.is(4) => Call::Trim(self.rng.below(30)),
             8 if self.is(2) => Call::Acquire(self.of(&["me", "you"])),
             8 => Call::Release(self.of(&["me", "you"])),
             9 => Call::Get(self.some(6, Self::key)),
@@ -284,7 +293,7 @@ impl Draw {
                 let (from, to) = (self.some(2, Self::key), self.some(2, Self::key));
                 Call::Relations(RelationQuery { kind, from, to, after: None, limit: self.of(&[1, 2, 100]) })
             }
-            13 => Call::Read { after: self.0.below(20), filter: self.filter(), max: self.of(&[1, 3, 100]) },
+            13 => Call::Read { after: self.rng.below(20), filter: self.filter(), max: self.of(&[1, 3, 100]) },
             14 if self.is(2) => Call::Search(self.search()),
             _ => Call::Head,
         }
@@ -310,7 +319,8 @@ async fn memory_sqlite_and_redis_give_the_same_answers() {
             side("SQLite", Backend::of(Arc::new(sqlite))),
             side("Redis", Backend::of(Arc::new(redis))),
         ];
-        let mut draw = Draw(Rng::new(seed.wrapping_add(sequence)));
+        let clock = sequence.is_multiple_of(2).then_some(1_000);
+        let mut draw = Draw { rng: Rng::new(seed.wrapping_add(sequence)), clock };
         for n in 0..CALLS {
             let call = draw.call();
             let [first, others @ ..] = &mut sides;

@@ -63,6 +63,7 @@ macro_rules! meta_store_suite {
             a_search_finds_what_its_language_says,
             a_search_agrees_with_a_look_at_every_record,
             a_search_orders_by_the_time_of_creation,
+            a_search_by_age_pages_through_many_records,
             a_token_of_another_search_is_refused,
             a_relation_exists_at_most_once,
             a_removed_relation_is_gone,

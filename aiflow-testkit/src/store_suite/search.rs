@@ -274,6 +274,45 @@ fn filter(rng: &mut Rng, depth: u32) -> Filter {
     }
 }
 
+/// However many records there are, pages in the order of age hold each match once, also where the clocks of the writers differ a little, or
+/// once by much.
+pub async fn a_search_by_age_pages_through_many_records(fixture: &dyn StoreFixture) {
+    const RECORDS: i64 = 600;
+    let backend = fixture.open().await;
+    let store = &backend.store;
+    let mut rng = Rng::new(11);
+    for skew in [0, 7, 100_000] {
+        for n in 0..RECORDS {
+            let behind = i64::try_from(rng.below(skew + 1)).unwrap_or(0);
+            let put = RecordPut {
+                name: pick(&mut rng, &["a", "b"]).to_owned(),
+                state: pick(&mut rng, &["SUCCEEDED", "FAILED", "RUNNING"]).to_owned(),
+                ..record("thing", &format!("{skew}.{n}"), json!({ "n": n % 10 }))
+            };
+            let at = AT + std::time::Duration::from_millis(u64::try_from(n * 2).unwrap_or(0) + 1_000_000);
+            commit(store, Batch::at(Timestamp::from_millis(at.as_millis() - behind)).put(put)).await;
+        }
+        for text in ["", "name = 'a'", "state in ('FAILED', 'RUNNING') and n > 7", "name = 'b' and state = 'FAILED'"] {
+            for order in ["order by created", "order by created desc, name", "order by created desc"] {
+                let search = Search::parse("thing", &format!("{text} {order}")).unwrap().limit(50);
+                let found = all(store, search.clone()).await;
+                let mut expected = Vec::new();
+                let mut whole = Search { limit: 1_000, ..search };
+                loop {
+                    let page = search::scan(&**store, &whole).await.unwrap();
+                    expected.extend(page.items);
+                    whole.after = page.next;
+                    if whole.after.is_none() {
+                        break;
+                    }
+                }
+                assert!(found.len() > 50 && found == expected, "{text} {order}, clocks {skew} ms apart");
+            }
+        }
+    }
+    backend.store.close().await.unwrap();
+}
+
 /// Times of creation differ from the order of writing where clocks differ.
 pub async fn a_search_orders_by_the_time_of_creation(fixture: &dyn StoreFixture) {
     let backend = fixture.open().await;
