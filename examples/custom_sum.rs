@@ -31,7 +31,8 @@ impl CustomCondition for SumReaches {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("wine")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
 
     let mut graph = AiGraph::new("wine", "sum");
     graph.node("consumer", function("consume"));

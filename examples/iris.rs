@@ -27,7 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("aiflow-data/iris"), PathBuf::from);
     fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
-    let aiflow = aiflow::open(&format!("sqlite://{}", folder.join("aiflow.db").display())).await?.project("iris")?;
+    let file = || format!("sqlite://{}", folder.join("aiflow.db").display());
+    let aiflow = aiflow::open(&std::env::var("AIFLOW_URL").unwrap_or_else(|_| file())).await?.project("iris")?;
     for (name, rows) in
         [("iris_train", flowers(false)), ("iris_test", flowers(true)), ("iris_predictions", Rows::new())]
     {

@@ -17,7 +17,8 @@ const TRUTH: f64 = 3.0;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("line")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("line")?;
 
     let mut graph = AiGraph::new("line", "online");
     graph.node("training", function("train").schedule(every(Duration::from_millis(50))));
@@ -36,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let execution = aiflow.start("online", Value::Null).await?;
 
     // Samples keep coming, until the predictions are good.
-    let mut predictions = aiflow.listen(EventFilter::all().key("prediction"), Offset::START);
+    let mut predictions = aiflow.listen(EventFilter::all().key("prediction"), execution.cause);
     for n in 1_u32.. {
         let x = f64::from(n % 10) / 10.0 + 0.1;
         aiflow.publish(aiflow.event("sample").value(json!({ "x": x, "y": TRUTH * x }))).await?;

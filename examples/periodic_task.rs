@@ -11,7 +11,8 @@ use serde_json::Value;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("wine")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
 
     let mut graph = AiGraph::new("wine", "monitoring");
     graph.node("inference", function("inference").streaming());
@@ -23,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
     let execution = aiflow.start("monitoring", Value::Null).await?;
 
-    let mut checks = aiflow.listen(EventFilter::all().key("drift"), Offset::START);
+    let mut checks = aiflow.listen(EventFilter::all().key("drift"), execution.cause);
     for n in 1..=3 {
         println!("check {n} was due at {}", checks.next().await?.value);
     }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("wine")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
 
     let mut graph = AiGraph::new("wine", "report");
     graph.node("prepare", function("prepare"));
@@ -24,10 +25,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.schedule(nightly.misfire(Misfire::All { max: 7 }).overlap(OverlapPolicy::BufferAll));
     aiflow.submit(&graph.translate()?).await?;
 
+    let mut reports = aiflow.listen(EventFilter::all().key("written"), aiflow.head().await?);
     let functions = Functions::new().register("prepare", prepare).register("write", write);
     let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
 
-    let mut reports = aiflow.listen(EventFilter::all().key("written"), Offset::START);
     for _ in 0..3 {
         println!("written for {}", reports.next().await?.value);
     }
@@ -45,6 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let time = execution.scheduled_time().map(Timestamp::to_rfc3339).unwrap_or_default();
         println!("made up for {time}: {}", execution.status);
     }
+    aiflow.resume_schedule("report", "often").await?;
     Ok(scheduler.shutdown().await?)
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("wine")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
     aiflow.submit(&quality().translate()?).await?;
     let functions = Functions::new()
         .register("load", async |_: JobContext, _: Value| Ok::<_, JobError>(1_599))

@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     print!("{}", project.warnings());
-    let aiflow = aiflow::open(&format!("sqlite://{}", data.join("aiflow.db").display())).await?;
+    let file = || format!("sqlite://{}", data.join("aiflow.db").display());
+    let aiflow = aiflow::open(&std::env::var("AIFLOW_URL").unwrap_or_else(|_| file())).await?;
     let aiflow = aiflow.project(project.name().as_str())?;
     let snapshots = Snapshots::local(data.join("snapshots"), data.join("unpacked"))?;
     // Where jobs leave what they make, and find what others made.

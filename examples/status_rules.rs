@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?.project("wine")?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?.project("wine")?;
     aiflow.submit(&regions().translate()?).await?;
     aiflow.submit(&dashboard().translate()?).await?;
     let functions = Functions::new().register("run", run);

@@ -72,7 +72,8 @@ pub(crate) fn at(time: &str, event: NewEvent) -> NewEvent {
 
 /// Publishes the events of each row in a project of its own, waits for what is said to run, and prints it.
 pub(crate) async fn run_all(rows: Vec<Row>) -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("memory://").await?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "memory://".to_owned());
+    let aiflow = aiflow::open(&url).await?;
     let functions = Functions::new().register("short", short).register("long", long);
     let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
     let mut done = Vec::new();

@@ -21,6 +21,13 @@ fn run(name: &str, folder: &Path) -> String {
     run_to_end(example(name).arg(folder))
 }
 
+const MEMORY: &str = "memory://";
+
+/// Runs an example that keeps nothing but its store.
+fn run_on(url: &str, name: &str) -> String {
+    run_to_end(example(name).env("AIFLOW_URL", url))
+}
+
 fn run_to_end(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = String::from_utf8(stdout).unwrap();
@@ -145,16 +152,20 @@ fn process_jobs_run_until_the_rule_stops_the_producer() {
 
 #[test]
 fn a_periodic_task_runs_at_its_times_until_its_execution_is_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("periodic_task", folder.path());
+    tells_of_periodic_task(&run_on(MEMORY, "periodic_task"));
+}
+
+fn tells_of_periodic_task(text: &str) {
     assert!(text.contains("check 3 was due at") && text.contains("the execution is STOPPED"), "{text}");
     assert!(text.contains("START every 100ms of "), "{text}");
 }
 
 #[test]
 fn a_periodic_workflow_runs_for_each_of_its_times_and_makes_up_for_the_past() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("periodic_workflow", folder.path());
+    tells_of_periodic_workflow(&run_on(MEMORY, "periodic_workflow"));
+}
+
+fn tells_of_periodic_workflow(text: &str) {
     assert_eq!(text.matches("written for \"20").count(), 3, "{text}");
     assert_eq!(text.matches("nightly comes at").count(), 3, "{text}");
     // On 29 March the clock was set from 02:00 to 03:00.
@@ -165,8 +176,10 @@ fn a_periodic_workflow_runs_for_each_of_its_times_and_makes_up_for_the_past() {
 
 #[test]
 fn a_custom_condition_fires_when_the_numbers_add_up_and_the_consumer_stops_the_producers() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("custom_sum", folder.path());
+    tells_of_custom_sum(&run_on(MEMORY, "custom_sum"));
+}
+
+fn tells_of_custom_sum(text: &str) {
     assert!(text.contains("20 numbers add up to 100\n"), "{text}");
     assert!(text.contains("consumer: SUCCEEDED"), "{text}");
     assert_eq!(text.matches(": STOPPED").count(), 3, "{text}");
@@ -174,16 +187,20 @@ fn a_custom_condition_fires_when_the_numbers_add_up_and_the_consumer_stops_the_p
 
 #[test]
 fn a_workflow_starts_another_by_an_event_and_by_its_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("workflow_trigger", folder.path());
+    tells_of_workflow_trigger(&run_on(MEMORY, "workflow_trigger"));
+}
+
+fn tells_of_workflow_trigger(text: &str) {
     assert_eq!(text.matches("report: training is SUCCEEDED\n").count(), 1, "{text}");
     assert_eq!(text.matches("alarm: training is FAILED\n").count(), 1, "{text}");
 }
 
 #[test]
 fn jobs_follow_the_statuses_of_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("status_rules", folder.path());
+    tells_of_status_rules(&run_on(MEMORY, "status_rules"));
+}
+
+fn tells_of_status_rules(text: &str) {
     let (succeeded, rest) = text.split_once("regions, FAILED").unwrap_or_else(|| panic!("{text}"));
     assert!(succeeded.contains("yesterday   SKIPPED   runs: 0"), "{text}");
     assert!(rest.contains("yesterday   SUCCEEDED runs: 1"), "{text}");
@@ -192,8 +209,10 @@ fn jobs_follow_the_statuses_of_others() {
 
 #[test]
 fn what_failed_runs_again_by_a_plan_that_was_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("rerun", folder.path());
+    tells_of_rerun(&run_on(MEMORY, "rerun"));
+}
+
+fn tells_of_rerun(text: &str) {
     for line in [
         "first run: FAILED",
         "load: its result stands (execution ",
@@ -209,8 +228,10 @@ fn what_failed_runs_again_by_a_plan_that_was_read() {
 
 #[test]
 fn a_prediction_job_is_handed_each_better_model_that_training_finds() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("online_learning", folder.path());
+    tells_of_online_learning(&run_on(MEMORY, "online_learning"));
+}
+
+fn tells_of_online_learning(text: &str) {
     let last = text.lines().rfind(|line| line.contains(" predicts f(1) = ")).unwrap_or_else(|| panic!("{text}"));
     let value: f64 = last.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((value - 3.0).abs() < 0.05, "{text}");
@@ -218,8 +239,10 @@ fn a_prediction_job_is_handed_each_better_model_that_training_finds() {
 
 #[test]
 fn each_rule_of_the_table_fires_for_its_events_and_for_no_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = run("rules", folder.path());
+    tells_of_rules(&run_on(MEMORY, "rules"));
+}
+
+fn tells_of_rules(text: &str) {
     assert_eq!(text.matches("\n  START when ").count(), 9, "{text}");
     for line in [
         "for wine, event 1: STOPPED",
@@ -239,15 +262,47 @@ mod on_redis {
 
     use super::*;
 
-    fn run_on(server: &RedisServer, name: &str, folder: &Path) -> String {
+    /// An example, and what it is to tell.
+    type Story = (&'static str, fn(&str));
+
+    fn run_in(folder: &Path, server: &RedisServer, name: &str) -> String {
         run_to_end(example(name).env("AIFLOW_URL", server.url()).arg(folder))
+    }
+
+    /// Most of them twice on the same store: what an earlier run left there does no harm.
+    #[test]
+    fn examples_tell_the_same_stories_by_another_url() {
+        let server = RedisServer::start();
+        let stories: [Story; 8] = [
+            ("periodic_task", tells_of_periodic_task),
+            ("periodic_workflow", tells_of_periodic_workflow),
+            ("custom_sum", tells_of_custom_sum),
+            ("workflow_trigger", tells_of_workflow_trigger),
+            ("status_rules", tells_of_status_rules),
+            ("rerun", tells_of_rerun),
+            ("online_learning", tells_of_online_learning),
+            ("rules", tells_of_rules),
+        ];
+        let (rules, again) = stories.split_last().unwrap();
+        assert_eq!(rules.0, "rules", "what its rules started goes on, and has its part in what follows");
+        for (name, tells) in stories.iter().chain(again) {
+            tells(&run_on(&format!("{}?prefix={name}", server.url()), name));
+        }
+    }
+
+    #[test]
+    fn the_tutorial_keeps_its_story_elsewhere_by_another_url() {
+        let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
+        let text = run_in(folder.path(), &server, "iris");
+        assert!(text.contains("version 1 predicts the species of 30 flowers"), "{text}");
+        assert!(!folder.path().join("aiflow.db").exists());
     }
 
     #[tokio::test]
     async fn the_quickstart_tells_the_same_story_by_another_url() {
         let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
         for batches in [4, 8] {
-            let text = run_on(&server, "quickstart", folder.path());
+            let text = run_in(folder.path(), &server, "quickstart");
             assert!(text.contains(&format!("batch {batches}: ")) && text.contains("what is version "), "{text}");
             let flow = aiflow::open(&server.url()).await.unwrap().project("wine").unwrap();
             let versions = flow.models().versions("wine").await.unwrap();
@@ -257,17 +312,26 @@ mod on_redis {
         assert!(!folder.path().join("aiflow.db").exists());
     }
 
+    #[cfg(feature = "project")]
+    #[test]
+    fn a_project_runs_by_another_url() {
+        let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/project");
+        let text = run_to_end(example("run_project").env("AIFLOW_URL", server.url()).arg(&dir).arg(folder.path()));
+        assert!(text.contains("predicted with model 2: ") && !folder.path().join("aiflow.db").exists(), "{text}");
+    }
+
     #[test]
     fn process_jobs_run_by_another_url() {
         let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
-        let text = run_on(&server, "process_jobs", folder.path());
+        let text = run_in(folder.path(), &server, "process_jobs");
         assert!(text.contains("enough: the rule stops the producer"), "{text}");
     }
 
     #[test]
     fn of_several_hosts_the_next_takes_over_from_each_that_is_killed() {
         let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
-        let text = run_on(&server, "several_hosts", folder.path());
+        let text = run_in(folder.path(), &server, "several_hosts");
         assert_eq!(text.matches(" leads (epoch ").count(), 3, "{text}");
         assert_eq!(text.matches("the leader was killed").count(), 2, "{text}");
         assert!(text.contains("each part was inspected once, in order: true"), "{text}");

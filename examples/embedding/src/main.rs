@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let aiflow = aiflow::open("sqlite://aiflow-data/embedding/aiflow.db").await?;
+    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| "sqlite://aiflow-data/embedding/aiflow.db".to_owned());
+    let aiflow = aiflow::open(&url).await?;
     let mut graph = AiGraph::new("default", "greet");
     graph.node("greet", function("greet"));
     graph.rule(start_workflow(on("line")));
