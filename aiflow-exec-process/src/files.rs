@@ -1,8 +1,9 @@
 //! Artifacts of a job: what is laid before it, and what becomes of the files that it leaves?
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{DirBuilder, DirEntry, Metadata};
 use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
 use aiflow_core::artifact_files::ArtifactFiles;
@@ -13,7 +14,7 @@ use aiflow_core::{Error, ErrorKind, Result, Retry};
 use serde_json::{Map, Value, json};
 
 use crate::launch::make_ready;
-use crate::rundir::{Record, RunDir, open_plain};
+use crate::rundir::{DIR_MODE, RECORD_BYTES_MAX, Record, RunDir, open_plain, read_plain};
 use crate::shared::{Shared, blocking, blocking_io};
 use crate::spec::{JOB_ARTIFACTS_MAX, ProcessSpec};
 
@@ -146,7 +147,7 @@ async fn save(artifacts: &ArtifactFiles, dir: &RunDir, names: Vec<String>) -> Re
 /// The names of the files that are to be kept, or what is wrong with one of them.
 fn list(dir: &RunDir, writes: &[String]) -> std::io::Result<std::result::Result<Vec<String>, String>> {
     let mut found: BTreeMap<String, Metadata> = BTreeMap::new();
-    for entry in std::fs::read_dir(dir.outputs())? {
+    for entry in dir.left()? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| EntityName::parse(name).is_ok()) else {
@@ -170,4 +171,66 @@ fn list(dir: &RunDir, writes: &[String]) -> std::io::Result<std::result::Result<
         Some(missing) => Err(format!("it did not leave its output {missing} in AIFLOW_OUTPUTS")),
         None => Ok(found.into_keys().collect()),
     })
+}
+
+/// What the run directory holds of artifacts.
+impl RunDir {
+    /// The directories of files that are laid before the job, and of those that it leaves.
+    pub(crate) fn make_folders(&self) -> std::io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.mode(DIR_MODE).recursive(true).create(self.inputs())?;
+        builder.create(self.outputs())
+    }
+
+    /// Whether what an attempt that succeeded read and left has not been written down yet, and its files have not become artifacts.
+    pub(crate) fn has_unkept_outputs(&self, ending: &Ending) -> std::io::Result<bool> {
+        if !matches!(ending, Ending::Succeeded { .. }) || self.kept()?.is_some() {
+            return Ok(false);
+        }
+        if self.record()?.is_none_or(|record| record.writes.is_none()) {
+            return Ok(false);
+        }
+        Ok(self.laid()?.is_some() || self.left()?.next().is_some())
+    }
+
+    /// The files that the job has left; none if it has removed their directory.
+    fn left(&self) -> std::io::Result<impl Iterator<Item = std::io::Result<DirEntry>>> {
+        match std::fs::read_dir(self.outputs()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+            read => read.map(|entries| Some(entries).into_iter().flatten()),
+        }
+    }
+
+    /// How an attempt that succeeded ended, once its files have become artifacts.
+    pub(crate) fn kept(&self) -> std::io::Result<Option<Ending>> {
+        match read_plain(&self.path().join("kept.json"), RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records how an attempt that succeeded ended, now that its files have become artifacts.
+    pub(crate) fn mark_kept(&self, ending: &Ending) -> std::io::Result<()> {
+        self.replace("kept.json", &serde_json::to_vec(ending)?)
+    }
+
+    /// Lays an artifact before the job.
+    pub(crate) fn lay(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        self.replace(&format!("inputs/{name}"), bytes)
+    }
+
+    /// Records what was laid before a job that reads or writes artifacts.
+    pub(crate) fn mark_laid(&self, laid: &serde_json::Value) -> std::io::Result<()> {
+        self.replace("inputs.json", laid.to_string().as_bytes())
+    }
+
+    /// What was laid before the job.
+    pub(crate) fn laid(&self) -> std::io::Result<Option<serde_json::Value>> {
+        match read_plain(&self.path().join("inputs.json"), RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }

@@ -35,7 +35,7 @@ const EXIT_BLANK: &[u8] = b"    ";
 const BARRED: &[u8] = b"lost\n";
 /// More than any of the small files holds.
 const SMALL_FILE_BYTES_MAX: u64 = 64;
-const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How many claims are opened for an attempt: each but the first is for somebody whose wrapper was kept out, in a moment, by another host.
 const CLAIMS_MAX: u32 = 16;
 /// A wrapper writes two files: more looks than that find the same.
@@ -43,7 +43,7 @@ const LOOKS_MAX: u32 = 4;
 /// The most bytes of values that are handed to one attempt.
 const SIGNALS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
+pub(crate) const DIR_MODE: u32 = 0o700;
 
 /// What `launch.json` holds: all that a later executor needs to know of an attempt that it did not start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -440,57 +440,6 @@ impl RunDir {
         self.create("events.done", b"").map(drop)
     }
 
-    /// The directories of files that are laid before the job, and of those that it leaves.
-    pub(crate) fn make_folders(&self) -> Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.mode(DIR_MODE).recursive(true).create(self.inputs())?;
-        builder.create(self.outputs())
-    }
-
-    /// Whether what an attempt that succeeded read and left has not been written down yet, and its files have not become artifacts.
-    pub(crate) fn has_unkept_outputs(&self, ending: &Ending) -> Result<bool> {
-        if !matches!(ending, Ending::Succeeded { .. }) || self.kept()?.is_some() {
-            return Ok(false);
-        }
-        if self.record()?.is_none_or(|record| record.writes.is_none()) {
-            return Ok(false);
-        }
-        Ok(self.laid()?.is_some() || std::fs::read_dir(self.outputs())?.next().is_some())
-    }
-
-    /// How an attempt that succeeded ended, once its files have become artifacts.
-    fn kept(&self) -> Result<Option<Ending>> {
-        match read_plain(&self.0.join("kept.json"), RECORD_BYTES_MAX) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Records how an attempt that succeeded ended, now that its files have become artifacts.
-    pub(crate) fn mark_kept(&self, ending: &Ending) -> Result<()> {
-        self.replace("kept.json", &serde_json::to_vec(ending)?)
-    }
-
-    /// Lays an artifact before the job.
-    pub(crate) fn lay(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.replace(&format!("inputs/{name}"), bytes)
-    }
-
-    /// Records what was laid before a job that reads or writes artifacts.
-    pub(crate) fn mark_laid(&self, laid: &serde_json::Value) -> Result<()> {
-        self.replace("inputs.json", laid.to_string().as_bytes())
-    }
-
-    /// What was laid before the job.
-    pub(crate) fn laid(&self) -> Result<Option<serde_json::Value>> {
-        match read_plain(&self.0.join("inputs.json"), RECORD_BYTES_MAX) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Makes sure that no wrapper starts any more, if none has; `false` if somebody has the claim.
     pub(crate) fn bar(&self) -> Result<bool> {
         self.create(&claim_name(self.last_claim()?), BARRED)
@@ -570,7 +519,7 @@ pub(crate) fn open_plain(path: &Path) -> Result<File> {
     options.open(path)
 }
 
-fn read_plain(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_plain(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_plain(path)?.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -74,6 +74,7 @@ fn what_cannot_be_kept_is_a_failure_that_says_why_and_keeps_nothing() {
         let world = World::with_files().await;
         for (n, (line, says)) in [
             ("true", "did not leave its output model"),
+            (r#"rm -r "$AIFLOW_OUTPUTS""#, "did not leave its output model"),
             (r#"cd "$AIFLOW_OUTPUTS"; echo x >model; mkdir more"#, "more in AIFLOW_OUTPUTS, which is no file"),
             (
                 r#"cd "$AIFLOW_OUTPUTS"; echo x >model; ln -s /etc/passwd users"#,
