@@ -1,4 +1,23 @@
 //! The port for running jobs: what must a computing platform do when it is told to start, watch and stop an attempt?
+//!
+//! # A job type of one's own
+//!
+//! The example `own_executor` is one from end to end: jobs that are scripts of SQL. It takes
+//!
+//! 1. **a name**, such as `sql`. Nodes name it, [`operation("sql", spec)`](crate::graph::operation), best inside a function of one's own that
+//!    makes the node; jobs do as [`Job::executor`](crate::workflow::Job::executor), and files by `executor: sql` with `spec: …`. What `spec` says
+//!    is up to the job type.
+//! 2. If several nodes are to form one job, **a [`JobGenerator`](crate::translator::JobGenerator)**, which makes the `spec` of the job from them and
+//!    says what is wrong with a node before anything runs. It is registered at the translator:
+//!    `SplitTranslator::new().generator("sql", …)`, which files are given by `LoadOptions::translator`.
+//! 3. **An [`Executor`]**, registered under the name: `aiflow.scheduler().executor("sql", …)`. The one of a job that is quick and need not survive
+//!    its process keeps a map of attempts, refuses what it cannot run in `submit`, starts a task for each attempt that it does not know yet, reports
+//!    [`Started`](ReportKind::Started) and the [`Ending`], and cancels the task in `stop` and `shutdown`. One that hands attempts to a platform
+//!    uses [`Launch::attempt`] as the name of the job there, looks it up before it starts anything, and asks for it in `observe`.
+//! 4. **A test**: `aiflow_testkit::executor_suite!(Fixture)` checks every sentence of the contract below, and shows what the executor only
+//!    seems to do.
+//!
+//! Everything else (schedules, retries, time limits until the start, pools, placement on hosts, lineage) comes from outside the executor.
 
 use std::fmt;
 use std::sync::Arc;

@@ -40,9 +40,12 @@ impl From<Workflow> for Definition {
 
 impl Definition {
     /// The workflow that it becomes, and what is probably not meant; or everything that is wrong.
-    pub(crate) fn translate(&self) -> Result<(Workflow, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pub(crate) fn translate(
+        &self,
+        translator: &SplitTranslator,
+    ) -> Result<(Workflow, Vec<Diagnostic>), Vec<Diagnostic>> {
         let workflow = match self {
-            Self::Graph(graph) => SplitTranslator.translate(graph, &TranslateOptions::default())?,
+            Self::Graph(graph) => translator.translate(graph, &TranslateOptions::default())?,
             Self::Workflow(workflow) => (**workflow).clone(),
         };
         let found = workflow.check();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use aiflow_core::Error;
 use aiflow_core::id::{PoolName, ProjectName, WorkflowName};
+use aiflow_core::translator::SplitTranslator;
 use aiflow_core::workflow::Workflow;
 use serde_json::{Map, Value};
 
@@ -62,11 +63,17 @@ pub struct LoadOptions {
     environment: Environment,
     functions: Option<BTreeSet<String>>,
     executors: Option<BTreeSet<String>>,
+    translator: SplitTranslator,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { environment: Environment::of_process(), functions: None, executors: None }
+        Self {
+            environment: Environment::of_process(),
+            functions: None,
+            executors: None,
+            translator: SplitTranslator::new(),
+        }
     }
 }
 
@@ -88,6 +95,13 @@ impl LoadOptions {
     #[must_use]
     pub fn functions<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.functions = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Translates graphs with this translator: for job types with a [generator](SplitTranslator::generator).
+    #[must_use]
+    pub fn translator(mut self, translator: SplitTranslator) -> Self {
+        self.translator = translator;
         self
     }
 
@@ -343,7 +357,7 @@ fn load_workflow(
     };
     let read = read(&source, around, problems)?;
     look_up(project, name, &read, &source, options, problems);
-    match read.definition.translate() {
+    match read.definition.translate(&options.translator) {
         Ok((workflow, warnings)) => {
             warnings.iter().for_each(|found| problems.add(read.problem(&source, found)));
             Some(ProjectWorkflow { file: path, definition: read.definition, workflow })

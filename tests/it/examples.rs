@@ -186,6 +186,21 @@ fn tells_of_custom_sum(text: &str) {
 }
 
 #[test]
+fn a_job_type_of_ones_own_runs_scripts_of_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run_to_end(example("own_executor").env("AIFLOW_URL", MEMORY).arg(folder.path()));
+    for line in [
+        "jobs: orders, good_customers, thank\n",
+        "orders (orders, totals): SUCCEEDED",
+        "good_customers (good_customers): SUCCEEDED {\"rows\":1}\n",
+        "thank (): SUCCEEDED \"thank you, ada\"\n",
+        "the execution is SUCCEEDED\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+    }
+}
+
+#[test]
 fn a_workflow_starts_another_by_an_event_and_by_its_end() {
     tells_of_workflow_trigger(&run_on(MEMORY, "workflow_trigger"));
 }

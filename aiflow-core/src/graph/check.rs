@@ -23,13 +23,14 @@ const SHOWN_CHARS_MAX: usize = 40;
 
 impl AiGraph {
     /// Everything that is malformed: names, doubles, references to nothing, ports, sizes. What only a translation can tell (jobs that
-    /// contradict themselves, data edges across jobs, cycles) is reported by it, together with all of these.
+    /// contradict themselves, data edges across jobs, cycles, executors whose jobs have one node) is reported by it, together with all of these.
     #[must_use]
     pub fn check(&self) -> Vec<Diagnostic> {
-        self.check_with(&Names::of(self))
+        self.check_with(&Names::of(self), &|_| true)
     }
 
-    pub(crate) fn check_with(&self, names: &Names<'_>) -> Vec<Diagnostic> {
+    /// `takes_several`: whether a job of this executor may have several nodes.
+    pub(crate) fn check_with(&self, names: &Names<'_>, takes_several: &dyn Fn(&str) -> bool) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         check_name(|| "project".to_owned(), &self.project, ProjectName::parse, &mut found);
         check_name(|| "workflow".to_owned(), &self.workflow, WorkflowName::parse, &mut found);
@@ -43,17 +44,17 @@ impl AiGraph {
             }
         }
         for (at, node) in self.nodes.iter().enumerate() {
-            check_node(node, &mut found);
+            check_node(node, takes_several, &mut found);
             if names.node(&node.name) != Some(at) {
                 found.push(Diagnostic::new(node.path(), "is defined twice"));
             }
         }
-        self.check_data_edges(names, &mut found);
+        self.check_data_edges(names, takes_several, &mut found);
         self.check_control_edges(names, &mut found);
         found
     }
 
-    fn check_data_edges(&self, names: &Names<'_>, found: &mut Vec<Diagnostic>) {
+    fn check_data_edges(&self, names: &Names<'_>, takes_several: &dyn Fn(&str) -> bool, found: &mut Vec<Diagnostic>) {
         let node = |name: &str| names.node(name).and_then(|at| self.nodes.get(at));
         let mut edges = BTreeMap::new();
         for edge in &self.data_edges {
@@ -65,8 +66,13 @@ impl AiGraph {
                 found.push(Diagnostic::new(edge.path(), format!("is defined twice{how}")));
                 continue;
             }
+            let is_within = match (node(&edge.from), node(&edge.to)) {
+                (Some(from), Some(to)) => from.executor == to.executor,
+                _ => false,
+            };
             for end in [&edge.from, &edge.to] {
                 match node(end) {
+                    Some(node) if is_within && node.hands_on(edge.stored, takes_several) => {}
                     None => found.push(Diagnostic::new(
                         edge.path(),
                         format!("there is no node {}", shown(end)),
@@ -124,7 +130,7 @@ impl AiGraph {
     }
 }
 
-fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
+fn check_node(node: &AiNode, takes_several: &dyn Fn(&str) -> bool, found: &mut Vec<Diagnostic>) {
     // Said only where something is wrong: a graph has many nodes.
     let path = || node.path();
     check_name(path, &node.name, NodeName::parse, found);
@@ -138,7 +144,7 @@ fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
             _ => found.push(Diagnostic::new(path(), "the spec of a function node must be the name of the function")),
         }
     }
-    check_arguments(node, found);
+    check_arguments(node, takes_several, found);
     if !(node.params.is_null() || node.params.is_object()) {
         found.push(Diagnostic::new(path(), "params must be a JSON object"));
     }
@@ -150,10 +156,10 @@ fn check_node(node: &AiNode, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn check_arguments(node: &AiNode, found: &mut Vec<Diagnostic>) {
+fn check_arguments(node: &AiNode, takes_several: &dyn Fn(&str) -> bool, found: &mut Vec<Diagnostic>) {
     let path = || node.path();
     let NodeArguments { dataset, model, model_version, base_model, base_model_version } = &node.arguments;
-    if !(node.is_function() || node.arguments.is_none()) {
+    if !(takes_several(&node.executor) || node.arguments.is_none()) {
         let message =
             "names a dataset or a model, which only function nodes look up; hand the name over as a parameter";
         return found.push(Diagnostic::new(path(), message));

@@ -146,7 +146,8 @@ pub fn function(name: impl Into<String>) -> AiNode {
     operation(FUNCTION_EXECUTOR, Value::String(name.into()))
 }
 
-/// A node that runs `spec` on an executor, in that executor's own terms.
+/// A node that runs `spec` on an executor, in that executor's own terms. It is a job of its own, unless a
+/// [`JobGenerator`](crate::translator::JobGenerator) makes one of several.
 #[must_use]
 pub fn operation(executor: impl Into<String>, spec: Value) -> AiNode {
     AiNode {
@@ -424,9 +425,14 @@ impl AiNode {
         self
     }
 
-    /// Whether it runs a function of the host application: only such nodes exchange data.
+    /// Whether it runs a function of the host application.
     pub(crate) fn is_function(&self) -> bool {
         self.executor == FUNCTION_EXECUTOR
+    }
+
+    /// Whether data edges lead from it to other nodes of its executor: only function nodes keep values between jobs.
+    pub(crate) fn hands_on(&self, stored: bool, takes_several: &dyn Fn(&str) -> bool) -> bool {
+        self.is_function() || (!stored && takes_several(&self.executor))
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) struct Routes {
 
 impl<'g> Draft<'g> {
     /// Takes over what is well formed; of nodes with the same name, the first.
-    pub(super) fn new(graph: &'g AiGraph, names: &'g Names<'g>) -> Self {
+    pub(super) fn new(graph: &'g AiGraph, names: &'g Names<'g>, takes_several: &dyn Fn(&str) -> bool) -> Self {
         let mut draft = Self {
             nodes: Vec::with_capacity(graph.nodes.len()),
             links: Vec::with_capacity(graph.data_edges.len()),
@@ -108,7 +108,8 @@ impl<'g> Draft<'g> {
         for (i, edge) in graph.data_edges.iter().enumerate() {
             let Some((from, to)) = draft.node(&edge.from).zip(draft.node(&edge.to)) else { continue };
             let link = Link { from, port: edge.port, to, edge: i };
-            if draft.is_function(from) && draft.is_function(to) {
+            let [giver, taker] = [from, to].map(|node| draft.nodes[node].node);
+            if giver.executor == taker.executor && giver.hands_on(edge.stored, takes_several) {
                 if edge.stored { &mut draft.stored } else { &mut draft.links }.push(link);
             }
         }
@@ -119,10 +120,6 @@ impl<'g> Draft<'g> {
             }
         }
         draft
-    }
-
-    fn is_function(&self, node: usize) -> bool {
-        self.nodes[node].node.is_function()
     }
 
     /// The job of a node, if the user named it.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use serde_json::Value;
 
 use super::draft::{Cluster, Draft, Link};
-use crate::function::{DataInput, FunctionNode, FunctionSpec};
+use super::{JobNode, SplitTranslator};
+use crate::function::DataInput;
 use crate::graph::{AiNode, shown};
 use crate::id::{ExecutorName, HostLabel, JobName, NAME_BYTES_MAX, NodeName};
 use crate::workflow::{Diagnostic, Job};
@@ -47,6 +48,7 @@ impl Draft<'_> {
     /// graph's check, it is only good for checking what refers to it; `None` if it has not even a name like the one it should have.
     pub(super) fn build(
         &self,
+        translator: &SplitTranslator,
         cluster: &Cluster,
         links: &[Link],
         stored: &Stored,
@@ -54,13 +56,13 @@ impl Draft<'_> {
     ) -> Option<Job> {
         let name = self.job_name(cluster);
         let path = format!("job {}", shown(name));
-        self.check_executors(cluster, &path, found);
+        self.check_executors(translator, cluster, &path, found);
         let first = self.nodes[*cluster.nodes.first()?].node;
         let executor = &first.executor;
         let mut job = Job::new(
             JobName::parse(name).or_else(|_| JobName::parse(like(name))).ok()?,
             ExecutorName::parse(executor).or_else(|_| ExecutorName::parse(like(executor))).ok()?,
-            first.spec.clone(),
+            Value::Null,
         );
         job.streaming = self.members(cluster).any(|(_, node)| node.streaming);
         // A copy of a node does not double what the original does at its times.
@@ -101,12 +103,20 @@ impl Draft<'_> {
         if let Some(grace) = self.agreed(cluster, &path, "stop_grace", |node| node.stop_grace, found) {
             job.stop_grace = grace;
         }
-        if !first.is_function() {
-            // Other params than an object were reported.
-            job.params = if first.params.is_object() { first.params.clone() } else { Value::Null };
-        } else if let Some(spec) = self.function_spec(cluster, links, stored, found) {
-            // Plain data with string keys always serialises.
-            job.spec = serde_json::to_value(spec).unwrap_or_default();
+        // Nodes of different executors were reported, and are no job of any generator.
+        let is_one = self.members(cluster).all(|(_, node)| node.executor == *executor);
+        if let Some(nodes) = self.job_nodes(cluster, links, stored, found).filter(|_| is_one) {
+            match translator.generator_of(executor).generate(nodes) {
+                Ok(generated) => {
+                    job.spec = generated.spec;
+                    // Other params than an object were reported.
+                    job.params = Some(generated.params).filter(Value::is_object).unwrap_or_default();
+                }
+                Err(wrong) if wrong.is_empty() => {
+                    found.push(Diagnostic::new(path, "was refused by its generator without a reason"));
+                }
+                Err(wrong) => found.extend(wrong),
+            }
         }
         Some(job)
     }
@@ -118,7 +128,13 @@ impl Draft<'_> {
         })
     }
 
-    fn check_executors(&self, cluster: &Cluster, path: &str, found: &mut Vec<Diagnostic>) {
+    fn check_executors(
+        &self,
+        translator: &SplitTranslator,
+        cluster: &Cluster,
+        path: &str,
+        found: &mut Vec<Diagnostic>,
+    ) {
         let mut members = self.members(cluster);
         let Some((first, node)) = members.next() else {
             return;
@@ -134,12 +150,12 @@ impl Draft<'_> {
                     shown(&other.executor)
                 ),
             ));
-        } else if cluster.nodes.len() > 1 && !node.is_function() {
+        } else if cluster.nodes.len() > 1 && !translator.takes_several(&node.executor) {
             let names: Vec<String> = self.members(cluster).map(|(name, _)| shown(name)).collect();
             found.push(Diagnostic::new(
                 path,
                 format!(
-                    "has the nodes {}, but a job of executor {} has one node; only function jobs have several",
+                    "has the nodes {}, but a job of executor {} has one node; only function jobs and those of a job generator have several",
                     names.join(", "),
                     shown(&node.executor)
                 ),
@@ -171,13 +187,14 @@ impl Draft<'_> {
         Some(value)
     }
 
-    fn function_spec(
+    /// The nodes of a job in the order in which they run; `None` if one has no name, or waits for itself, which was reported.
+    fn job_nodes(
         &self,
         cluster: &Cluster,
         links: &[Link],
         stored: &Stored,
         found: &mut Vec<Diagnostic>,
-    ) -> Option<FunctionSpec> {
+    ) -> Option<Vec<JobNode<'_>>> {
         let mut inputs: BTreeMap<usize, Vec<(usize, DataInput)>> = BTreeMap::new();
         let read = cluster.nodes.iter().filter_map(|node| stored.read.get(node)).flatten();
         for (link, kept) in links.iter().map(|link| (link, false)).chain(read.map(|link| (link, true))) {
@@ -187,22 +204,15 @@ impl Draft<'_> {
         inputs.values_mut().for_each(|inputs| inputs.sort_by_key(|(edge, _)| *edge));
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
         for node in self.topological(cluster, links) {
-            let ai_node = self.nodes[node].node;
-            let Value::String(function) = &ai_node.spec else {
-                return None;
-            };
-            nodes.push(FunctionNode {
+            nodes.push(JobNode {
                 name: self.node_name(node, found)?,
-                function: function.clone(),
-                params: ai_node.params.clone(),
-                arguments: ai_node.arguments.clone(),
+                node: self.nodes[node].node,
                 inputs: inputs.remove(&node).into_iter().flatten().map(|(_, input)| input).collect(),
-                outputs: ai_node.outputs,
                 kept: stored.kept.get(&node).into_iter().flatten().copied().collect(),
             });
         }
         // A node on a data cycle never gets its turn; the cycle itself is reported elsewhere.
-        (nodes.len() == cluster.nodes.len()).then_some(FunctionSpec { nodes })
+        (nodes.len() == cluster.nodes.len()).then_some(nodes)
     }
 
     fn node_name(&self, node: usize, found: &mut Vec<Diagnostic>) -> Option<NodeName> {

@@ -3,6 +3,7 @@
 //! Source: seed "Translator".
 
 mod draft;
+mod generate;
 mod jobs;
 mod split;
 
@@ -10,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::AiGraph;
 use crate::workflow::{Diagnostic, Workflow};
 
+pub use generate::{Generated, JobGenerator, JobNode};
 #[cfg(feature = "svg")]
 pub(crate) use split::jobs_of;
 pub use split::{COPIES_MAX, SplitTranslator};
@@ -66,7 +68,7 @@ impl AiGraph {
     /// # Errors
     /// `Invalid`, listing everything that is wrong with the graph.
     pub fn translate(&self) -> Result<Workflow> {
-        self.translate_with(&SplitTranslator, &TranslateOptions::default())
+        self.translate_with(&SplitTranslator::new(), &TranslateOptions::default())
     }
 
     /// Translates the graph.

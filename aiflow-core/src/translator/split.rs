@@ -16,10 +16,13 @@
 //! STOP is copied. A rule that waits for a copied node waits for the original alone, so that it fires once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::draft::{Clusters, Division, Draft, Link};
+use super::generate::{FunctionGenerator, JobGenerator, OneNode};
 use super::jobs::{Stored, like};
 use super::{SharedNodes, TranslateOptions, Translator};
+use crate::function::FUNCTION_EXECUTOR;
 use crate::graph::{AiGraph, DATA_EDGES_MAX, DataEdge, NODES_MAX, Names, Trigger, all_done, shown};
 use crate::id::{JobName, ProjectName, RuleName, WorkflowName};
 use crate::status::JobStatus;
@@ -32,24 +35,56 @@ use crate::workflow::{
 pub const COPIES_MAX: usize = 1_000;
 
 /// The default translator: explicit jobs by name, other jobs by data edges, divided where a job would have to wait for itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SplitTranslator;
+#[derive(Debug, Clone, Default)]
+pub struct SplitTranslator {
+    generators: BTreeMap<String, Arc<dyn JobGenerator>>,
+}
+
+impl SplitTranslator {
+    /// A translator that knows function jobs, and of other executors jobs of one node.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `generator` make the jobs of an executor from their nodes, of which each may have several then. Not asked for function jobs.
+    #[must_use]
+    pub fn generator(mut self, executor: impl Into<String>, generator: impl JobGenerator + 'static) -> Self {
+        self.generators.insert(executor.into(), Arc::new(generator));
+        self
+    }
+
+    /// Who makes the jobs of an executor.
+    pub(super) fn generator_of(&self, executor: &str) -> &dyn JobGenerator {
+        match self.generators.get(executor) {
+            _ if executor == FUNCTION_EXECUTOR => &FunctionGenerator,
+            Some(generator) => &**generator,
+            None => &OneNode,
+        }
+    }
+
+    /// Whether a job of an executor may have several nodes.
+    pub(super) fn takes_several(&self, executor: &str) -> bool {
+        executor == FUNCTION_EXECUTOR || self.generators.contains_key(executor)
+    }
+}
 
 impl Translator for SplitTranslator {
     fn translate(&self, graph: &AiGraph, options: &TranslateOptions) -> Result<Workflow, Vec<Diagnostic>> {
         let names = Names::of(graph);
-        let mut found = graph.check_with(&names);
+        let takes_several = |executor: &str| self.takes_several(executor);
+        let mut found = graph.check_with(&names, &takes_several);
         if graph.nodes.len() > NODES_MAX
             || graph.data_edges.len() > DATA_EDGES_MAX
             || graph.control_edges.len() > RULES_MAX
         {
             return Err(found);
         }
-        let mut draft = Draft::new(graph, &names);
+        let mut draft = Draft::new(graph, &names, &takes_several);
         report_cycles(&draft, &mut found);
         refuse_crossing(&mut draft, &mut found);
         let clusters = split(&mut draft, graph, options, &mut found);
-        let workflow = assemble(&draft, graph, &clusters, &mut found);
+        let workflow = assemble(self, &draft, graph, &clusters, &mut found);
         // What may not be meant is said at submit.
         found.extend(workflow.check_form().into_iter().filter(Diagnostic::is_error));
         if found.is_empty() { Ok(workflow) } else { Err(found) }
@@ -70,7 +105,8 @@ pub(crate) struct JobNodes {
 #[cfg(feature = "svg")]
 pub(crate) fn jobs_of(graph: &AiGraph) -> Vec<JobNodes> {
     let names = Names::of(graph);
-    let mut draft = Draft::new(graph, &names);
+    // Whichever executors take several nodes: those between which edges are drawn.
+    let mut draft = Draft::new(graph, &names, &|_| true);
     let mut ignored = Vec::new();
     refuse_crossing(&mut draft, &mut ignored);
     let clusters = split(&mut draft, graph, &TranslateOptions::default(), &mut ignored);
@@ -211,7 +247,13 @@ fn refusal(draft: &Draft<'_>, options: &TranslateOptions, shared: &BTreeSet<usiz
 }
 
 /// Jobs and control edges from what was split.
-fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut Vec<Diagnostic>) -> Workflow {
+fn assemble(
+    translator: &SplitTranslator,
+    draft: &Draft<'_>,
+    graph: &AiGraph,
+    clusters: &Clusters,
+    found: &mut Vec<Diagnostic>,
+) -> Workflow {
     // A malformed name was reported; the rest is checked all the same, under a name like it.
     let project = ProjectName::parse(&graph.project).or_else(|_| ProjectName::parse(like(&graph.project)));
     let name = WorkflowName::parse(&graph.workflow).or_else(|_| WorkflowName::parse(like(&graph.workflow)));
@@ -226,7 +268,7 @@ fn assemble(draft: &Draft<'_>, graph: &AiGraph, clusters: &Clusters, found: &mut
     workflow.parameters = graph.parameters.clone();
     workflow.admission = graph.admission.clone();
     workflow.completion = graph.completion;
-    let names = build_jobs(draft, clusters, &mut workflow, found);
+    let names = build_jobs(translator, draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();
     let streaming: BTreeSet<&JobName> = workflow.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();
     let streams = |name: &str| draft.resolve(name).and_then(job).is_some_and(|name| streaming.contains(name));
@@ -276,6 +318,7 @@ fn waits_for_values<'a>(
 
 /// Builds the job of each cluster; gives their names.
 fn build_jobs(
+    translator: &SplitTranslator,
     draft: &Draft<'_>,
     clusters: &Clusters,
     workflow: &mut Workflow,
@@ -289,7 +332,7 @@ fn build_jobs(
     let mut seen = BTreeSet::new();
     let mut names = Vec::with_capacity(clusters.all.len());
     for (cluster, links) in clusters.all.iter().zip(&links) {
-        let job = draft.build(cluster, links, &stored, found);
+        let job = draft.build(translator, cluster, links, &stored, found);
         names.push(job.as_ref().map(|job| job.name.clone()));
         if seen.insert(draft.job_name(cluster)) {
             workflow.jobs.extend(job);

@@ -55,8 +55,9 @@ pub(super) fn check(graph: &AiGraph, expected: &Expect) {
 }
 
 pub(super) fn check_problems(graph: &AiGraph, expected: &Expect) {
-    let found =
-        SplitTranslator.translate(graph, &TranslateOptions::default()).expect_err("something is wrong with the graph");
+    let found = SplitTranslator::new()
+        .translate(graph, &TranslateOptions::default())
+        .expect_err("something is wrong with the graph");
     let lines: Vec<String> = found.iter().map(|problem| format!("{problem}\n")).collect();
     expected.assert_eq(&lines.concat());
 }

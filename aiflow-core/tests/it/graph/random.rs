@@ -73,9 +73,9 @@ proptest! {
     #[test]
     fn a_translation_keeps_every_node_and_every_order(graph in any_graph()) {
         let options = TranslateOptions::default();
-        let translated = SplitTranslator.translate(&graph, &options);
+        let translated = SplitTranslator::new().translate(&graph, &options);
         let back: AiGraph = serde_json::from_str(&serde_json::to_string(&graph).unwrap()).unwrap();
-        prop_assert_eq!(&translated, &SplitTranslator.translate(&back, &options));
+        prop_assert_eq!(&translated, &SplitTranslator::new().translate(&back, &options));
         let workflow = match translated {
             Ok(workflow) => workflow,
             Err(found) => {

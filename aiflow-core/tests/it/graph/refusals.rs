@@ -164,7 +164,7 @@ fn copying_can_be_refused() {
     let mut graph = graph(&["read", "train", "evaluate"]);
     graph.data("read", "train").data("read", "evaluate").after("evaluate", "train");
     let options = TranslateOptions::default().shared(SharedNodes::Refuse);
-    let error = graph.translate_with(&SplitTranslator, &options).unwrap_err();
+    let error = graph.translate_with(&SplitTranslator::new(), &options).unwrap_err();
     expect!["translate graph: invalid: control edge evaluate after train: makes node evaluate wait for node train, but both need read, which may not be copied; put what is shared into a job of its own, and hand its values over in a dataset or a file (problems=1)"].assert_eq(&error.to_string());
 }
 
@@ -237,7 +237,7 @@ fn a_copy_whose_name_is_too_long_is_named() {
     let read = "r".repeat(128);
     let mut graph = graph(&[&read, "train", "evaluate"]);
     graph.data(&read, "train").data(&read, "evaluate").after("evaluate", "train");
-    let found = SplitTranslator.translate(&graph, &TranslateOptions::default()).unwrap_err();
+    let found = SplitTranslator::new().translate(&graph, &TranslateOptions::default()).unwrap_err();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].message.contains("copy cannot be named"), "{}", found[0]);
 }
