@@ -43,8 +43,8 @@ pub use aiflow_core::client::AiFlow;
 pub use aiflow_core::runtime::Scheduler;
 pub use aiflow_core::{
     Error, ErrorKind, Result, Retry, artifact_files, artifact_store, bus, client, control, engine, event, execution,
-    executor, function, graph, history, host, id, lineage, memory, meta, open_lineage, records, relay, rerun, runtime,
-    search, store, time, timer, transfer, translator, why, workflow,
+    executor, function, graph, history, host, id, job_labels, lineage, memory, meta, open_lineage, records, relay,
+    rerun, runtime, search, store, time, timer, transfer, translator, why, workflow,
 };
 #[cfg(feature = "process")]
 pub use aiflow_exec_process as process;

@@ -229,6 +229,13 @@ pub struct JobExecution {
     /// Where its next attempt is to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
+    /// What its current attempt says about itself, as [`JobContext::set_label`](crate::function::JobContext::set_label) does: progress, the address of a
+    /// page, the name of the job on its platform. At most [`JOB_LABELS_MAX`](crate::job_labels::JOB_LABELS_MAX).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The number of the last change of its labels.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub labels_number: u64,
     /// Values that it is to take and has not acknowledged, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<PendingSignal>,
@@ -278,6 +285,11 @@ pub struct JobExecution {
     /// When the nodes of the last attempt that told of them ran; a job of one node runs as long as its node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeRun>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero_u64(n: &u64) -> bool {
+    *n == 0
 }
 
 impl WorkflowState {

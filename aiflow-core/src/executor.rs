@@ -33,6 +33,7 @@ use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, NewEvent};
 use crate::id::{AttemptId, FiringId, JobName, NodeName, ProjectName, WorkflowExecutionId, WorkflowName};
+use crate::job_labels::LabelChanges;
 use crate::store::MetaStore;
 use crate::time::{Clock, Timestamp};
 
@@ -331,6 +332,13 @@ pub enum ReportKind {
         /// The reference: at most [`CHECKPOINT_BYTES_MAX`] bytes of JSON.
         value: Value,
     },
+    /// What it says about itself changed: labels of its job execution, from this attempt on.
+    Labels {
+        /// Rises within an attempt; what comes late does not count.
+        number: u64,
+        /// The labels that changed; what is beyond [their bounds](crate::job_labels) is left out.
+        labels: LabelChanges,
+    },
     /// It has taken a value that was handed to it.
     Acknowledged {
         /// The value.
@@ -393,6 +401,7 @@ impl Report {
             ReportKind::Started => format!("report:{attempt}:started"),
             ReportKind::Ready => format!("report:{attempt}:ready"),
             ReportKind::Checkpoint { number, .. } => format!("report:{attempt}:checkpoint:{number}"),
+            ReportKind::Labels { number, .. } => format!("report:{attempt}:labels:{number}"),
             ReportKind::Acknowledged { signal } => format!("report:{attempt}:acknowledged:{signal}"),
             ReportKind::SignalRefused { signal, .. } => format!("report:{attempt}:refused:{signal}"),
             ReportKind::Nodes { .. } => format!("report:{attempt}:nodes"),

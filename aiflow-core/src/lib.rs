@@ -21,6 +21,7 @@ pub mod graph;
 pub mod history;
 pub mod host;
 pub mod id;
+pub mod job_labels;
 mod job_state;
 pub mod json;
 pub mod lineage;

@@ -1,5 +1,6 @@
 //! What jobs say: which events stand in the file that `AIFLOW_EVENTS` names, and which lines are none?
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use aiflow_core::client::check_user_event;
 use aiflow_core::event::{EVENT_VALUE_BYTES_MAX, NewEvent};
 use aiflow_core::executor::{CHECKPOINT_BYTES_MAX, JobEventLine, JobIdentity, Report, ReportKind};
 use aiflow_core::id::FiringId;
+use aiflow_core::job_labels::{LabelChanges, check_label_changes};
 use aiflow_core::time::{Clock as _, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,6 +33,8 @@ pub(crate) enum Said {
     Ready,
     /// Where the next attempt is to go on.
     Checkpoint(Box<NewEvent>),
+    /// What it says about itself, and which labels that changes.
+    Labels(Box<NewEvent>, BTreeSet<String>),
 }
 
 /// Whether to wait for the end of the last line.
@@ -218,6 +222,11 @@ impl Follower {
         match word {
             Word::Ready {} => Ok(Said::Ready),
             Word::Acknowledge { signal } => Ok(Said::Event(event(ReportKind::Acknowledged { signal }))),
+            Word::Labels { labels } => {
+                let labels = label_changes(labels)?;
+                let names = labels.keys().cloned().collect();
+                Ok(Said::Labels(event(ReportKind::Labels { number, labels }), names))
+            }
             Word::Checkpoint { value } if value.to_string().len() > CHECKPOINT_BYTES_MAX => {
                 Err(format!("the checkpoint has more than {CHECKPOINT_BYTES_MAX} bytes of JSON"))
             }
@@ -247,6 +256,20 @@ enum Word {
     Ready {},
     Checkpoint { value: Value },
     Acknowledge { signal: FiringId },
+    Labels { labels: BTreeMap<String, Value> },
+}
+
+/// The labels that a line changes: texts, numbers and truth values; null takes a label away.
+fn label_changes(labels: BTreeMap<String, Value>) -> std::result::Result<LabelChanges, String> {
+    let text = |(name, value): (String, Value)| match value {
+        Value::Null => Ok((name, None)),
+        Value::String(text) => Ok((name, Some(text))),
+        Value::Bool(_) | Value::Number(_) => Ok((name, Some(value.to_string()))),
+        Value::Array(_) | Value::Object(_) => Err(format!("label {name:?} is neither a text nor a number")),
+    };
+    let changes = labels.into_iter().map(text).collect::<std::result::Result<LabelChanges, String>>()?;
+    check_label_changes(&changes).map_err(|error| error.to_string())?;
+    Ok(changes)
 }
 
 #[cfg(test)]

@@ -77,11 +77,13 @@
 //! echo '{"key": "samples", "value": {"rows": 320}}' >>"$AIFLOW_EVENTS"
 //! echo '{"aiflow": "ready"}' >>"$AIFLOW_EVENTS"      # a streaming job: what depends on it may start
 //! echo '{"aiflow": "checkpoint", "value": {"path": "ckpt-7"}}' >>"$AIFLOW_EVENTS"  # where the next attempt is to go on
+//! echo '{"aiflow": "labels", "labels": {"epoch": 7, "loss": 0.25}}' >>"$AIFLOW_EVENTS"  # shown as labels of the job execution; null takes one away
 //! ```
 //!
 //! A value that a SIGNAL rule hands over becomes a line of the file that `AIFLOW_SIGNALS` names: `{"id": …, "key": …, "value": …}`.
 //! The job says `{"aiflow": "acknowledge", "signal": <id>}` in its event file when it has taken it; otherwise it is restarted with the
-//! value. The same id may come again after a crash of the scheduler. Of checkpoints said at once the last one counts.
+//! value. The same id may come again after a crash of the scheduler. Of checkpoints said at once the last one counts,
+//! and of labels the last value; what is said of itself costs an event each time it is read, so do not say it for every step of a tight loop.
 //!
 //! From Python:
 //!

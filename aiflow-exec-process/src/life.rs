@@ -3,6 +3,7 @@
 //! One task per attempt does two things side by side: it *guards* the process (waits for its end, stops it, times it out) and it
 //! *listens* (publishes what the job says). When both are through, and all events are in the log, the ending is reported.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -366,6 +367,7 @@ impl Life {
         let n_said = said.len();
         let mut events: Vec<NewEvent> = Vec::with_capacity(n_said);
         let mut checkpoint: Option<String> = None;
+        let mut labels: Option<(String, BTreeSet<String>)> = None;
         for said in said {
             match said {
                 Said::Event(event) => events.push(*event),
@@ -374,6 +376,14 @@ impl Life {
                     if let Some(last) = checkpoint.replace(event.id.clone()) {
                         events.retain(|event| event.id != last);
                     }
+                    events.push(*event);
+                }
+                // Of those that change the same labels the last one counts: progress that is told again and again is one event.
+                Said::Labels(event, names) => {
+                    if let Some((last, _)) = labels.take_if(|(_, before)| before.is_subset(&names)) {
+                        events.retain(|event| event.id != last);
+                    }
+                    labels = Some((event.id.clone(), names));
                     events.push(*event);
                 }
                 Said::Ready => {

@@ -1,5 +1,6 @@
 //! The life of a job execution: what do actions, reports and timers make of it?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -191,6 +192,8 @@ impl Draft<'_> {
                 },
                 ending: None,
                 nodes: Vec::new(),
+                labels: BTreeMap::new(),
+                labels_number: 0,
             }),
         );
         let is_first = self.change_job_state(execution, job, |state| {
@@ -224,6 +227,8 @@ impl Draft<'_> {
         self.place(id, spot);
         let Some(job) = self.job_mut(id) else { return };
         job.attempt = job.attempt.saturating_add(1);
+        job.labels.clear();
+        job.labels_number = 0;
         job.status = JobStatus::Queued;
         job.started_at = None;
         job.due.extend(limit.map(|limit| (JobTimer::Queue, limit)));
@@ -298,6 +303,7 @@ impl Draft<'_> {
                 | JobStatus::Skipped,
             ) => {}
             (ReportKind::Checkpoint { number, value }, _) => self.on_checkpoint(id, number, value),
+            (ReportKind::Labels { number, labels }, _) => self.on_labels(id, number, labels),
             (ReportKind::Acknowledged { signal }, _) => self.on_acknowledged(id, signal),
             (ReportKind::SignalRefused { signal, message }, _) => self.on_signal_refused(id, signal, &message),
             (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),

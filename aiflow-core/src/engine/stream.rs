@@ -8,6 +8,7 @@ use crate::event::SYSTEM_NAMESPACE;
 use crate::execution::{Checkpoint, Firing, FiringOutcome, JobStatus, PendingSignal, WorkflowStatus};
 use crate::executor::{Ending, SIGNALS_PENDING_MAX, Signal, StopMode};
 use crate::id::{AttemptId, FiringId, JobExecutionId, JobName, WorkflowExecutionId};
+use crate::job_labels::{LabelChanges, change_labels};
 use crate::time::Timestamp;
 use crate::timer::{JobTimer, Timer, TimerKey};
 use crate::workflow::{SIGNAL_PARAM, merge};
@@ -40,6 +41,16 @@ impl Draft<'_> {
         let (attempt, last) = (job.attempt, job.checkpoint.as_ref().map(|last| (last.attempt, last.number)));
         if last.is_none_or(|last| last < (attempt, number)) {
             job.checkpoint = Some(Checkpoint { attempt, number, at, value });
+        }
+    }
+
+    /// An attempt says something new about itself. What comes late does not count.
+    pub(super) fn on_labels(&mut self, id: JobExecutionId, number: u64, changes: LabelChanges) {
+        if self.job(id).is_some_and(|job| job.labels_number < number)
+            && let Some(job) = self.job_mut(id)
+        {
+            job.labels_number = number;
+            change_labels(&mut job.labels, changes);
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::executor::Reports;
+use super::labels::Labels;
 use super::plan::Plan;
 use super::run::Run;
 use super::signal::Signals;
@@ -42,6 +43,7 @@ pub(super) struct Attempt {
     checkpoint: Option<Value>,
     checkpoints: tokio::sync::Mutex<Checkpoints>,
     signals: Signals,
+    labels: Labels,
 }
 
 /// The shortest time between two checkpoints of an attempt; one that comes earlier waits.
@@ -86,6 +88,7 @@ impl Attempt {
             checkpoint: launch.checkpoint,
             checkpoints: tokio::sync::Mutex::default(),
             signals: Signals::default(),
+            labels: Labels::default(),
         }
     }
 
@@ -184,6 +187,10 @@ impl Attempt {
         &self.signals
     }
 
+    pub(super) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// Brings a report of the job itself into the log.
     pub(super) async fn say(&self, kind: ReportKind) -> Result<()> {
         let report = Report { attempt: self.identity.attempt, at: self.host.clock.now(), kind };
@@ -202,7 +209,15 @@ impl Attempt {
         self.beat();
         let deadline = self.timeout.map(|limit| Instant::now() + limit);
         let mut run = Run::new(self, plan);
-        let ending = run.finish(std::pin::pin!(self.cut(deadline))).await;
+        let cut = std::pin::pin!(self.cut(deadline));
+        let ending = tokio::select! {
+            biased;
+            ending = run.finish(cut) => ending,
+            // It never returns.
+            () = self.labels.keep_telling(self) => Ending::failed("it said no more about itself"),
+        };
+        // What it said last belongs to it; if it cannot be told now, it is lost with a warning.
+        let _ = self.labels.tell(self).await;
         let nodes = run.times();
         if !nodes.is_empty() {
             self.report(ReportKind::Nodes { nodes }).await;

@@ -19,7 +19,8 @@ pub const EXTERNAL_TRIGGER: &str = "aiflow.external_trigger";
 /// Type of the events by which a job that runs elsewhere says how it stands.
 pub const OUTSIDE_STATUS: &str = "OUTSIDE_STATUS";
 
-/// How a job that runs elsewhere stands: the value of an event of the type [`OUTSIDE_STATUS`] whose key is that of the job.
+/// How a job that runs elsewhere stands: the value of an event of the type [`OUTSIDE_STATUS`] whose key is that of the job. The labels of the
+/// event become [labels](crate::execution::JobExecution::labels) of the job execution, which shows them.
 ///
 /// ```
 /// # use aiflow_core::function::OutsideStatus;
@@ -84,6 +85,11 @@ async fn watch(ctx: JobContext) -> Result<Value, JobError> {
             event = listener.next() => event?,
             () = ctx.cancelled() => return Ok(Value::Null),
         };
+        for (name, value) in &event.context.labels {
+            if let Err(error) = ctx.set_label(name, value) {
+                tracing::warn!(offset = %event.offset, %error, "an event of an outside job has a label that cannot be kept");
+            }
+        }
         match OutsideStatus::deserialize(&event.value) {
             Ok(OutsideStatus::Running) => {}
             Ok(OutsideStatus::Succeeded { output }) => return Ok(output),

@@ -197,6 +197,25 @@ impl JobContext {
         self.attempt.last_checkpoint()
     }
 
+    /// Says something about the running job, for people and searches: progress, the address of a page, the name of the job on its platform. It
+    /// stands in [`JobExecution::labels`](crate::execution::JobExecution::labels) within [`LABELS_PAUSE`](super::LABELS_PAUSE), replaces what the
+    /// label said before, and is kept after the end; another attempt begins without labels. Returns at once: call it as often as you like.
+    ///
+    /// # Errors
+    /// `Invalid`: name or value is empty or longer than [`JOB_LABEL_BYTES_MAX`](crate::job_labels::JOB_LABEL_BYTES_MAX), or the job has
+    /// [`JOB_LABELS_MAX`](crate::job_labels::JOB_LABELS_MAX) others.
+    pub fn set_label(&self, name: impl Into<String>, value: impl fmt::Display) -> Result<()> {
+        self.attempt.labels().change(name.into(), Some(value.to_string()))
+    }
+
+    /// Takes a label away.
+    ///
+    /// # Errors
+    /// `Invalid`: the name is no name of a label.
+    pub fn remove_label(&self, name: impl Into<String>) -> Result<()> {
+        self.attempt.labels().change(name.into(), None)
+    }
+
     /// The next value that a SIGNAL rule hands to this job. Cancel safe: race it against the work. Acknowledge the value within
     /// [`Job::ack_within`](crate::workflow::Job::ack_within), or the job is restarted with it.
     pub async fn next_signal(&self) -> ReceivedSignal {

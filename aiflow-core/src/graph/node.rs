@@ -262,8 +262,8 @@ pub fn external_trigger() -> AiNode {
 /// type [`OUTSIDE_STATUS`](crate::function::OUTSIDE_STATUS) with that key, in the namespace of the project, say that it has
 /// [ended](crate::function::OutsideStatus), or until it is stopped here.
 ///
-/// Like every function job that runs it takes one of the places of its [executor](crate::function::FunctionExecutor::max_concurrent). What is
-/// said about it can be shown as [annotations](crate::client::AiFlow::annotations) of its job execution.
+/// Like every function job that runs it takes one of the places of its [executor](crate::function::FunctionExecutor::max_concurrent). The
+/// [labels](crate::event::NewEvent::label) of these events become [labels](crate::execution::JobExecution::labels) of its job execution.
 #[must_use]
 pub fn read_only(key: impl Into<String>) -> AiNode {
     function(READ_ONLY).params(json!({"key": key.into()}))

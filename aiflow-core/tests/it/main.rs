@@ -9,6 +9,7 @@ mod function;
 mod graph;
 mod history;
 mod hosts;
+mod labels;
 mod lineage;
 mod memory;
 mod meta;

@@ -25,6 +25,7 @@ fn keys(said: &[Said]) -> Vec<String> {
             Said::Event(event) if event.event_type == JOB_EVENT_REJECTED => {
                 format!("!{}", event.value["line"])
             }
+            Said::Labels(event, _) => format!("labels {}", event.value["labels"]),
             Said::Checkpoint(event) => format!("checkpoint {}", event.value["value"]),
             Said::Event(event) => event.key.clone(),
         })
@@ -67,6 +68,23 @@ fn lines_that_are_no_events_are_refused_one_by_one() {
         keys(&follower.read(Until::EndOfFile).unwrap()),
         ["ok1", "!2", "!4", "!5", "!6", "ready", "!8", "!9", "ok2"]
     );
+}
+
+#[test]
+fn labels_are_texts_numbers_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut follower, mut file) = follower(&dir, u64::MAX);
+    for line in [
+        r#"{"aiflow":"labels","labels":{"epoch":7,"done":false,"loss":0.5,"note":"warm","old":null}}"#,
+        r#"{"aiflow":"labels","labels":{"shape":[1,2]}}"#,
+        r#"{"aiflow":"labels","labels":{"":"x"}}"#,
+        r#"{"aiflow":"labels"}"#,
+    ] {
+        writeln!(file, "{line}").unwrap();
+    }
+    let said = keys(&follower.read(Until::EndOfFile).unwrap());
+    let labels = r#"labels {"done":"false","epoch":"7","loss":"0.5","note":"warm","old":null}"#;
+    assert_eq!(said, [labels, "!2", "!3", "!4"]);
 }
 
 #[test]

@@ -53,6 +53,25 @@ with open(os.environ["AIFLOW_EVENTS"], "a") as events:
 }
 
 #[test]
+fn a_process_labels_its_execution_while_it_runs() {
+    run(async {
+        let world = World::new().await;
+        let program = r#"
+import json, os
+with open(os.environ["AIFLOW_EVENTS"], "a") as events:
+    for epoch in range(1000):
+        print(json.dumps({"aiflow": "labels", "labels": {"epoch": epoch}}), file=events)
+    print(json.dumps({"aiflow": "labels", "labels": {"epoch": 1000, "page": "http://here"}}), file=events)
+"#;
+        world.run(0, &process(["python3", "-c", program])).await;
+        let told: Vec<_> =
+            world.events().await.into_iter().map(|event| event.value["report"]["labels"].clone()).collect();
+        assert_eq!(told.last(), Some(&json!({"epoch": "1000", "page": "http://here"})));
+        assert!(told.len() < 100, "what is read together is told once: {}", told.len());
+    });
+}
+
+#[test]
 fn what_is_no_event_is_reported_and_does_no_harm() {
     run(async {
         let world = World::new().await;

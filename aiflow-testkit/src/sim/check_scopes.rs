@@ -18,6 +18,23 @@ struct Fired {
 }
 
 impl Checker<'_> {
+    /// P9: a job execution has the labels that its current attempt said last: before each checkpoint the number of it.
+    pub(super) fn labels(&self, state: &State) {
+        for job in state.jobs() {
+            let (said, shown) = (job.labels_number, job.labels.get("at"));
+            let expected = (said > 0).then(|| format!("{}.{said}", job.attempt));
+            let checkpoint = job.checkpoint.as_ref().filter(|last| last.attempt == job.attempt).map(|last| last.number);
+            if shown != expected.as_ref() || checkpoint.is_some_and(|n| said != n && said != n + 1) {
+                let message =
+                    format!("{} is labelled {shown:?} after {said} labels and checkpoint {checkpoint:?}", job.id);
+                self.violate("P9", message);
+            }
+            if said > 1 {
+                self.ledger.count("job labelled again");
+            }
+        }
+    }
+
     /// I31: an event in a named context serves the jobs of executions that carry it and of no others, and a dead letter that is tried again the
     /// one rule that could not take it.
     pub(super) fn scopes(&self, state: &State) {

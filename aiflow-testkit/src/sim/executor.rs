@@ -346,6 +346,9 @@ impl Platform {
 
     async fn work(&self, id: AttemptId, launch: &Launch, behaviour: &Behaviour) -> Ending {
         for number in 1..=u64::from(behaviour.checkpoints) {
+            let labels = BTreeMap::from([("at".to_owned(), Some(format!("{}.{number}", id.attempt)))]);
+            let kind = ReportKind::Labels { number, labels };
+            self.publish(Report { attempt: id, at: self.shared.clock.now(), kind }.into_event()).await;
             let value = json!({ "attempt": id.attempt, "number": number });
             let kind = ReportKind::Checkpoint { number, value };
             self.publish(Report { attempt: id, at: self.shared.clock.now(), kind }.into_event()).await;

@@ -423,6 +423,7 @@ impl World {
         checker.replay(state).await?;
         checker.catch_ups(state);
         checker.scopes(state);
+        checker.labels(state);
         checker.acknowledged(state, acknowledged);
         checker.timers(state);
         checker.schedules(state);

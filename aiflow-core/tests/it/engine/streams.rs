@@ -96,6 +96,28 @@ fn a_checkpoint_is_handed_on() {
 }
 
 #[test]
+fn an_attempt_labels_its_execution_and_the_next_one_begins_without() {
+    let mut world = World::new("job fit; retry fit 2 x 1s");
+    let labels = |world: &World| {
+        let job = world.jobs.values().next_back().expect("fit was started");
+        job.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    world.play(
+        "start | fit says 1 page=p | fit started | fit says 2 epoch=1 loss=9 | fit says 3 epoch=2 loss | restore",
+    );
+    assert_eq!(labels(&world), "epoch=2 page=p");
+    // What comes late, or a second time, does not count.
+    world.play("fit says 2 epoch=1 loss=9 | fit says 3 epoch=0");
+    assert_eq!(labels(&world), "epoch=2 page=p");
+    world.play("fit failed");
+    assert_eq!(labels(&world), "epoch=2 page=p", "one sees how far it came");
+    world.play("tick 1s | fit#1-1 says 9 epoch=9 | fit started");
+    assert_eq!(labels(&world), "");
+    world.play("fit says 1 epoch=1 | fit ok | fit#1-2 says 2 epoch=2");
+    assert_eq!(labels(&world), "epoch=1", "what has ended says no more");
+}
+
+#[test]
 fn a_batch_job_that_has_done_its_work_begins_anew() {
     let mut world = World::new("train: START when go; completion standing");
     world.play("start | go | train started | train at 1 a | train failed | go | train started");

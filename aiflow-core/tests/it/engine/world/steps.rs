@@ -221,6 +221,16 @@ impl World {
                 };
                 self.control(step, Control::Reported { attempt, report });
             }
+            [target, "says", number, ref labels @ ..] => {
+                let attempt = self.attempt_named(target);
+                let number = number.parse().expect("the number of a change");
+                let change = |label: &&str| match label.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                    None => ((*label).to_owned(), None),
+                };
+                let report = ReportKind::Labels { number, labels: labels.iter().map(change).collect() };
+                self.control(step, Control::Reported { attempt, report });
+            }
             [target, "at", number, text] => {
                 let attempt = self.attempt_named(target);
                 let number = number.parse().expect("the number of a checkpoint");
