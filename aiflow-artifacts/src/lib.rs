@@ -12,8 +12,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`ObjectArtifacts::open`] takes a URL: `file:///…` always; `s3://…`, `gs://…` and `az://…` if the application depends on the crate
-//! `object_store` with the feature `aws`, `gcp` or `azure`, which take credentials from the environment in the way of each platform.
+//! [`ObjectArtifacts::open`] takes a URL: `file:///…` always. For `s3://…`, `gs://…` or `az://…` the application names, beside this crate, the crate
+//! `object_store` with the feature of the platform, which reaches this one:
+//!
+//! ```toml
+//! object_store = { version = "0.14", default-features = false, features = ["aws"] }   # or "gcp", "azure"
+//! ```
+//!
+//! Credentials come from the environment in the way of each platform: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+//! `AWS_ENDPOINT_URL`; `GOOGLE_SERVICE_ACCOUNT`; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`; and others that
+//! `object_store` documents. There is no feature for it here: it would do no more than this line, and the clients are as much to build as all
+//! the rest (HTTP, TLS with a C compiler, XML). They are checked by `cloud/`, outside the workspace, which runs the suite on an S3 server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,8 +79,9 @@ impl ObjectArtifacts {
             let path = url.to_file_path().map_err(|()| problem("the URL names no folder of this machine"))?;
             return Self::folder(path);
         }
-        // What the environment says in the words of each platform (AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS, …); other names are ignored.
-        let (store, prefix) = parse_url_opts(&url, std::env::vars()).map_err(|error| {
+        // What the environment says in the words of each platform (AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS, …). The rest is nothing to the
+        // store: it would take a TOKEN, a REGION or a TIMEOUT for its own.
+        let (store, prefix) = parse_url_opts(&url, std::env::vars().filter(|(name, _)| is_of_platform(name))).map_err(|error| {
             problem("this build knows no artifact store for the URL; does the application depend on object_store with the feature aws, gcp or azure?")
                 .with("scheme", url.scheme())
                 .caused_by(error)
@@ -122,6 +132,11 @@ impl ArtifactStore for ObjectArtifacts {
             Err(error) => Err(into_error(error, "delete")),
         }
     }
+}
+
+/// Whether a variable of the environment is one of a platform with an object store.
+fn is_of_platform(name: &str) -> bool {
+    ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|platform| name.starts_with(platform))
 }
 
 fn into_error(error: object_store::Error, operation: &'static str) -> Error {

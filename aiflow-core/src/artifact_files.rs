@@ -74,6 +74,14 @@ impl ArtifactFiles {
     /// # Errors
     /// `NotFound`: there is no such artifact, or its bytes are gone. `Corrupt`: they are not what was saved. Otherwise those of the stores.
     pub async fn load(&self, name: impl AsRef<str>) -> Result<Vec<u8>> {
+        self.find(name).await.map(|(_, bytes)| bytes)
+    }
+
+    /// An artifact that was [saved](Self::save), whose properties say digest and size, and its bytes.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn find(&self, name: impl AsRef<str>) -> Result<(Stored<Artifact>, Vec<u8>)> {
         let name = EntityName::parse(name)?;
         let missing = |what: &'static str| Error::not_found("load", what).with("artifact", &name);
         let artifact = self.aiflow.artifacts().get(&name).await?.ok_or_else(|| missing("there is no such artifact"))?;
@@ -87,6 +95,6 @@ impl ArtifactFiles {
                 .with("artifact", &name)
                 .with("uri", stored.uri));
         }
-        Ok(bytes)
+        Ok((artifact, bytes))
     }
 }

@@ -3,7 +3,7 @@
 //! Everything that the scheduler reacts to is an event on one ordered log: user events, reports of executors, operator commands, timer
 //! ticks and metadata changes. Source: seed "Notification Service" and "Event".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub const EVENT_KEY_BYTES_MAX: usize = 1024;
 pub const EVENT_FIELD_BYTES_MAX: usize = 256;
 /// The largest set of context labels, in bytes of names and values.
 pub const EVENT_LABELS_BYTES_MAX: usize = 16 * 1024;
+/// The most named contexts that an event concerns.
+pub const EVENT_CONTEXTS_MAX: usize = 64;
 /// The longest chain of causes: rules do not act on an event that lies deeper, and that is recorded. It bounds loops of rules that feed
 /// themselves; a loop that is meant to go on is begun again by an event from outside. The first run of a job in its workflow execution adds
 /// nothing, so that a long chain of jobs is no loop.
@@ -119,9 +121,10 @@ pub struct Cause {
 
 /// Which executions an event concerns.
 ///
-/// An event with a workflow execution concerns the jobs of that execution only; one with a named context, those of the running executions
-/// that carry it; one without either, those of all running executions of its namespace. Workflow rules see all; an execution that they start
-/// carries the context of the event.
+/// An event with a workflow execution concerns the jobs of that execution only; one with named contexts, those of the running executions
+/// that carry one of them; one without either, those of all running executions of its namespace. Workflow rules see all: they start an
+/// execution in each of the contexts of the event, and stop or restart those that carry one of them. A workflow may say that its events name their
+/// contexts elsewhere: [`ContextOf`](crate::workflow::ContextOf).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventContext {
     /// The workflow execution concerned; all of the namespace if `None`.
@@ -139,10 +142,10 @@ pub struct EventContext {
     /// The one rule that is to see it, after its owner, `wine/quality/start-1a2b` or `12.0/train/start-1a2b`; every rule if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_rule: Option<String>,
-    /// The named context: of the executions of the namespace, only those that carry it are concerned; all if `None`. At most
-    /// [`EVENT_FIELD_BYTES_MAX`] bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
+    /// Named contexts: of the executions of the namespace, only those that carry one of them are concerned; all if empty. At most
+    /// [`EVENT_CONTEXTS_MAX`], each of at most [`EVENT_FIELD_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub contexts: BTreeSet<String>,
     /// Free labels, at most [`EVENT_LABELS_BYTES_MAX`] bytes in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -219,10 +222,16 @@ impl NewEvent {
         self
     }
 
-    /// Narrows the event to the workflow executions that carry this context.
+    /// Narrows the event to the workflow executions that carry this context, or another one that was named before.
     #[must_use]
-    pub fn in_context(mut self, context: impl Into<String>) -> Self {
-        self.context.context = Some(context.into());
+    pub fn in_context(self, context: impl Into<String>) -> Self {
+        self.in_contexts([context])
+    }
+
+    /// Narrows the event to the workflow executions that carry one of these contexts.
+    #[must_use]
+    pub fn in_contexts<C: Into<String>>(mut self, contexts: impl IntoIterator<Item = C>) -> Self {
+        self.context.contexts.extend(contexts.into_iter().map(Into::into));
         self
     }
 
@@ -269,8 +278,13 @@ impl NewEvent {
         field("key", &self.key, 1, EVENT_KEY_BYTES_MAX);
         field("event_type", &self.event_type, 1, EVENT_FIELD_BYTES_MAX);
         field("sender", &self.sender, 0, EVENT_FIELD_BYTES_MAX);
-        if let Some(context) = &self.context.context {
+        for context in &self.context.contexts {
             field("context", context, 1, EVENT_FIELD_BYTES_MAX);
+        }
+        if self.context.contexts.len() > EVENT_CONTEXTS_MAX {
+            let n = self.context.contexts.len();
+            problems
+                .push(format!("{n} contexts are named, at most {EVENT_CONTEXTS_MAX} are allowed; broadcast the event"));
         }
         let value_bytes = json_bytes_if_many(&self.value);
         if value_bytes > EVENT_VALUE_BYTES_MAX {

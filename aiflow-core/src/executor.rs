@@ -19,6 +19,7 @@
 //!
 //! Everything else (schedules, retries, time limits until the start, pools, placement on hosts, lineage) comes from outside the executor.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -491,6 +492,9 @@ pub struct JobEventLine {
     /// For all executions instead of the job's own.
     #[serde(default)]
     pub broadcast: bool,
+    /// For the executions that carry one of these contexts instead of the job's own.
+    #[serde(default)]
+    pub contexts: BTreeSet<String>,
 }
 
 impl JobEventLine {
@@ -506,7 +510,8 @@ impl JobEventLine {
             event = event.event_type(event_type);
         }
         event.context.attempt = Some(launch.attempt);
-        if !self.broadcast {
+        event.context.contexts = self.contexts;
+        if !self.broadcast && event.context.contexts.is_empty() {
             event = event.for_execution(launch.workflow_execution);
         }
         event

@@ -361,6 +361,8 @@ pub enum FiringOutcome {
     Expired,
     /// No firing: the event has not the key that the rule correlates by.
     NoKey,
+    /// No firing: the event does not name the executions that it concerns, where the workflow says.
+    NoContext,
     /// No firing: the event lacks a field that a predicate looks at. Recorded for the first such event of a rule.
     FieldMissing,
     /// No firing: events that waited for a firing went with the rule, which was changed or removed.
@@ -377,7 +379,13 @@ impl FiringOutcome {
     pub fn is_firing(self) -> bool {
         !matches!(
             self,
-            Self::EventReplaced | Self::Expired | Self::NoKey | Self::FieldMissing | Self::RuleChanged | Self::Cleared
+            Self::EventReplaced
+                | Self::Expired
+                | Self::NoKey
+                | Self::NoContext
+                | Self::FieldMissing
+                | Self::RuleChanged
+                | Self::Cleared
         )
     }
 }

@@ -13,7 +13,7 @@ use crate::bus::EventBus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventFilter, NewEvent, SYSTEM_NAMESPACE};
 use crate::id::{Offset, WorkflowExecutionId};
-use crate::workflow::KeyOf;
+use crate::workflow::{ContextOf, Contexts, KeyOf};
 
 /// The most events that a rule is shown at once; it goes on with the next ones in a decision of its own.
 pub const HISTORY_EVENTS_PAGE: usize = 1_000;
@@ -48,6 +48,9 @@ pub struct HistoryRead {
     /// The context of that execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// Where events name the contexts that they concern.
+    #[serde(default, skip_serializing_if = "ContextOf::is_event")]
+    pub contexts: ContextOf,
     /// It sees events of other executions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub others: bool,
@@ -81,9 +84,12 @@ impl HistoryRead {
     pub fn wants(&self, event: &NewEvent) -> bool {
         let context = &event.context;
         let concerns = match (self.execution, context.workflow_execution) {
-            (None, _) => !context.quiet,
+            (None, _) => !context.quiet && self.contexts.of(event).is_some(),
             (Some(own), Some(of)) => of == own || (self.others && !context.quiet),
-            (Some(_), None) => self.others || context.context.is_none() || context.context == self.context,
+            (Some(_), None) => {
+                let concern = |contexts: Contexts| contexts.concern(self.context.as_deref());
+                self.others || self.contexts.of(event).is_some_and(concern)
+            }
         };
         concerns
             && event.namespace != SYSTEM_NAMESPACE

@@ -6,10 +6,11 @@ use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
-use aiflow_core::artifact_files::ArtifactFiles;
-use aiflow_core::artifact_store::{OBJECT_BYTES_MAX, StoredObject};
+use aiflow_core::artifact_files::{ARTIFACT_DIGEST, ARTIFACT_SIZE, ArtifactFiles};
+use aiflow_core::artifact_store::OBJECT_BYTES_MAX;
 use aiflow_core::executor::{Ending, Launch};
 use aiflow_core::id::EntityName;
+use aiflow_core::meta::Artifact;
 use aiflow_core::{Error, ErrorKind, Result, Retry};
 use serde_json::{Map, Value, json};
 
@@ -54,8 +55,8 @@ async fn lay_all(shared: &Shared, dir: &RunDir, launch: &Launch, reads: Vec<Stri
     let artifacts = shared.artifacts(&launch.identity()).ok_or_else(not_attached)?;
     let mut laid = Map::new();
     for name in reads {
-        let bytes = artifacts.load(&name).await?;
-        laid.insert(name.clone(), described(&bytes));
+        let (artifact, bytes) = artifacts.find(&name).await?;
+        laid.insert(name.clone(), described(&artifact));
         let dir = dir.clone();
         blocking_io("submit", move || dir.lay(&name, &bytes)).await?;
     }
@@ -63,9 +64,11 @@ async fn lay_all(shared: &Shared, dir: &RunDir, launch: &Launch, reads: Vec<Stri
     blocking_io("submit", move || dir.mark_laid(&laid.into())).await
 }
 
-fn described(bytes: &[u8]) -> Value {
-    let StoredObject { digest, size, .. } = StoredObject::of(bytes, "");
-    json!({"sha256": digest, "bytes": size})
+/// Digest and size of an artifact, as it says them itself.
+fn described(artifact: &Artifact) -> Value {
+    let properties = &artifact.notes.properties;
+    let said = |name: &str| (name.to_owned(), properties.get(name).map(|value| json!(value)).unwrap_or_default());
+    Value::Object([ARTIFACT_DIGEST, ARTIFACT_SIZE].map(said).into_iter().collect())
 }
 
 /// Keeps the files that an attempt has left, if it succeeded, and gives the ending that follows; `None` if the executor closes before.
@@ -137,9 +140,8 @@ async fn save(artifacts: &ArtifactFiles, dir: &RunDir, names: Vec<String>) -> Re
             Ok(bytes)
         };
         let bytes = blocking_io("keep outputs", read).await?;
-        let described = described(&bytes);
-        artifacts.save(&name, bytes).await?;
-        wrote.insert(name, described);
+        let artifact = artifacts.save(&name, bytes).await?;
+        wrote.insert(name, described(&artifact));
     }
     Ok(wrote)
 }

@@ -71,7 +71,7 @@
 //! # How a job talks back
 //!
 //! It appends lines to the file that `AIFLOW_EVENTS` names, each one JSON object ([`JobEventLine`]): `key`, and if need be `value`,
-//! `event_type`, `namespace`, `broadcast`. They are published a moment later, under ids that name attempt and line. From a shell:
+//! `event_type`, `namespace`, `broadcast`, `contexts`. They are published a moment later, under ids that name attempt and line. From a shell:
 //!
 //! ```sh
 //! echo '{"key": "samples", "value": {"rows": 320}}' >>"$AIFLOW_EVENTS"

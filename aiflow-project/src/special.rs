@@ -3,8 +3,8 @@
 use aiflow_core::event::Match;
 use aiflow_core::id::{Offset, RuleName};
 use aiflow_core::workflow::{
-    Condition, JobAction, ModelStage, ParamSource, Schedule, SchedulingRule, StartPosition, SyntaxError, Times,
-    WorkflowAction, WorkflowRule,
+    Condition, ContextOf, JobAction, ModelStage, ParamSource, Schedule, SchedulingRule, StartPosition, SyntaxError,
+    Times, WorkflowAction, WorkflowRule,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -170,6 +170,17 @@ static CONDITION: Special = Special {
     doc: "`samples = \"ready\" and train SUCCEEDED within 1 h`.",
     decode: |decoder, node| stored(&parsed::<Condition>(decoder, node, "a condition such as samples = \"ready\"")?),
     encode: |value| typed::<Condition>(value).map_or_else(|| Out::of(value), |condition| condition.to_string().into()),
+    schema: || json!({ "type": "string" }),
+};
+
+/// Where events name contexts.
+pub(crate) static CONTEXTS: Special = Special {
+    name: "contexts",
+    doc: "Where events name the contexts that they concern: `event`, `all`, `/customers`, `key`, `label tenant`, the last three also with ` or all`.",
+    decode: |decoder, node| {
+        stored(&parsed::<ContextOf>(decoder, node, "where events name contexts, such as /customers or all")?)
+    },
+    encode: |value| typed::<ContextOf>(value).map_or_else(|| Out::of(value), |contexts| contexts.to_string().into()),
     schema: || json!({ "type": "string" }),
 };
 

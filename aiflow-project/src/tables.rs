@@ -4,7 +4,7 @@ use crate::shape::Shape::{
     Any, Bool, Duration, Int, List, Map, Name, Named, Number, Object, OneOf, Special, Text, Time,
 };
 use crate::shape::{Record, Shape, optional, required};
-use crate::special::{ENVIRONMENT, FAILURE, JOB_RULE, MISFIRE, SCHEDULE, VERSION, WORKFLOW_RULE};
+use crate::special::{CONTEXTS, ENVIRONMENT, FAILURE, JOB_RULE, MISFIRE, SCHEDULE, VERSION, WORKFLOW_RULE};
 
 const U32: Shape = Int { min: 0, max: u32::MAX as i64 };
 const KEY: Shape = List(&Text);
@@ -38,6 +38,7 @@ pub(crate) static WORKFLOW: Record = Record {
         ),
         optional("params", Any, "parameters that every execution starts with, a mapping"),
         optional("parameters", Named(&PARAMETER), "the parameters that it takes, with their types; others are refused"),
+        optional("contexts", Special(&CONTEXTS), "where events name the contexts that they concern"),
         optional("completion", OneOf(&["idle", "standing"]), "when an execution ends; inferred by default"),
         optional("deadline", Duration, "when an execution should have ended, from its start").stored("deadline_ms"),
         optional("schedules", List(&Special(&SCHEDULE)), "times at which an execution starts"),

@@ -20,8 +20,8 @@ use crate::id::{FiringId, JobName, Offset, WorkflowExecutionId};
 use crate::time::Timestamp;
 use crate::timer::{Alarm, Subject};
 use crate::workflow::{
-    Admission, BatchOf, Debounce, Idempotency, JobAction, OverlapPolicy, Rate, WAITING_PER_KEY_MAX, WorkflowAction,
-    hash_of, merge,
+    Admission, BatchOf, CONTEXT_KEY, Debounce, Idempotency, JobAction, OverlapPolicy, Rate, WAITING_PER_KEY_MAX,
+    WorkflowAction, hash_of, merge,
 };
 
 /// The longest key that is kept as it is; a longer one is replaced by its hash.
@@ -152,7 +152,7 @@ impl Draft<'_> {
             _ => {
                 let key = workflow_key(&firing.project, &record.workflow);
                 let version = self.workflow(&key).map_or(0, |state| state.version);
-                self.latest(&key, version).map_or(Ok(()), |workflow| workflow.check_start(params))
+                self.definition_named(&key, version).map_or(Ok(()), |workflow| workflow.check_start(params))
             }
         }
     }
@@ -476,14 +476,14 @@ impl Draft<'_> {
             Subject::Workflow { project, workflow } => {
                 let key = workflow_key(project, workflow);
                 let version = self.workflow(&key)?.version;
-                Some(self.latest(&key, version)?.admission.clone())
+                Some(self.definition_named(&key, version)?.admission.clone())
             }
             Subject::Job { execution, job } => Some(self.definition(*execution)?.job(job)?.admission.clone()),
         }
     }
 
     /// A definition, also one that was submitted in this very decision.
-    fn latest(&self, key: &WorkflowKey, version: u32) -> Option<Arc<crate::workflow::Workflow>> {
+    pub(super) fn definition_named(&self, key: &WorkflowKey, version: u32) -> Option<Arc<crate::workflow::Workflow>> {
         let submitted = self.out.definitions.get(key).cloned();
         submitted.or_else(|| self.state.definition(key, version).map(|compiled| Arc::clone(&compiled.workflow)))
     }
@@ -497,7 +497,7 @@ impl Draft<'_> {
         if names.is_empty() {
             return String::new();
         }
-        key_of_params(&self.params_of(firing), names)
+        key_of_params(&self.params_of(firing), firing.record.request.context.as_deref(), names)
     }
 
     /// All parameters that a start would have.
@@ -513,7 +513,7 @@ impl Draft<'_> {
             _ => {
                 let key = workflow_key(&firing.project, &record.workflow);
                 let version = self.workflow(&key).map_or(0, |state| state.version);
-                self.latest(&key, version).map(|workflow| workflow.base_params()).unwrap_or_default()
+                self.definition_named(&key, version).map(|workflow| workflow.base_params()).unwrap_or_default()
             }
         };
         merge(&under, &record.request.params)
@@ -532,9 +532,13 @@ impl Draft<'_> {
     }
 }
 
-/// The values of these parameters, as a key.
-pub(super) fn key_of_params(params: &Value, names: &[String]) -> String {
-    let values: Vec<String> = names.iter().map(|name| params.get(name).unwrap_or(&Value::Null).to_string()).collect();
+/// The values of these parameters, and the context, as a key.
+pub(super) fn key_of_params(params: &Value, context: Option<&str>, names: &[String]) -> String {
+    let value = |name: &String| match name.as_str() {
+        CONTEXT_KEY => Value::from(context).to_string(),
+        name => params.get(name).unwrap_or(&Value::Null).to_string(),
+    };
+    let values: Vec<String> = names.iter().map(value).collect();
     let key = values.join(",");
     if key.len() > KEY_BYTES_MAX { hash_of(&key) } else { key }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::matching::Owner;
 use super::rules::{CompiledRule, Target};
-use super::state::Draft;
+use super::state::{Draft, workflow_key};
 use crate::control::Control;
 use crate::event::{Event, EventFilter, Match};
 use crate::execution::{CatchUp, RuleState, RuleStatus};
 use crate::history::{Again, HISTORY_FILTERS_MAX, History, HistoryRead};
 use crate::id::{Offset, ProjectName, RuleName, WorkflowExecutionId};
 use crate::timer::Subject;
-use crate::workflow::{StartPosition, WorkflowAction};
+use crate::workflow::{ContextOf, StartPosition, WorkflowAction};
 
 impl<'a> Draft<'a> {
     /// A new rule begins. What it has seen, if that is anything: it may wait at once, and may have to see the past first, or these events
@@ -49,6 +49,7 @@ impl<'a> Draft<'a> {
                 latest_through,
                 per: rule.key.clone().filter(|_| latest_through.is_some()),
                 context: execution.and_then(|id| self.execution(id)?.context.clone()),
+                contexts: self.contexts_of(of),
                 others: execution.is_some()
                     && rule.operands.iter().any(|pattern| pattern.sees_other_executions(project.as_str())),
                 execution,
@@ -56,6 +57,22 @@ impl<'a> Draft<'a> {
             self.ask_for_history(of, &rule.name, begun, read);
         }
         Some(RuleState { catch_up: Some(catch_up), ..state.unwrap_or_default() })
+    }
+
+    /// Where the events of the workflow of a rule name the contexts that they concern.
+    fn contexts_of(&self, of: &Subject) -> ContextOf {
+        let (key, version) = match of {
+            Subject::Workflow { project, workflow } => {
+                let key = workflow_key(project, workflow);
+                let version = self.workflow(&key).map_or(0, |state| state.version);
+                (key, version)
+            }
+            Subject::Job { execution, .. } => match self.execution(*execution) {
+                Some(execution) => (workflow_key(&execution.project, &execution.workflow), execution.version),
+                None => return ContextOf::Event,
+            },
+        };
+        self.definition_named(&key, version).map(|workflow| workflow.contexts.clone()).unwrap_or_default()
     }
 
     fn ask_for_history(&mut self, of: &Subject, rule: &RuleName, begun: Offset, read: HistoryRead) {
@@ -133,7 +150,7 @@ impl<'a> Draft<'a> {
                 self.match_workflow_rule(key, rule, *action, &operands, false);
             }
             (Owner::Job(id, job), Target::Job(..)) => {
-                self.match_job_rule(*id, rule, job, &operands, false);
+                self.see_for_job(*id, rule, job, &operands);
             }
             (Owner::Workflow(_), Target::Job(..)) | (Owner::Job(..), Target::Workflow(_)) => {}
         }

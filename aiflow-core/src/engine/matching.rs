@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::contexts::Scope;
 use super::decision::WorkflowKey;
 use super::index::RuleRef;
 use super::rules::{CompiledRule, Evaluation, Full, OPERAND_PENDING_MAX, Prepared, RULE_KEYS_MAX, Target};
@@ -15,7 +16,7 @@ use crate::execution::{
 use crate::id::{JobName, Offset, RuleName, WorkflowExecutionId};
 use crate::rerun::RerunPlan;
 use crate::timer::{Alarm, Subject};
-use crate::workflow::WorkflowAction;
+use crate::workflow::{Contexts, EventPattern, WorkflowAction};
 
 /// Whose rule is evaluated, and where its state is kept.
 #[derive(Debug, Clone)]
@@ -46,9 +47,17 @@ impl Draft<'_> {
                     }
                 }
                 (Target::Job(job, _), Some(version)) => {
+                    let contexts = self.contexts_of_seen(&rule_ref.workflow, version);
                     for execution in self.executions_concerned(rule_ref, version, rule, &operands) {
                         let place = (execution, job.clone());
-                        if self.match_job_rule(execution, rule, job, &operands, acted.contains(&place)) {
+                        if self.match_job_rule(
+                            execution,
+                            rule,
+                            job,
+                            &operands,
+                            acted.contains(&place),
+                            contexts.as_ref(),
+                        ) {
                             acted.insert(place);
                         }
                     }
@@ -108,23 +117,24 @@ impl Draft<'_> {
         job: &JobName,
         operands: &[usize],
         is_superseded: bool,
+        contexts: Option<&Contexts>,
     ) -> bool {
         let event = self.seen;
         let Some(execution) = self.execution(id).filter(|execution| execution.status == WorkflowStatus::Running) else {
             return false;
         };
         let project = execution.project.as_str();
-        let is_own = match (event.context.workflow_execution, &event.context.context) {
-            (Some(own), _) => own == id,
-            (None, Some(context)) => execution.context.as_ref() == Some(context),
-            (None, None) => true,
+        let scope = Scope::of(execution, event.context.workflow_execution, contexts);
+        let matches =
+            |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
+        let sees = |operand: &usize| {
+            let sees_others = |pattern: &EventPattern| pattern.sees_other_executions(project);
+            scope == Scope::Own || rule.operands.get(*operand).is_some_and(sees_others)
         };
-        let sees = |operand: &&usize| {
-            rule.operands.get(**operand).is_some_and(|pattern| {
-                pattern.fields_match(project, event) && (is_own || pattern.sees_other_executions(project))
-            })
-        };
-        let hits: Vec<usize> = operands.iter().filter(sees).copied().collect();
+        let (hits, unseen): (Vec<usize>, Vec<usize>) = operands.iter().filter(matches).copied().partition(sees);
+        if scope == Scope::Unsaid {
+            self.note_no_context(&Owner::Job(id, job.clone()), rule, &unseen);
+        }
         let hindrance = is_superseded.then_some(FiringOutcome::Superseded);
         self.match_rule(&Owner::Job(id, job.clone()), rule, &hits, hindrance)
     }
@@ -147,6 +157,10 @@ impl Draft<'_> {
             |operand: &&usize| rule.operands.get(**operand).is_some_and(|pattern| pattern.fields_match(project, event));
         let hits: Vec<usize> = operands.iter().filter(matches).copied().collect();
         let owner = Owner::Workflow(Arc::clone(key));
+        if self.is_unsaid(key, rule) {
+            self.note_no_context(&owner, rule, &hits);
+            return false;
+        }
         // Events during a pause do not count: a rule is not to fire on them when the workflow is enabled again.
         if action != WorkflowAction::Stop && !workflow.enabled {
             self.pass_over(&owner, rule, &hits, FiringOutcome::Disabled);
@@ -177,7 +191,7 @@ impl Draft<'_> {
     }
 
     /// Whether the event that is seen is not for another rule alone.
-    fn is_meant(&self, owner: &Owner, rule: &CompiledRule) -> bool {
+    pub(super) fn is_meant(&self, owner: &Owner, rule: &CompiledRule) -> bool {
         let is_this = |only: &String| *only == format!("{}/{}", label(owner), rule.name);
         self.seen.context.only_rule.as_ref().is_none_or(is_this)
     }
@@ -368,7 +382,7 @@ impl Draft<'_> {
     }
 
     /// Records what became of a firing, or of events, of a rule.
-    fn record_rule(&mut self, owner: &Owner, target: &Target, firing: Firing, outcome: FiringOutcome) {
+    pub(super) fn record_rule(&mut self, owner: &Owner, target: &Target, firing: Firing, outcome: FiringOutcome) {
         match (owner, target) {
             (Owner::Job(id, job), Target::Job(_, action)) => self.record_outcome(*id, job, *action, firing, outcome),
             (Owner::Workflow(key), Target::Workflow(action)) => {

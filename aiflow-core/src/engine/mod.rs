@@ -12,6 +12,7 @@ mod admission;
 mod alert;
 mod by_workflow;
 mod catch_up;
+mod contexts;
 mod decision;
 mod deletion;
 mod hosts;

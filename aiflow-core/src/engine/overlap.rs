@@ -4,7 +4,7 @@ use super::admission::{Verdict, as_count, queue_full, waiting};
 use super::decision::NewFiring;
 use super::queues::RowKey;
 use super::state::{Draft, workflow_key};
-use crate::execution::{AdmissionStage, FiringOutcome, RuleAction};
+use crate::execution::{AdmissionStage, FiringOutcome, RuleAction, StartRequest};
 use crate::executor::StopMode;
 use crate::id::{JobName, WorkflowExecutionId};
 use crate::timer::Subject;
@@ -22,12 +22,15 @@ impl Draft<'_> {
         let request = &firing.record.request;
         targets.retain(|id| {
             !self.is_begun(*id)
-                && request.replaces.is_none_or(|only| only == *id)
+                && self.is_replaced(*id, request)
                 && self.is_of(*id, request.of_param.as_deref(), firing.record.firing.key.as_deref())
         });
         let row = self.row_key(firing, stage, &[]);
         let waits_for_all = |other: &NewFiring| {
             let (mine, theirs) = (&firing.record, &other.record);
+            if mine.request.context != theirs.request.context {
+                return false;
+            }
             let is_of_key = mine.request.of_param.is_some();
             if mine.request.of_param != theirs.request.of_param || (is_of_key && mine.firing.key != theirs.firing.key) {
                 return false;
@@ -52,6 +55,15 @@ impl Draft<'_> {
         let mut waits = waiting(stage, row.2, 0, self.now());
         waits.after = targets;
         Verdict::Wait(waits, reason)
+    }
+
+    /// Whether a RESTART means this execution: the one that it names, or those of its context.
+    fn is_replaced(&self, id: WorkflowExecutionId, request: &StartRequest) -> bool {
+        match (request.replaces, &request.context) {
+            (Some(only), _) => only == id,
+            (None, None) => true,
+            (None, context) => self.execution(id).is_some_and(|execution| execution.context == *context),
+        }
     }
 
     pub(super) fn pass_concurrency(&mut self, admission: &Admission, firing: &NewFiring) -> Verdict {

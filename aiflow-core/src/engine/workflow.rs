@@ -19,7 +19,7 @@ use crate::execution::{
 use crate::executor::StopMode;
 use crate::id::{JobName, ProjectName, RuleName, WorkflowExecutionId, WorkflowName};
 use crate::timer::Subject;
-use crate::workflow::{Completion, JobAction, Workflow, WorkflowAction, merge};
+use crate::workflow::{Completion, Contexts, JobAction, Workflow, WorkflowAction, merge};
 
 impl<'a> Draft<'a> {
     /// Takes in a control event. What cannot be done becomes a dead letter and an event that says so.
@@ -254,6 +254,8 @@ impl<'a> Draft<'a> {
         let limit = definition.admission.executions_max();
         let key_params = definition.admission.concurrency.as_ref().map(|concurrency| concurrency.key.as_slice());
         let deadline = definition.deadline.map(|after| self.now() + after);
+        let key_params = key_params.unwrap_or_default();
+        let concurrency_key = limit.map(|_| key_of_params(&params, request.context.as_deref(), key_params));
         let execution = WorkflowExecution {
             id,
             deadline,
@@ -265,7 +267,7 @@ impl<'a> Draft<'a> {
             context: request.context,
             labels: request.labels,
             stops: Vec::new(),
-            concurrency_key: limit.map(|_| key_of_params(&params, key_params.unwrap_or_default())),
+            concurrency_key,
             params,
             held: 0,
             cause,
@@ -338,36 +340,25 @@ impl<'a> Draft<'a> {
         };
         let (project, workflow) = (state.project.clone(), state.name.clone());
         let outcome = match action {
-            WorkflowAction::Start => {
-                let context = self.seen.context.context.clone();
-                return self.request_start(
-                    key,
-                    action,
-                    firing,
-                    StartRequest { context, params, ..StartRequest::default() },
-                );
-            }
-            WorkflowAction::Restart => {
-                let running = self.running_any_version(key);
-                let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
-                let context = self.seen.context.context.clone();
-                let request = StartRequest {
-                    replaces: named,
-                    of_param: of_param.map(str::to_owned),
-                    context,
-                    params,
-                    ..StartRequest::default()
-                };
-                return self.request_start(key, action, firing, request);
+            WorkflowAction::Start | WorkflowAction::Restart => {
+                let of_param = of_param.filter(|_| action == WorkflowAction::Restart).map(str::to_owned);
+                let request = StartRequest { of_param, params, ..StartRequest::default() };
+                return self.start_in_contexts(key, action, &firing, &request);
             }
             WorkflowAction::Stop => {
                 // An execution sees the events after the one that created it, so a rule pair on one event can restart a workflow.
                 let mut running = self.running_any_version(key);
                 running.retain(|id| !self.is_begun(*id));
-                let named = self.seen.context.workflow_execution.filter(|id| running.contains(id));
-                let mut targets = named.map_or(running, |id| vec![id]);
+                let contexts = self.contexts_of_seen_now(key);
+                let named = self.named_execution(key, &contexts).filter(|id| running.contains(id));
+                let is_concerned = |id: &WorkflowExecutionId| {
+                    contexts.concern(self.execution(*id).and_then(|of| of.context.as_deref()))
+                };
+                running.retain(|id| named.map_or_else(|| is_concerned(id), |named| named == *id));
+                let mut targets = running;
                 targets.retain(|id| self.is_of(*id, of_param, firing.key.as_deref()));
-                let is_restart_cancelled = self.cancel_restarts(&project, &workflow, of_param, firing.key.as_deref());
+                let meant = (of_param, firing.key.as_deref(), &contexts);
+                let is_restart_cancelled = self.cancel_restarts(&project, &workflow, meant);
                 let acts = !targets.is_empty() || is_restart_cancelled;
                 let outcome = if acts { FiringOutcome::Stopped } else { FiringOutcome::NotLive };
                 for id in targets {
@@ -392,13 +383,14 @@ impl<'a> Draft<'a> {
         &mut self,
         project: &ProjectName,
         workflow: &WorkflowName,
-        of_param: Option<&str>,
-        key: Option<&str>,
+        (of_param, key, contexts): (Option<&str>, Option<&str>, &Contexts),
     ) -> bool {
         let of = Subject::Workflow { project: project.clone(), workflow: workflow.clone() };
         let mut is_any = false;
         for (_, id) in self.row(&(of, AdmissionStage::Restart, String::new())) {
-            let is_meant = |firing: &&NewFiring| has_key(&firing.record.request.params, of_param, key);
+            let is_meant = |firing: &&NewFiring| {
+                has_key(&firing.record.request.params, of_param, key) && Self::waits_in(firing, contexts)
+            };
             if let Some(firing) = self.held(id).filter(is_meant).cloned() {
                 is_any = true;
                 let reason = "a STOP came while it waited".to_owned();

@@ -1,5 +1,6 @@
 //! One attempt: how does it run from its start to its one ending, and what can cut it short?
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::event::{Cause, Event};
 use crate::executor::{
     CHECKPOINT_BYTES_MAX, Ending, ExecutorHost, JobIdentity, Launch, Report, ReportKind, StopMode, TimeLimit,
 };
+use crate::id::{JobName, NodeName};
 use crate::time::Timestamp;
 
 /// An accepted attempt: what it is, and what it was told.
@@ -44,6 +46,8 @@ pub(super) struct Attempt {
     checkpoints: tokio::sync::Mutex<Checkpoints>,
     signals: Signals,
     labels: Labels,
+    /// If its execution is a rerun: the jobs that keep values, with the nodes whose they are. Looked up once.
+    pub(super) givers: tokio::sync::OnceCell<Vec<(JobName, BTreeSet<NodeName>)>>,
 }
 
 /// The shortest time between two checkpoints of an attempt; one that comes earlier waits.
@@ -89,6 +93,7 @@ impl Attempt {
             checkpoints: tokio::sync::Mutex::default(),
             signals: Signals::default(),
             labels: Labels::default(),
+            givers: tokio::sync::OnceCell::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What jobs keep: artifacts by name, and values that flow from one job to another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,9 +13,8 @@ use crate::artifact_files::ArtifactFiles;
 use crate::artifact_store::ArtifactStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::json_bytes;
-use crate::id::{NodeName, WorkflowExecutionId};
+use crate::id::{JobName, NodeName, WorkflowExecutionId};
 use crate::meta::{Artifact, Stored};
-use crate::workflow::Job;
 
 /// The file store of the application, and artifacts in it.
 impl JobContext {
@@ -87,20 +87,26 @@ pub(super) async fn kept_value(attempt: &Attempt, node: &NodeName, port: usize) 
 
 /// In a rerun, the execution in which the job of a node ran last, if that is an earlier one.
 async fn where_it_stands(attempt: &Attempt, node: &NodeName) -> Result<Option<WorkflowExecutionId>> {
-    let aiflow = attempt.aiflow();
-    let execution = aiflow.execution(attempt.identity().workflow_execution).await?;
-    let Some(execution) = execution.filter(|execution| execution.rerun_of.is_some()) else { return Ok(None) };
-    let version = aiflow.workflow_version(&execution.workflow, execution.version).await?;
-    let mut jobs = version.iter().flat_map(|version| &version.workflow.jobs);
-    let Some(giver) = jobs.find(|job| gives(job, node)) else { return Ok(None) };
-    let state = aiflow.job_state(execution.id, &giver.name).await?;
+    let (aiflow, execution) = (attempt.aiflow(), attempt.identity().workflow_execution);
+    let givers = attempt.givers.get_or_try_init(|| givers(attempt)).await?;
+    let Some((giver, _)) = givers.iter().find(|(_, nodes)| nodes.contains(node)) else { return Ok(None) };
+    let state = aiflow.job_state(execution, giver).await?;
     let Some(last) = state.and_then(|state| state.last_execution) else { return Ok(None) };
     let ran = aiflow.job_execution(last).await?.map(|ran| ran.workflow_execution);
-    Ok(ran.filter(|ran| *ran != execution.id))
+    Ok(ran.filter(|ran| *ran != execution))
 }
 
-/// Whether a job keeps values of a node.
-fn gives(job: &Job, node: &NodeName) -> bool {
-    serde_json::from_value::<FunctionSpec>(job.spec.clone())
-        .is_ok_and(|spec| spec.nodes.iter().any(|own| own.name == *node && !own.kept.is_empty()))
+/// In a rerun, the jobs that keep values, with the nodes whose they are; otherwise none.
+async fn givers(attempt: &Attempt) -> Result<Vec<(JobName, BTreeSet<NodeName>)>> {
+    let aiflow = attempt.aiflow();
+    let execution = aiflow.execution(attempt.identity().workflow_execution).await?;
+    let Some(execution) = execution.filter(|execution| execution.rerun_of.is_some()) else { return Ok(Vec::new()) };
+    let version = aiflow.workflow_version(&execution.workflow, execution.version).await?;
+    let jobs = version.into_iter().flat_map(|version| version.workflow.jobs);
+    let nodes = jobs.filter_map(|job| {
+        let spec: FunctionSpec = serde_json::from_value(job.spec).ok()?;
+        let kept = spec.nodes.into_iter().filter(|node| !node.kept.is_empty()).map(|node| node.name);
+        Some((job.name, kept.collect()))
+    });
+    Ok(nodes.collect())
 }

@@ -27,7 +27,9 @@ pub use node::{
     predict, push_model, read_dataset, read_only, train, transform, write_dataset,
 };
 
-use crate::workflow::{Admission, Completion, Hook, Parameter, Schedule, SchedulingRule, WorkflowRule, millis_option};
+use crate::workflow::{
+    Admission, Completion, ContextOf, Hook, Parameter, Schedule, SchedulingRule, WorkflowRule, millis_option,
+};
 
 /// AI nodes, the data edges between them, and the control edges that start, stop and restart them.
 ///
@@ -84,6 +86,9 @@ pub struct AiGraph {
     /// Events to publish when an execution ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
+    /// Where events name the contexts that they concern, see [`Workflow::contexts`](crate::workflow::Workflow::contexts).
+    #[serde(default, skip_serializing_if = "ContextOf::is_event")]
+    pub contexts: ContextOf,
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`](crate::workflow::Workflow::completion).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
@@ -106,6 +111,7 @@ impl AiGraph {
             parameters: Vec::new(),
             deadline: None,
             hooks: Vec::new(),
+            contexts: ContextOf::Event,
             completion: None,
         }
     }
@@ -205,6 +211,12 @@ impl AiGraph {
     /// Declares a parameter that the workflow takes. Where any is declared, others are refused. For a job there is [`AiNode::parameter`].
     pub fn parameter(&mut self, parameter: Parameter) -> &mut Self {
         self.parameters.push(parameter);
+        self
+    }
+
+    /// Says where events name the contexts that they concern: `graph.contexts(Field::Value("/customers".into()))`.
+    pub fn contexts(&mut self, contexts: impl Into<ContextOf>) -> &mut Self {
+        self.contexts = contexts.into();
         self
     }
 

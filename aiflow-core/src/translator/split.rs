@@ -268,6 +268,7 @@ fn assemble(
     workflow.parameters = graph.parameters.clone();
     workflow.admission = graph.admission.clone();
     workflow.completion = graph.completion;
+    workflow.contexts = graph.contexts.clone();
     let names = build_jobs(translator, draft, clusters, &mut workflow, found);
     let job = |node: usize| names[clusters.of[node]].as_ref();
     let streaming: BTreeSet<&JobName> = workflow.jobs.iter().filter(|job| job.streaming).map(|job| &job.name).collect();

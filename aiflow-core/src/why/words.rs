@@ -75,6 +75,7 @@ pub(super) fn outcome(outcome: FiringOutcome) -> &'static str {
         FiringOutcome::EventReplaced => "gave way to a newer event",
         FiringOutcome::Expired => "expired: out of the window, or out of order for good",
         FiringOutcome::NoKey => "did not count: without the key that the rule correlates by",
+        FiringOutcome::NoContext => "did not count: it does not say which executions it concerns",
         FiringOutcome::FieldMissing => "did not count: a field that the rule looks at is missing",
         FiringOutcome::RuleChanged => "went with the rule, which had been changed or removed",
         FiringOutcome::Cleared => "went when the rule was cleared by hand",

@@ -16,6 +16,8 @@ use crate::id::PoolName;
 pub const RATE_STARTS_MAX: u32 = 1_000;
 /// The most firings that are joined into one start.
 pub const BATCH_FIRINGS_MAX: u32 = 1_000;
+/// The name that stands for the named context of a workflow execution among the parameters that form a key: `per(["@context"])`.
+pub const CONTEXT_KEY: &str = "@context";
 /// The most firings that wait at one stage under one key. What comes on top is dropped, and recorded.
 pub const WAITING_PER_KEY_MAX: usize = 10_000;
 /// The most parameters that form a key.

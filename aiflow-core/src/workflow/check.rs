@@ -122,6 +122,7 @@ impl Workflow {
         if !(self.params.is_null() || self.params.is_object()) {
             found.push(Diagnostic::new("params", "must be a JSON object"));
         }
+        self.contexts.check(&mut found);
         self.admission.check(&format!("workflow {}", self.name), false, &mut found);
         self.check_jobs(&mut found);
         self.check_alerts(&mut found);

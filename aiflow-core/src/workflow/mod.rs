@@ -10,6 +10,7 @@ mod check_condition;
 mod check_loops;
 mod check_rules;
 mod condition;
+mod contexts;
 mod diff;
 mod display;
 mod drawing;
@@ -34,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use condition::{CompiledTest, CompiledWindow, Tested, job_key};
 
 pub use admission::{
-    Admission, BATCH_FIRINGS_MAX, BatchOf, Concurrency, Debounce, Idempotency, RATE_STARTS_MAX, Rate,
+    Admission, BATCH_FIRINGS_MAX, BatchOf, CONTEXT_KEY, Concurrency, Debounce, Idempotency, RATE_STARTS_MAX, Rate,
     WAITING_PER_KEY_MAX,
 };
 pub use alert::{
@@ -48,6 +49,8 @@ pub use condition::{
     Window, absent, absent_after, all, any, at_least, count, custom, job_is, job_status, not_within, on, on_alias,
     on_dataset, on_metric, on_model_version, optional, sequence, workflow_status,
 };
+pub use contexts::ContextOf;
+pub(crate) use contexts::Contexts;
 pub use diff::Change;
 pub use overlap::{OVERLAP_BUFFER_MAX, OverlapPolicy};
 pub use params::{
@@ -104,6 +107,9 @@ pub struct Workflow {
     /// empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
+    /// Where events name the contexts that they concern: those of the executions that are meant.
+    #[serde(default, skip_serializing_if = "ContextOf::is_event")]
+    pub contexts: ContextOf,
     /// When an execution ends; inferred if `None`, see [`Workflow::completion`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion: Option<Completion>,
@@ -256,6 +262,7 @@ impl Workflow {
             schedules: Vec::new(),
             params: Value::Null,
             parameters: Vec::new(),
+            contexts: ContextOf::Event,
             completion: None,
             deadline: None,
             hooks: Vec::new(),

@@ -401,15 +401,22 @@ impl ParamSource {
         if self.of.as_ref().is_some_and(|of| !of.matches(&event.key)) {
             return None;
         }
-        match &self.field {
-            Field::Key => Some(event.key.as_str().into()),
-            Field::Value(pointer) => event.value.pointer(pointer).filter(|value| !value.is_null()).cloned(),
-            Field::EventType => Some(event.event_type.as_str().into()),
-            Field::Sender => Some(event.sender.as_str()).filter(|sender| !sender.is_empty()).map(Value::from),
-            Field::Namespace => Some(event.namespace.as_str().into()),
-            Field::Label(name) => event.context.labels.get(name).map(|label| label.as_str().into()),
-            Field::Time => Some(event.time.unwrap_or(recorded).to_rfc3339().into()),
-            Field::Offset => Some(offset.0.into()),
+        self.field.of(event, offset, recorded)
+    }
+}
+
+impl Field {
+    /// What the field is in an event; `None` if there is nothing.
+    pub(super) fn of(&self, event: &NewEvent, offset: Offset, recorded: Timestamp) -> Option<Value> {
+        match self {
+            Self::Key => Some(event.key.as_str().into()),
+            Self::Value(pointer) => event.value.pointer(pointer).filter(|value| !value.is_null()).cloned(),
+            Self::EventType => Some(event.event_type.as_str().into()),
+            Self::Sender => Some(event.sender.as_str()).filter(|sender| !sender.is_empty()).map(Value::from),
+            Self::Namespace => Some(event.namespace.as_str().into()),
+            Self::Label(name) => event.context.labels.get(name).map(|label| label.as_str().into()),
+            Self::Time => Some(event.time.unwrap_or(recorded).to_rfc3339().into()),
+            Self::Offset => Some(offset.0.into()),
         }
     }
 }

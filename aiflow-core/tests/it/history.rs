@@ -8,7 +8,7 @@ use aiflow_core::function::{FunctionExecutor, FunctionSpec, Functions};
 use aiflow_core::history::{HISTORY_EVENTS_PAGE, HISTORY_KEYS_MAX, History, HistoryRead, read_history};
 use aiflow_core::id::{ExecutorName, JobName, NodeName, Offset, WorkflowName};
 use aiflow_core::runtime::Scheduler;
-use aiflow_core::workflow::{Job, KeyOf, Workflow, WorkflowRule, on, start_workflow};
+use aiflow_core::workflow::{ContextOf, Job, KeyOf, Workflow, WorkflowRule, on, start_workflow};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -21,6 +21,7 @@ fn wanting(keys: &[&str]) -> HistoryRead {
         per: None,
         execution: None,
         context: None,
+        contexts: ContextOf::Event,
         others: false,
     }
 }

@@ -1,18 +1,17 @@
 //! Crashes: a host is killed at any moment, again and again. Does each attempt run at most once, and is each exit code found?
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aiflow_core::executor::{Ending, Executor, Observation};
 use aiflow_exec_process::{ProcessExecutor, ProcessSpec, shell};
 use aiflow_testkit::executor_suite::Listener;
 
-use crate::world::{attempt, launch, lines, run};
+use crate::world::{HostPlayed, attempt, launch, lines, run};
 
-/// Names the directory in which this binary is to play a host.
-const HOST_DIR: &str = "AIFLOW_TEST_HOST_DIR";
+/// The host that is killed.
+const HOST: HostPlayed = HostPlayed::by("crashes::a_host_submits_its_attempts", "AIFLOW_TEST_HOST_DIR");
 const ROUNDS: u32 = 25;
 const ATTEMPTS: u32 = 12;
 
@@ -40,7 +39,7 @@ fn exit_code(ending: &Ending) -> Option<i32> {
 /// Plays the host that `a_host_killed_at_any_moment_costs_no_attempt` kills; by itself, runs one round in peace.
 #[test]
 fn a_host_submits_its_attempts() {
-    let named = std::env::var_os(HOST_DIR).map(PathBuf::from);
+    let named = HOST.named();
     let own = tempfile::tempdir().unwrap();
     let dir = named.unwrap_or_else(|| own.path().to_owned());
     let first: u32 = std::fs::read_to_string(dir.join("first")).map_or(0, |first| first.trim().parse().unwrap());
@@ -104,13 +103,7 @@ fn a_host_killed_at_any_moment_costs_no_attempt() {
     for round in 0..ROUNDS {
         let first = round * ATTEMPTS;
         std::fs::write(dir.path().join("first"), first.to_string()).unwrap();
-        let mut host = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crashes::a_host_submits_its_attempts"])
-            .env(HOST_DIR, dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut host = HOST.start(dir.path());
         // From the first run directory on, it is at work.
         let at_work = dir.path().join("runs").join(attempt(first).to_string());
         while !at_work.exists() {

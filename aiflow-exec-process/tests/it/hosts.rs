@@ -1,16 +1,16 @@
 //! Hosts: does an attempt that is placed on a host end with it, however that happens, and does any other go on?
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use aiflow_core::executor::{Ending, Executor, Launch, StopMode};
 use aiflow_exec_process::{ProcessExecutor, shell};
 use aiflow_testkit::executor_suite::Listener;
 
-use crate::world::{World, attempt, eventually, is_alive, is_gone, launch, lines, pid_in, run};
+use crate::world::{HostPlayed, World, attempt, eventually, is_alive, is_gone, launch, lines, pid_in, run};
 
-/// Names the directory in which this binary is to play a host.
-const HOST_DIR: &str = "AIFLOW_TEST_ENDING_HOST_DIR";
+/// The host that is killed.
+const HOST: HostPlayed =
+    HostPlayed::by("hosts::a_host_starts_one_of_its_own_and_one_for_all", "AIFLOW_TEST_ENDING_HOST_DIR");
 
 /// An attempt that writes down its process, ignores requests to end, and never ends.
 fn endless(dir: &Path, n: u32, ends_with_host: bool) -> Launch {
@@ -21,7 +21,7 @@ fn endless(dir: &Path, n: u32, ends_with_host: bool) -> Launch {
 /// Plays the host that `what_is_placed_on_a_host_ends_when_that_is_killed` kills; by itself, sees that what it started runs.
 #[test]
 fn a_host_starts_one_of_its_own_and_one_for_all() {
-    let named = std::env::var_os(HOST_DIR).map(PathBuf::from);
+    let named = HOST.named();
     let own = tempfile::tempdir().unwrap();
     let dir = named.clone().unwrap_or_else(|| own.path().to_owned());
     run(async {
@@ -45,13 +45,7 @@ fn a_host_starts_one_of_its_own_and_one_for_all() {
 #[test]
 fn what_is_placed_on_a_host_ends_when_that_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut host = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hosts::a_host_starts_one_of_its_own_and_one_for_all"])
-        .env(HOST_DIR, dir.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut host = HOST.start(dir.path());
     run(async {
         let [own, other] = [pid_in(&dir.path().join("0")).await, pid_in(&dir.path().join("1")).await];
         assert!(is_alive(own) && is_alive(other));

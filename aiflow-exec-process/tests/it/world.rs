@@ -1,6 +1,7 @@
 //! What the tests share: launches, an executor with a listener, and looks at processes.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,35 @@ pub(crate) fn launch(n: u32, spec: &ProcessSpec) -> Launch {
         checkpoint: None,
         stop_grace: Duration::from_secs(3600),
         ends_with_host: false,
+    }
+}
+
+/// A host that this binary plays in a process of its own, so that it can be killed: the test of a module that does so if its variable is set.
+pub(crate) struct HostPlayed {
+    variable: &'static str,
+    test: &'static str,
+}
+
+impl HostPlayed {
+    /// `test` plays the host in the directory that `variable` names.
+    pub(crate) const fn by(test: &'static str, variable: &'static str) -> Self {
+        Self { variable, test }
+    }
+
+    /// The directory in which this process is to play the host; `None` in a test that runs by itself.
+    pub(crate) fn named(&self) -> Option<PathBuf> {
+        std::env::var_os(self.variable).map(PathBuf::from)
+    }
+
+    /// Starts the host.
+    pub(crate) fn start(&self, dir: &Path) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", self.test])
+            .env(self.variable, dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 }
 

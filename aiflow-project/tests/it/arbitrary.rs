@@ -6,6 +6,7 @@
 use aiflow_project::{Definition, Environment, LoadOptions, Project};
 use aiflow_testkit::definitions::Definitions;
 use aiflow_testkit::rng::{Rng, SEED_VARIABLE, test_rounds, test_seed};
+use std::panic::AssertUnwindSafe;
 
 use super::corpus::{cases, project};
 
@@ -115,10 +116,10 @@ fn no_project_makes_the_loader_panic() {
         let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
         let dir = project(&files);
         let options = LoadOptions::new().environment(Environment::empty());
-        let said = std::panic::catch_unwind(|| match Project::load_with(dir.path(), &options) {
+        let said = std::panic::catch_unwind(AssertUnwindSafe(|| match Project::load_with(dir.path(), &options) {
             Ok(project) => drop(project.generate().unwrap()),
             Err(problems) => assert!(!problems.to_string().is_empty()),
-        });
+        }));
         assert!(said.is_ok(), "{SEED_VARIABLE}={seed}, project {i}: {files:?}");
     }
 }

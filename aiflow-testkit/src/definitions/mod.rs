@@ -279,7 +279,7 @@ impl Definitions {
         }
     }
 
-    fn source(&mut self) -> ParamSource {
+    pub(super) fn source(&mut self) -> ParamSource {
         let field = match self.0.below(8) {
             0 => Field::Key,
             1 => Field::EventType,

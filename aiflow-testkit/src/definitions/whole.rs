@@ -9,8 +9,8 @@ use aiflow_core::graph::{AiGraph, AiNode, ControlEdge as GraphEdge, DataEdge, No
 use aiflow_core::id::{ExecutorName, HostLabel, JobName, PoolName, ProjectName, ScheduleName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Admission, BatchOf, Completion, Concurrency, ControlEdge, Deadline, DeadlineOf, Debounce, FailureTest, Hook,
-    HookOn, Idempotency, Job, JobAction, Misfire, ModelStage, OverlapPolicy, Parameter, ParameterType, Rate,
+    Admission, BatchOf, Completion, Concurrency, ContextOf, ControlEdge, Deadline, DeadlineOf, Debounce, FailureTest,
+    Hook, HookOn, Idempotency, Job, JobAction, Misfire, ModelStage, OverlapPolicy, Parameter, ParameterType, Rate,
     RestartPolicy, RestartWhen, RetryPolicy, Schedule, Times, Workflow,
 };
 use serde_json::{Value, json};
@@ -237,6 +237,15 @@ impl Definitions {
         self.pick(&[None, Some(Completion::Idle), Some(Completion::Standing)])
     }
 
+    fn contexts(&mut self) -> ContextOf {
+        match self.rng().below(4) {
+            0 => ContextOf::All,
+            1 => ContextOf::from(self.source().field),
+            2 => ContextOf::from(self.source().field).or_all(),
+            _ => ContextOf::Event,
+        }
+    }
+
     fn limit(&mut self) -> Option<Duration> {
         self.maybe(Self::duration)
     }
@@ -276,6 +285,7 @@ impl Definitions {
         graph.deadline = self.limit();
         graph.hooks = self.several(2, Self::hook);
         graph.completion = self.completion();
+        graph.contexts = self.contexts();
         graph
     }
 
@@ -327,6 +337,7 @@ impl Definitions {
         workflow.params = self.json(2);
         workflow.parameters = self.parameters();
         workflow.completion = self.completion();
+        workflow.contexts = self.contexts();
         workflow.deadline = self.limit();
         workflow.hooks = self.several(2, Self::hook);
         workflow.admission = self.maybe(Self::admission).unwrap_or_default();

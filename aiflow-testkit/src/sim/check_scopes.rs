@@ -61,13 +61,36 @@ impl Checker<'_> {
                         format!("event {} was meant for one rule and served {owner}/{rule}", event.offset),
                     );
                 }
-                let carried = of_job.as_ref().and_then(|(id, _)| executions.get(id)).map(|of| of.context.as_ref());
-                let named = event.context.context.as_ref().filter(|_| event.context.workflow_execution.is_none());
-                if let (Some(carried), Some(named)) = (carried, named)
-                    && carried != Some(named)
+                let carried = of_job.as_ref().and_then(|(id, _)| executions.get(id)).map(|of| of.context.as_deref());
+                if let Some(carried) = carried.filter(|_| event.context.workflow_execution.is_none())
+                    && !workload::concerns(&workflow, event, carried)
                 {
-                    self.violate("I31", format!("event {} in context {named} served {owner}/{rule}", event.offset));
+                    let message = format!("event {} served {owner}/{rule}, which carries {carried:?}", event.offset);
+                    self.violate("I31", message);
                 }
+            }
+        }
+        self.contexts_of_executions(state, &events, &joined);
+    }
+
+    /// I31: an execution that a rule starts carries a context that one of the events of the firing names, if it carries any.
+    fn contexts_of_executions(
+        &self,
+        state: &State,
+        events: &BTreeMap<Offset, &Event>,
+        joined: &BTreeSet<(WorkflowName, Option<JobName>)>,
+    ) {
+        for execution in state.executions().iter().filter(|execution| execution.cause.rule.is_some()) {
+            let Some(carried) = execution.context.as_deref() else { continue };
+            self.ledger.count("execution started in a context");
+            let of_firing = || execution.cause.events.iter().filter_map(|offset| events.get(offset));
+            // A RESTART takes over the context of what it replaces.
+            let is_own = |event: &&&Event| event.context.workflow_execution.is_some();
+            let is_named = of_firing().any(|event| workload::concerns(&execution.workflow, event, Some(carried)));
+            let is_trimmed = of_firing().count() < execution.cause.events.len();
+            let is_joined = joined.contains(&(execution.workflow.clone(), None));
+            if !is_named && !is_trimmed && !is_joined && of_firing().filter(is_own).count() == 0 {
+                self.violate("I31", format!("execution {} carries {carried:?}, which no event names", execution.id));
             }
         }
     }

@@ -22,7 +22,9 @@ use serde_json::json;
 
 use super::process::{Shared, SimClock, WORLD_BEGINS};
 use super::recorder::SEQUENCE_LABEL;
-use super::workload::{KEYS, PROJECT, VALUES, job_name, millis, number, one_of, pool, project, workflow_name};
+use super::workload::{
+    KEYS, PROJECT, TENANT_LABEL, VALUES, job_name, millis, number, one_of, pool, project, workflow_name,
+};
 use crate::Backend;
 use crate::rng::Rng;
 
@@ -56,7 +58,10 @@ pub(super) async fn user(connection: &Backend, shared: &Shared, number: u32, cal
                 .value(value.unwrap_or("ready"))
                 .sender(&done.user)
                 .label(SEQUENCE_LABEL, format!("{}-{sequence}", done.user));
-            event.context.context = shared.ledger.draw(|rng| a_context(rng, 15));
+            event.context.contexts.extend(shared.ledger.draw(|rng| a_context(rng, 15)));
+            event.context.contexts.extend(shared.ledger.draw(|rng| a_context(rng, 8)));
+            let tenant = shared.ledger.draw(|rng| a_context(rng, 60));
+            event.context.labels.extend(tenant.map(|tenant| (TENANT_LABEL.to_owned(), tenant)));
             events.push(event);
         }
         let offsets = publish(connection, shared, events.clone()).await;

@@ -363,6 +363,7 @@ impl Platform {
                 event_type: None,
                 namespace: None,
                 broadcast: line.is_multiple_of(2),
+                contexts: BTreeSet::new(),
             };
             self.publish(event.into_event(&launch.identity(), u64::from(line))).await;
         }

@@ -10,10 +10,10 @@ use aiflow_core::execution::{JobStatus, PoolUse, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, HostLabel, JobName, Offset, PoolName, ProjectName, WorkflowName};
 use aiflow_core::time::Timestamp;
 use aiflow_core::workflow::{
-    Admission, Comparison, Completion, Condition, ControlEdge, Deadline, Diagnostic, FailureTest, Field, Hook, HookOn,
-    Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule, SchedulingRule,
-    StartPosition, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least, count, cron, custom,
-    every, field, job_status, not_within, on, optional, sequence, workflow_status,
+    Admission, Comparison, Completion, Condition, ContextOf, ControlEdge, Deadline, Diagnostic, FailureTest, Field,
+    Hook, HookOn, Job, JobAction, KeyOf, Misfire, OverlapPolicy, Rate, RestartPolicy, RetryPolicy, Schedule,
+    SchedulingRule, StartPosition, Window, Workflow, WorkflowAction, WorkflowRule, absent, absent_after, at_least,
+    count, cron, custom, every, field, job_status, not_within, on, optional, sequence, workflow_status,
 };
 use serde_json::Value;
 
@@ -54,6 +54,9 @@ pub(super) fn workflow_name(index: u32) -> WorkflowName {
 pub(super) fn job_name(index: u32) -> JobName {
     JobName::parse(format!("j{index}")).expect("a letter and digits")
 }
+
+/// The label by which users may name a context.
+pub(super) const TENANT_LABEL: &str = "tenant";
 
 /// Workflow number `index`, drawn anew with each call: re-submission changes jobs and rules.
 pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
@@ -128,10 +131,31 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
     if rng.chance(40) {
         workflow.admission = admission(rng, false);
     }
+    // Not drawn: it is the same in every version, so that what an event has served can be checked.
+    let tenant = || ContextOf::from(Field::Label(TENANT_LABEL.to_owned()));
+    workflow.contexts = match index % 3 {
+        1 => tenant().or_all(),
+        2 => tenant(),
+        _ => ContextOf::Event,
+    };
     if rng.chance(40) {
         workflow.completion = one_of(rng, &[Completion::Idle, Completion::Standing]);
     }
     workflow
+}
+
+/// Whether an event without an execution concerns executions of a workflow with this context, in other words than the engine's.
+pub(super) fn concerns(workflow: &WorkflowName, event: &Event, carried: Option<&str>) -> bool {
+    let tenant = event.context.labels.get(TENANT_LABEL).map(String::as_str);
+    match (workflow.as_str(), tenant) {
+        ("w1" | "w2", Some(tenant)) => carried == Some(tenant),
+        ("w1", None) => true,
+        ("w2", None) => false,
+        _ => {
+            let named = &event.context.contexts;
+            named.is_empty() || carried.is_some_and(|carried| named.contains(carried))
+        }
+    }
 }
 
 /// Mostly now; the other rules catch up with a part of the log, which is short while there are few submissions.

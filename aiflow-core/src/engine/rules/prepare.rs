@@ -133,6 +133,12 @@ impl CompiledRule {
         })
     }
 
+    /// Whether `event` passes the value test of one of the leaves `hits`, whose fields match.
+    pub(in crate::engine) fn would_count(&self, hits: &[usize], event: &Event) -> bool {
+        let mut leaves = hits.iter().filter_map(|place| self.leaves.get(*place));
+        leaves.any(|leaf| leaf.test.test(event) == Ok(Tested::Holds))
+    }
+
     /// Shows `event` to a rule that is paused: no match counts, but what the event contradicts stands no longer. True if it would have
     /// counted.
     pub(in crate::engine) fn pass_over(&self, state: &mut RuleState, hits: &[usize], event: &Event) -> bool {

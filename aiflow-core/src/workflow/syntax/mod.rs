@@ -42,7 +42,7 @@ use std::time::Duration;
 pub(crate) use print::Span;
 use scan::Scan;
 
-use super::{Condition, ParamSource, SchedulingRule, WorkflowRule};
+use super::{Condition, ContextOf, ParamSource, SchedulingRule, WorkflowRule};
 
 /// The longest text of a condition or a rule, in bytes.
 pub const SYNTAX_BYTES_MAX: usize = 256 * 1024;
@@ -116,6 +116,27 @@ impl FromStr for ParamSource {
         let source = rule::source(&mut scan)?;
         scan.end("of, or the end")?;
         Ok(source)
+    }
+}
+
+/// Reads where events name their contexts: `event`, `all`, `/customers`, `label tenant or all`.
+impl FromStr for ContextOf {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let mut scan = Scan::new(text)?;
+        if scan.take(&["event"]) {
+            scan.end("the end")?;
+            return Ok(Self::Event);
+        }
+        if scan.take(&["all"]) {
+            scan.end("the end")?;
+            return Ok(Self::All);
+        }
+        let field = rule::field(&mut scan)?;
+        let or_all = scan.take(&["or", "all"]);
+        scan.end("or all, or the end")?;
+        Ok(Self::Field { field, or_all })
     }
 }
 

@@ -10,8 +10,8 @@ use super::scan::{is_plain, is_status};
 use crate::event::Match;
 use crate::workflow::display::cut;
 use crate::workflow::{
-    Condition, EventPattern, Field, KeyOf, Life, ParamSource, SchedulingRule, StartPosition, ValueTest, Wait, Window,
-    WorkflowRule,
+    Condition, ContextOf, EventPattern, Field, KeyOf, Life, ParamSource, SchedulingRule, StartPosition, ValueTest,
+    Wait, Window, WorkflowRule,
 };
 
 impl fmt::Display for Condition {
@@ -234,18 +234,34 @@ impl fmt::Display for KeyOf {
     }
 }
 
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => f.write_str("key"),
+            Self::Value(pointer) => Pointer(pointer).fmt(f),
+            Self::EventType => f.write_str("type"),
+            Self::Sender => f.write_str("sender"),
+            Self::Namespace => f.write_str("namespace"),
+            Self::Label(name) => write!(f, "label {}", Word(name)),
+            Self::Time => f.write_str("time"),
+            Self::Offset => f.write_str("offset"),
+        }
+    }
+}
+
+impl fmt::Display for ContextOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event => f.write_str("event"),
+            Self::All => f.write_str("all"),
+            Self::Field { field, or_all } => write!(f, "{field}{}", if *or_all { " or all" } else { "" }),
+        }
+    }
+}
+
 impl fmt::Display for ParamSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.field {
-            Field::Key => f.write_str("key"),
-            Field::Value(pointer) => Pointer(pointer).fmt(f),
-            Field::EventType => f.write_str("type"),
-            Field::Sender => f.write_str("sender"),
-            Field::Namespace => f.write_str("namespace"),
-            Field::Label(name) => write!(f, "label {}", Word(name)),
-            Field::Time => f.write_str("time"),
-            Field::Offset => f.write_str("offset"),
-        }?;
+        self.field.fmt(f)?;
         match &self.of {
             Some(of) => write!(f, " of {}", Matcher(of)),
             None => Ok(()),

@@ -91,6 +91,12 @@ fn clause(scan: &mut Scan<'_>) -> Result<Clause, SyntaxError> {
 }
 
 pub(super) fn source(scan: &mut Scan<'_>) -> Result<ParamSource, SyntaxError> {
+    let field = field(scan)?;
+    let of = if scan.take(&["of"]) { Some(scan.matcher("the key of an event")?) } else { None };
+    Ok(ParamSource { field, of })
+}
+
+pub(super) fn field(scan: &mut Scan<'_>) -> Result<Field, SyntaxError> {
     let plain = [
         ("key", Field::Key),
         ("type", Field::EventType),
@@ -100,7 +106,7 @@ pub(super) fn source(scan: &mut Scan<'_>) -> Result<ParamSource, SyntaxError> {
         ("offset", Field::Offset),
     ];
     let word = scan.peek_word();
-    let field = if let Some((_, field)) = plain.into_iter().find(|(known, _)| *known == word) {
+    Ok(if let Some((_, field)) = plain.into_iter().find(|(known, _)| *known == word) {
         scan.skip_word();
         field
     } else if scan.take(&["label"]) {
@@ -110,7 +116,5 @@ pub(super) fn source(scan: &mut Scan<'_>) -> Result<ParamSource, SyntaxError> {
         Field::Value(pointer.ok_or_else(|| {
             scan.expected("a JSON pointer such as /uri, value, key, type, sender, namespace, label, time or offset")
         })?)
-    };
-    let of = if scan.take(&["of"]) { Some(scan.matcher("the key of an event")?) } else { None };
-    Ok(ParamSource { field, of })
+    })
 }

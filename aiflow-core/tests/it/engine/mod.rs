@@ -7,6 +7,7 @@ mod alerts;
 mod checks;
 mod concurrency;
 mod conditions;
+mod contexts;
 mod determinism;
 mod hosts;
 mod hosts_model;

@@ -25,6 +25,7 @@
 //! deadline train 5s                      counted from the start of the job; with of:execution from that of the execution; deadline wf 1h
 //! hook train failure key=value           also success, stop, end; of a job also broadcast; hook wf end key
 //! completion idle                        or standing
+//! contexts /customers or all             where events name the contexts that they concern; also event, all, key, label tenant
 //! schedule wf [nightly] cron 30 2 * * * tz:Europe/Berlin misfire:all3 overlap:allow_all
 //! schedule train every 10s restart       of a job; also start:… end:… (times), jitter:…, grace:…, misfire:skip
 //! workflow other                         what follows belongs to another workflow; the first is called `wf`
@@ -145,6 +146,7 @@ fn parse_statement(workflow: &mut Workflow, statement: &str) {
         ["hook", name, on, key, "broadcast"] => job_mut(workflow, name).hooks.push(hook(on, key).broadcast()),
         ["admit", "wf", ..] => workflow.admission = admission(&words[2..]),
         ["admit", name, ..] => job_mut(workflow, name).admission = admission(&words[2..]),
+        ["contexts", ..] => workflow.contexts = words[1..].join(" ").parse().expect("where contexts are"),
         ["completion", "idle"] => workflow.completion = Some(Completion::Idle),
         ["completion", "standing"] => workflow.completion = Some(Completion::Standing),
         _ => panic!("cannot read the statement {statement:?}"),

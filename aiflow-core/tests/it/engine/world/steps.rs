@@ -265,7 +265,7 @@ impl World {
                 "ns" => text.clone_into(&mut event.namespace),
                 "type" => text.clone_into(&mut event.event_type),
                 "from" => text.clone_into(&mut event.sender),
-                "in" => event.context.context = Some(text.to_owned()),
+                "in" => event.context.contexts.extend(text.split(',').map(str::to_owned)),
                 "only" => event.context.only_rule = Some(text.to_owned()),
                 "label" => {
                     let (name, text) = text.split_once('=').expect("label:name=text");
