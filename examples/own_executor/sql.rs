@@ -15,6 +15,7 @@ use aiflow::executor::{
 use aiflow::graph::{AiNode, operation};
 use aiflow::id::{AttemptId, NodeName};
 use aiflow::prelude::*;
+use aiflow::time::{Clock as _, SystemClock};
 use aiflow::translator::{Generated, JobGenerator, JobNode};
 use aiflow::workflow::Diagnostic;
 use aiflow::{Error, ErrorKind, Result};
@@ -27,19 +28,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// The name under which graphs, files and the scheduler know the job type.
-pub const SQL: &str = "sql";
+pub(crate) const SQL: &str = "sql";
 /// The most rows of a statement that become events.
 const ROWS_MAX: usize = 1_000;
 
 // 1. What a node says. In a file it is `executor: sql` with `spec: {sql: …}`.
 
 /// A node that is one statement.
-pub fn sql(statement: &str) -> AiNode {
+pub(crate) fn sql(statement: &str) -> AiNode {
     operation(SQL, json!({ "sql": statement }))
 }
 
 /// A node that publishes the first column of each row of a statement, with this key.
-pub fn publish(key: &str, statement: &str) -> AiNode {
+pub(crate) fn publish(key: &str, statement: &str) -> AiNode {
     operation(SQL, json!({ "sql": statement, "publish": key }))
 }
 
@@ -57,7 +58,7 @@ struct Statement {
 
 /// Makes a job of the nodes that data edges connect.
 #[derive(Debug)]
-pub struct SqlGenerator;
+pub(crate) struct SqlGenerator;
 
 impl JobGenerator for SqlGenerator {
     fn generate(&self, nodes: Vec<JobNode<'_>>) -> Result<Generated, Vec<Diagnostic>> {
@@ -82,7 +83,7 @@ impl JobGenerator for SqlGenerator {
 ///
 /// A statement is interrupted by a stop; there is no gentler way. What ran when the process dies is repeated, as another attempt.
 #[derive(Debug)]
-pub struct SqlExecutor {
+pub(crate) struct SqlExecutor {
     database: PathBuf,
     shared: Arc<Shared>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
@@ -106,13 +107,13 @@ struct Attempt {
 
 impl SqlExecutor {
     /// An executor on this file, which is made if it is missing.
-    pub fn new(database: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(database: impl Into<PathBuf>) -> Self {
         Self { database: database.into(), shared: Arc::default(), tasks: tokio::sync::Mutex::default() }
     }
 }
 
 /// The file, with a table in which each attempt leaves a row as it starts.
-pub fn connect(database: &PathBuf) -> rusqlite::Result<Connection> {
+pub(crate) fn connect(database: &PathBuf) -> rusqlite::Result<Connection> {
     let connection = Connection::open(database)?;
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -223,12 +224,12 @@ impl Work {
             if self.is_cut.load(Ordering::Acquire) || wrong.is_some() {
                 break;
             }
-            let started_at = Timestamp::now();
+            let started_at = SystemClock.now();
             match self.execute(connection, &statement, runtime) {
                 Ok(n) => rows = n.into(),
                 Err(error) => wrong = Some(format!("node {}: {error}", statement.node)),
             }
-            let (finished_at, failed) = (Some(Timestamp::now()), wrong.is_some());
+            let (finished_at, failed) = (Some(SystemClock.now()), wrong.is_some());
             nodes.push(NodeRun { node: statement.node, started_at, finished_at, failed });
         }
         runtime.block_on(self.shared.report(attempt, ReportKind::Nodes { nodes }));

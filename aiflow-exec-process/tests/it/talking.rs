@@ -64,8 +64,7 @@ with open(os.environ["AIFLOW_EVENTS"], "a") as events:
     print(json.dumps({"aiflow": "labels", "labels": {"epoch": 1000, "page": "http://here"}}), file=events)
 "#;
         world.run(0, &process(["python3", "-c", program])).await;
-        let told: Vec<_> =
-            world.events().await.into_iter().map(|event| event.value["report"]["labels"].clone()).collect();
+        let told: Vec<_> = world.events().await.into_iter().map(|event| event.value["labels"].clone()).collect();
         assert_eq!(told.last(), Some(&json!({"epoch": "1000", "page": "http://here"})));
         assert!(told.len() < 100, "what is read together is told once: {}", told.len());
     });

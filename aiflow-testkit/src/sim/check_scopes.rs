@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aiflow_core::event::Event;
-use aiflow_core::execution::{Firing, FiringRecord, KIND_FIRING, KIND_WORKFLOW_VERSION, WorkflowExecution};
+use aiflow_core::execution::{
+    Firing, FiringOutcome, FiringRecord, KIND_FIRING, KIND_WORKFLOW_VERSION, WorkflowExecution,
+};
 use aiflow_core::id::{JobName, Offset, WorkflowExecutionId, WorkflowName};
 use aiflow_core::records::WorkflowVersion;
 
@@ -108,7 +110,9 @@ fn fired(state: &State, executions: &BTreeMap<WorkflowExecutionId, WorkflowExecu
         firing: job.cause,
     });
     let records: Vec<FiringRecord> = state.all(KIND_FIRING);
-    let recorded = records.into_iter().map(|record| Fired {
+    // Of what did not say whom it concerns nothing was served: that is what the record says.
+    let served = records.into_iter().filter(|record| record.outcome != FiringOutcome::NoContext);
+    let recorded = served.map(|record| Fired {
         workflow: record.workflow,
         of_job: record.workflow_execution.zip(record.job),
         firing: record.firing,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aiflow_core::engine::{CustomCondition, CustomConditions, Verdict};
-use aiflow_core::event::Event;
+use aiflow_core::event::{Event, SYSTEM_NAMESPACE};
 use aiflow_core::execution::{JobStatus, PoolUse, WorkflowStatus};
 use aiflow_core::id::{ExecutorName, HostLabel, JobName, Offset, PoolName, ProjectName, WorkflowName};
 use aiflow_core::time::Timestamp;
@@ -146,6 +146,10 @@ pub(super) fn workflow(rng: &mut Rng, index: u32) -> Workflow {
 
 /// Whether an event without an execution concerns executions of a workflow with this context, in other words than the engine's.
 pub(super) fn concerns(workflow: &WorkflowName, event: &Event, carried: Option<&str>) -> bool {
+    // The moment at which a wait began, or came to its end, is nobody's.
+    if event.namespace == SYSTEM_NAMESPACE {
+        return true;
+    }
     let tenant = event.context.labels.get(TENANT_LABEL).map(String::as_str);
     match (workflow.as_str(), tenant) {
         ("w1" | "w2", Some(tenant)) => carried == Some(tenant),

@@ -91,12 +91,12 @@ fn nodes_of_a_job_must_agree() {
     check_problems(
         &graph,
         &expect![[r#"
-        job j: nodes b and c set different values of retry; set it on one of them
-        job j: nodes a and b set different values of timeout; set it on one of them
-        job j: nodes c and d set different values of heartbeat_timeout; set it on one of them
-        job mixed: node e runs on executor function and node f on process; the nodes of one job share its executor
-        job many: has the nodes g, h, but a job of executor process has one node; only function jobs have several
-    "#]],
+            job j: nodes b and c set different values of retry; set it on one of them
+            job j: nodes a and b set different values of timeout; set it on one of them
+            job j: nodes c and d set different values of heartbeat_timeout; set it on one of them
+            job mixed: node e runs on executor function and node f on process; the nodes of one job share its executor
+            job many: has the nodes g, h, but a job of executor process has one node; only function jobs and those of a job generator have several
+        "#]],
     );
 }
 
