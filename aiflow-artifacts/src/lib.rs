@@ -22,7 +22,7 @@
 //! Credentials come from the environment in the way of each platform: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
 //! `AWS_ENDPOINT_URL`; `GOOGLE_SERVICE_ACCOUNT`; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`; and others that
 //! `object_store` documents. There is no feature for it here: it would do no more than this line, and the clients are as much to build as all
-//! the rest (HTTP, TLS with a C compiler, XML). They are checked by `cloud/`, outside the workspace, which runs the suite on an S3 server.
+//! the rest (HTTP, TLS with a C compiler, XML).
 
 use std::path::Path;
 use std::sync::Arc;
