@@ -3,7 +3,7 @@
 //! `PRAGMA data_version` changes when another connection changes the file. A transaction that rests on this knowledge begins with a check
 //! of that number, so it takes effect only if the knowledge is true; otherwise it is undone and the file is looked at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::lease::LeaseRow;
@@ -40,14 +40,17 @@ impl Known {
                 let row = self.leases.get(&fence.lease)?;
                 facts.leases.insert(fence.lease.clone(), row.clone());
             }
+            let mut new: HashSet<Key<'_>> = HashSet::new();
             for put in &commit.puts {
-                self.recall((&put.kind, &put.id), &mut facts.records);
+                let key = (&*put.kind, &*put.id);
+                if !self.recall(key, &mut facts.records) {
+                    new.insert(key);
+                }
             }
             for expect in &commit.expect {
                 let key = (expect.key.kind.as_str(), expect.key.id.as_str());
                 let is_known = self.recall(key, &mut facts.records);
-                let is_put = || commit.puts.iter().any(|put| (&*put.kind, &*put.id) == key);
-                if !is_known && (expect.revision.is_some() || !is_put()) {
+                if !is_known && (expect.revision.is_some() || !new.contains(&key)) {
                     return None;
                 }
             }
@@ -60,24 +63,27 @@ impl Known {
         Some(facts)
     }
 
+    /// Whether it is known if there is such a record, which is then among the facts.
     fn recall<'a>(&mut self, key: Key<'a>, into: &mut HashMap<Key<'a>, StoredRecord>) -> bool {
         if into.contains_key(&key) {
             return true;
         }
-        match self.records.get(key) {
-            Some(record) => {
-                into.insert(key, record);
-                true
-            }
-            None => false,
+        let found = self.records.get(key);
+        let is_known = found.is_some();
+        if let Some(Found::Record(record)) = found {
+            into.insert(key, record);
         }
+        is_known
     }
 
-    /// Takes in what a transaction found.
-    pub(crate) fn remember(&mut self, facts: &Facts<'_>) {
+    /// Takes in what a transaction found when it looked at everything that `works` depend on.
+    pub(crate) fn remember(&mut self, facts: &Facts<'_>, works: &[Work]) {
         self.leases.extend(facts.leases.iter().map(|(name, row)| (name.clone(), row.clone())));
         for ((kind, id), record) in &facts.records {
-            self.records.put(&Arc::from(*kind), &Arc::from(*id), record.clone());
+            self.records.put(&Arc::from(*kind), Arc::from(*id), Found::Record(record.clone()));
+        }
+        for (kind, id) in works.iter().flat_map(Work::expected_keys).filter(|key| !facts.records.contains_key(key)) {
+            self.records.put(&Arc::from(kind), Arc::from(id), Found::Nothing);
         }
     }
 
@@ -97,9 +103,16 @@ impl Known {
                 parent: Arc::clone(&row.parent),
                 name: Arc::clone(&row.name),
             };
-            self.records.put(&row.kind, &row.id, record);
+            self.records.put(&row.kind, Arc::clone(&row.id), Found::Record(record));
         }
     }
+}
+
+/// What is known of a key. A key that is not remembered may have a record or none.
+#[derive(Debug, Clone)]
+enum Found {
+    Record(StoredRecord),
+    Nothing,
 }
 
 /// Two generations: when the young one is full it becomes the old one, and what is still used moves over.
@@ -111,41 +124,41 @@ struct Records {
 
 #[derive(Debug, Default)]
 struct Generation {
-    kinds: HashMap<Arc<str>, HashMap<Arc<str>, StoredRecord>>,
+    kinds: HashMap<Arc<str>, HashMap<Arc<str>, Found>>,
     count: usize,
 }
 
 impl Generation {
-    fn remove(&mut self, (kind, id): Key<'_>) -> Option<(Arc<str>, StoredRecord)> {
+    fn remove(&mut self, (kind, id): Key<'_>) -> Option<(Arc<str>, Found)> {
         let removed = self.kinds.get_mut(kind)?.remove_entry(id);
         self.count -= usize::from(removed.is_some());
         removed
     }
 
-    fn put(&mut self, kind: &Arc<str>, id: Arc<str>, record: StoredRecord) {
-        let before = self.kinds.entry(Arc::clone(kind)).or_default().insert(id, record);
+    fn put(&mut self, kind: &Arc<str>, id: Arc<str>, found: Found) {
+        let before = self.kinds.entry(Arc::clone(kind)).or_default().insert(id, found);
         self.count += usize::from(before.is_none());
     }
 }
 
 impl Records {
-    fn get(&mut self, key: Key<'_>) -> Option<StoredRecord> {
+    fn get(&mut self, key: Key<'_>) -> Option<Found> {
         let (kind, id) = key;
-        if let Some(record) = self.young.kinds.get(kind).and_then(|ids| ids.get(id)) {
-            return Some(record.clone());
+        if let Some(found) = self.young.kinds.get(kind).and_then(|ids| ids.get(id)) {
+            return Some(found.clone());
         }
-        let (id, record) = self.old.remove(key)?;
-        self.put(&kind.into(), &id, record.clone());
-        Some(record)
+        let (id, found) = self.old.remove(key)?;
+        self.put(&kind.into(), id, found.clone());
+        Some(found)
     }
 
-    fn put(&mut self, kind: &Arc<str>, id: &Arc<str>, record: StoredRecord) {
-        self.old.remove((kind, id));
+    fn put(&mut self, kind: &Arc<str>, id: Arc<str>, found: Found) {
+        self.old.remove((kind, &id));
         if self.young.count >= RECORDS_KNOWN_MAX {
             self.old = std::mem::take(&mut self.young);
-            self.old.remove((kind, id));
+            self.old.remove((kind, &id));
         }
-        self.young.put(kind, Arc::clone(id), record);
+        self.young.put(kind, id, found);
     }
 
     fn forget(&mut self, key: Key<'_>) {
@@ -158,8 +171,15 @@ impl Records {
 mod tests {
     use super::*;
 
-    fn record(seq: i64) -> StoredRecord {
-        StoredRecord { seq, revision: 1, project: "".into(), parent: "".into(), name: "".into() }
+    fn record(seq: i64) -> Found {
+        Found::Record(StoredRecord { seq, revision: 1, project: "".into(), parent: "".into(), name: "".into() })
+    }
+
+    fn seq(found: Option<Found>) -> Option<i64> {
+        match found {
+            Some(Found::Record(record)) => Some(record.seq),
+            Some(Found::Nothing) | None => None,
+        }
     }
 
     #[test]
@@ -167,9 +187,8 @@ mod tests {
         let mut records = Records::default();
         let kind: Arc<str> = "job".into();
         for n in 0..10 * RECORDS_KNOWN_MAX {
-            let seq = i64::try_from(n).unwrap();
-            records.put(&kind, &n.to_string().into(), record(seq));
-            assert_eq!(records.get(("job", "0")).map(|record| record.seq), Some(0), "{n}");
+            records.put(&kind, n.to_string().into(), record(i64::try_from(n).unwrap()));
+            assert_eq!(seq(records.get(("job", "0"))), Some(0), "{n}");
         }
         assert!(records.young.count <= RECORDS_KNOWN_MAX && records.old.count <= RECORDS_KNOWN_MAX);
         assert!(records.get(("job", "1")).is_none());

@@ -114,17 +114,24 @@ impl Work {
 
     /// The records that it reads or changes.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key<'_>> {
-        let work = match self {
+        let changed = self.batch().into_iter().flat_map(|work| {
+            let deleted = work.deletes.iter().map(|key| (key.kind.as_str(), key.id.as_str()));
+            deleted.chain(work.puts.iter().map(|put| (&*put.kind, &*put.id)))
+        });
+        self.expected_keys().chain(changed)
+    }
+
+    /// The records of which it expects something.
+    pub(crate) fn expected_keys(&self) -> impl Iterator<Item = Key<'_>> {
+        let expected = self.batch().into_iter().flat_map(|work| &work.expect);
+        expected.map(|expect| (expect.key.kind.as_str(), expect.key.id.as_str()))
+    }
+
+    fn batch(&self) -> Option<&CommitWork> {
+        match self {
             Self::Commit(work) => Some(work),
             _ => None,
-        };
-        work.into_iter().flat_map(|work| {
-            let named = work.expect.iter().map(|expect| &expect.key);
-            named
-                .chain(&work.deletes)
-                .map(|key| (key.kind.as_str(), key.id.as_str()))
-                .chain(work.puts.iter().map(|put| (&*put.kind, &*put.id)))
-        })
+        }
     }
 }
 

@@ -307,7 +307,7 @@ impl Writer {
         let known = self.known.take().filter(|known| known.version == begun.version);
         let mut known = known.unwrap_or_else(|| Known::new(begun.version, begun.ends));
         let facts = apply::look(conn, works, begun, look_up_ids).await.map_err(write)?;
-        known.remember(&facts);
+        known.remember(&facts, works);
         let now = SystemClock.now();
         let mut plan = Plan::new(facts);
         let answers = works.iter().map(|work| plan.add(work, now, &mut self.locks)).collect();

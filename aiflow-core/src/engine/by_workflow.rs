@@ -1,37 +1,41 @@
-//! Things kept per workflow, found by a hash of its key.
+//! Things kept per workflow, found by its key.
 //!
 //! An ordered map of texts follows a pointer for each comparison, which among 100,000 workflows costs more than everything else that an
-//! event needs. Whole numbers lie together in memory. The order is that of the hashes: the same on every machine.
+//! event needs. This one has a hash table beside its entries.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use fnv::FnvBuildHasher;
+use indexmap::IndexMap;
 
 use super::decision::WorkflowKey;
 
+/// A map found by text. Its order depends on what was removed, so nothing may depend on its order.
+pub(super) type ByText<V> = IndexMap<Arc<str>, V, FnvBuildHasher>;
+
 #[derive(Debug, Clone)]
-pub(super) struct ByWorkflow<V>(BTreeMap<u64, Vec<(WorkflowKey, V)>>);
+pub(super) struct ByWorkflow<V>(ByText<V>);
 
 impl<V> Default for ByWorkflow<V> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(ByText::default())
     }
 }
 
 impl<V> ByWorkflow<V> {
     pub(super) fn get(&self, key: &str) -> Option<&V> {
-        self.0.get(&hash(key))?.iter().find(|(known, _)| **known == *key).map(|(_, value)| value)
+        self.0.get(key)
     }
 
     pub(super) fn insert(&mut self, key: WorkflowKey, value: V) {
-        let same = self.0.entry(hash(&key)).or_default();
-        match same.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None => same.push((key, value)),
-        }
+        self.0.insert(key, value);
     }
 
+    /// What is kept, in the order of the keys.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.values().flatten().map(|(_, value)| value)
+        let mut sorted: Vec<_> = self.0.iter().collect();
+        sorted.sort_unstable_by_key(|(key, _)| *key);
+        sorted.into_iter().map(|(_, value)| value)
     }
 }
 
@@ -43,27 +47,15 @@ impl<V: Default> ByWorkflow<V> {
         change: impl FnOnce(&mut V) -> T,
         is_empty: impl FnOnce(&V) -> bool,
     ) -> T {
-        let hash = hash(key);
-        let same = self.0.entry(hash).or_default();
-        let place = same.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-            same.push((Arc::clone(key), V::default()));
-            same.len() - 1
-        });
-        let value = &mut same[place].1;
+        let entry = self.0.entry(Arc::clone(key));
+        let place = entry.index();
+        let value = entry.or_default();
         let changed = change(value);
         if is_empty(value) {
-            same.swap_remove(place);
-            if same.is_empty() {
-                self.0.remove(&hash);
-            }
+            self.0.swap_remove_index(place);
         }
         changed
     }
-}
-
-/// FNV-1a. The same on every machine, unlike the standard library's.
-pub(super) fn hash(key: &str) -> u64 {
-    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -82,5 +74,15 @@ mod tests {
         assert_eq!((numbers.get("p/a"), numbers.values().count()), (None, 1));
         numbers.insert(b, Vec::new());
         assert_eq!(numbers.get("p/b"), Some(&Vec::new()));
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_keys_whatever_was_removed() {
+        let mut numbers: ByWorkflow<Vec<u8>> = ByWorkflow::default();
+        for (number, key) in ["p/c", "p/a", "p/d", "p/b"].into_iter().enumerate() {
+            numbers.insert(key.into(), vec![u8::try_from(number).unwrap()]);
+        }
+        numbers.change(&"p/c".into(), Vec::clear, Vec::is_empty);
+        assert_eq!(numbers.values().flatten().copied().collect::<Vec<u8>>(), [1, 3, 2]);
     }
 }

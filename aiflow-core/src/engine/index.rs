@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::by_workflow::hash;
+use super::by_workflow::ByText;
 use super::decision::WorkflowKey;
 use super::rules::CompiledRule;
 use crate::event::{Match, NewEvent};
@@ -25,11 +25,10 @@ type Operands = BTreeMap<(RuleRef, usize), Arc<CompiledRule>>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleIndex {
-    /// By a hash of the key: whole numbers lie together in memory, texts do not. Keys that share a hash are told apart by the patterns.
-    by_key: BTreeMap<u64, Operands>,
+    by_key: ByText<Operands>,
     /// By length of the prefix, then by the prefix.
-    by_key_prefix: BTreeMap<usize, BTreeMap<String, Operands>>,
-    by_type: BTreeMap<String, Operands>,
+    by_key_prefix: BTreeMap<usize, ByText<Operands>>,
+    by_type: ByText<Operands>,
     any: Operands,
 }
 
@@ -42,11 +41,11 @@ impl RuleIndex {
 
     fn operands_of(&mut self, pattern: &EventPattern) -> &mut Operands {
         match (&pattern.key, &pattern.event_type) {
-            (Match::Exact(key), _) => self.by_key.entry(hash(key)).or_default(),
+            (Match::Exact(key), _) => self.by_key.entry(key.as_str().into()).or_default(),
             (Match::Prefix(prefix), _) => {
-                self.by_key_prefix.entry(prefix.len()).or_default().entry(prefix.clone()).or_default()
+                self.by_key_prefix.entry(prefix.len()).or_default().entry(prefix.as_str().into()).or_default()
             }
-            (Match::Any, Match::Exact(event_type)) => self.by_type.entry(event_type.clone()).or_default(),
+            (Match::Any, Match::Exact(event_type)) => self.by_type.entry(event_type.as_str().into()).or_default(),
             (Match::Any, _) => &mut self.any,
         }
     }
@@ -55,7 +54,7 @@ impl RuleIndex {
         for (operand, pattern) in rule.operands.iter().enumerate() {
             let place = (rule_ref.clone(), operand);
             match (&pattern.key, &pattern.event_type) {
-                (Match::Exact(key), _) => remove_from(&mut self.by_key, &hash(key), &place),
+                (Match::Exact(key), _) => remove_from(&mut self.by_key, key, &place),
                 (Match::Prefix(prefix), _) => {
                     if let Some(prefixes) = self.by_key_prefix.get_mut(&prefix.len()) {
                         remove_from(prefixes, prefix, &place);
@@ -75,10 +74,10 @@ impl RuleIndex {
     /// The rules that `event` could concern, each with the operands it could concern, in definition order within each workflow. A superset:
     /// not all fields are compared.
     pub(super) fn candidates(&self, event: &NewEvent) -> BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> {
-        let exact = self.by_key.get(&hash(&event.key));
+        let exact = self.by_key.get(event.key.as_str());
         let prefixes =
             self.by_key_prefix.iter().filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
-        let by_type = self.by_type.get(&event.event_type);
+        let by_type = self.by_type.get(event.event_type.as_str());
         let mut found: BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> = BTreeMap::new();
         for ((rule_ref, operand), rule) in exact.into_iter().chain(prefixes).chain(by_type).chain([&self.any]).flatten()
         {
@@ -91,11 +90,11 @@ impl RuleIndex {
     }
 }
 
-fn remove_from<K: Ord>(map: &mut BTreeMap<K, Operands>, key: &K, place: &(RuleRef, usize)) {
-    if let Some(operands) = map.get_mut(key) {
+fn remove_from(map: &mut ByText<Operands>, text: &str, place: &(RuleRef, usize)) {
+    if let Some(operands) = map.get_mut(text) {
         operands.remove(place);
         if operands.is_empty() {
-            map.remove(key);
+            map.swap_remove(text);
         }
     }
 }

@@ -53,11 +53,11 @@ impl Draft {
     }
 
     pub(super) async fn get(&mut self, key: &RecordKey) -> Result<Option<Record>> {
-        Ok(self.get_all(std::slice::from_ref(key)).await?.pop().flatten())
+        Ok(self.get_all(std::slice::from_ref(key)).await?.pop().flatten().cloned())
     }
 
     /// The records with these keys, in this order.
-    pub(super) async fn get_all(&mut self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>> {
+    pub(super) async fn get_all(&mut self, keys: &[RecordKey]) -> Result<Vec<Option<&Record>>> {
         let unseen: Vec<RecordKey> = keys.iter().filter(|key| !self.seen.contains_key(key)).cloned().collect();
         for chunk in unseen.chunks(PAGE_ROWS_MAX) {
             for (key, current) in chunk.iter().zip(self.flow.store().get(chunk).await?) {
@@ -65,11 +65,11 @@ impl Draft {
                 self.seen.insert(key.clone(), Seen { stored, current, is_written: false });
             }
         }
-        Ok(keys.iter().map(|key| self.seen.get(key)?.current.clone()).collect())
+        Ok(keys.iter().map(|key| self.seen.get(key)?.current.as_ref()).collect())
     }
 
     /// Writes a record that was read before, or must be new.
-    pub(super) fn put(&mut self, put: RecordPut) -> Record {
+    pub(super) fn put(&mut self, put: RecordPut) -> &Record {
         let now = self.now;
         let seen = self.write(&put.key);
         let record = Record {
@@ -84,8 +84,7 @@ impl Draft {
             number: put.number,
             body: put.body,
         };
-        seen.current = Some(record.clone());
-        record
+        seen.current.insert(record)
     }
 
     /// Removes a record that was read before.

@@ -223,7 +223,7 @@ pub(super) fn write<E: Content>(
     };
     let state = if deleted_at.is_some() { DELETED } else { content.state() }.to_owned();
     let body = Body { content, created_by, deleted_at };
-    let record = draft.put(RecordPut {
+    let &Record { revision, created: created_at, updated: updated_at, .. } = draft.put(RecordPut {
         project: flow.project_name().to_string(),
         parent: body.content.parent(key),
         name: body.content.name().to_owned(),
@@ -231,16 +231,7 @@ pub(super) fn write<E: Content>(
         ..put(key.clone(), &body)
     });
     draft.produced(key);
-    Stored {
-        key: record.key,
-        revision: record.revision,
-        state,
-        created_at: record.created,
-        updated_at: record.updated,
-        created_by,
-        deleted_at,
-        content: body.content,
-    }
+    Stored { key: key.clone(), revision, state, created_at, updated_at, created_by, deleted_at, content: body.content }
 }
 
 /// The event that tells what was done to an entity; `fields` names those that an update changed.

@@ -1,9 +1,11 @@
 //! Metrics: what is measured, on what, and which values were there?
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, Tries, decide};
-use super::metric_append::{self, Point, Series};
+use super::metric_append::{self, Point, Values};
 use super::versions::version_key;
 use super::{
     Artifact, Dataset, ENTITIES_LISTED_MAX, KIND_METRIC_POINTS, KIND_METRIC_SUMMARY, METRIC_REMOVED, Model, names,
@@ -92,12 +94,30 @@ impl Subject {
             }
             Self::Dataset(name) => Ok(names::find::<Dataset>(draft, flow, name.as_str()).await?.key),
             Self::Artifact(name) => Ok(names::find::<Artifact>(draft, flow, name.as_str()).await?.key),
-            Self::Job { workflow, job } => {
-                Ok(RecordKey::new("job", format!("{}/{workflow}/{job}", flow.project_name())))
-            }
-            Self::WorkflowExecution(id) => Ok(workflow_execution_key(*id)),
-            Self::JobExecution(id) => Ok(job_execution_key(*id)),
+            Self::Job { .. } | Self::WorkflowExecution(_) | Self::JobExecution(_) => Ok(self.likely_key(flow).1),
         }
+    }
+
+    /// What `key` looks at, and the key that it nearly always gives.
+    fn likely_key(&self, flow: &AiFlow) -> (Vec<RecordKey>, RecordKey) {
+        let looked_at = match self {
+            Self::ModelVersion { model, .. } => names::looked_at::<Model>(flow, model.as_str()),
+            Self::DatasetVersion { dataset: name, .. } | Self::Dataset(name) => {
+                names::looked_at::<Dataset>(flow, name.as_str())
+            }
+            Self::Artifact(name) => names::looked_at::<Artifact>(flow, name.as_str()),
+            Self::Job { workflow, job } => {
+                return (Vec::new(), RecordKey::new("job", format!("{}/{workflow}/{job}", flow.project_name())));
+            }
+            Self::WorkflowExecution(id) => return (Vec::new(), workflow_execution_key(*id)),
+            Self::JobExecution(id) => return (Vec::new(), job_execution_key(*id)),
+        };
+        let likely = match self {
+            Self::ModelVersion { version, .. } => version_key::<Model>(&looked_at[0], *version),
+            Self::DatasetVersion { version, .. } => version_key::<Dataset>(&looked_at[0], *version),
+            _ => looked_at[0].clone(),
+        };
+        (looked_at.into(), likely)
     }
 
     /// Whether there must be a record of it.
@@ -232,7 +252,7 @@ impl Metrics {
     pub async fn summary(&self, subject: &Subject, name: impl AsRef<str>) -> Result<Option<MetricSummary>> {
         let key = self.key(subject, name.as_ref()).await?;
         let record = self.0.store().get_one(&key).await?;
-        Ok(record.as_ref().map(body_of::<Series>).transpose()?.map(|series| series.summary))
+        record.as_ref().map(body_of).transpose()
     }
 
     /// The latest value of one metric of a subject, as [`MetricSummary::latest`].
@@ -251,7 +271,7 @@ impl Metrics {
         let subject = subject.key(&mut Draft::new(&self.0), &self.0).await?;
         let query = Query::kind(KIND_METRIC_SUMMARY).parent(subject.to_string());
         let records = self.0.store().query_all(query, ENTITIES_LISTED_MAX).await?;
-        records.iter().map(|record| Ok(body_of::<Series>(record)?.summary)).collect()
+        records.iter().map(body_of).collect()
     }
 
     /// One page of the summaries of a metric over all subjects of the project, in the order in which it was first measured on each.
@@ -262,7 +282,7 @@ impl Metrics {
         let name = EntityName::parse(name)?;
         let query = Query::kind(KIND_METRIC_SUMMARY).project(self.0.project_name().as_str()).name(name.as_str());
         let page = self.0.store().query(&query.after(after)).await?;
-        let items = page.items.iter().map(|record| Ok(body_of::<Series>(record)?.summary));
+        let items = page.items.iter().map(body_of);
         Ok(Page { items: items.collect::<Result<_>>()?, next: page.next })
     }
 
@@ -276,15 +296,15 @@ impl Metrics {
         let Some(record) = self.0.store().get_one(&key).await? else {
             return Ok(Vec::new());
         };
-        let series: Series = body_of(&record)?;
+        let values: Values = body_of(&record)?;
         let query = Query::kind(KIND_METRIC_POINTS).parent(&key.id);
         let mut points = Vec::new();
         let chunks = self.0.store().query_all(query, ENTITIES_LISTED_MAX).await?;
         // What moved from the summary to a chunk after the summary was read is in both.
-        for chunk in chunks.iter().take(usize::try_from(series.chunks).unwrap_or(usize::MAX)) {
+        for chunk in chunks.iter().take(usize::try_from(values.chunks).unwrap_or(usize::MAX)) {
             points.extend(body_of::<Vec<MetricPoint>>(chunk)?);
         }
-        points.extend(series.tail);
+        points.extend(values.tail);
         Ok(points)
     }
 
@@ -299,7 +319,7 @@ impl Metrics {
             let Some(record) = draft.get(&key).await? else {
                 return Ok(removed);
             };
-            let Series { summary, .. } = body_of(&record)?;
+            let summary: MetricSummary = body_of(&record)?;
             draft.discard(metric_append::chunk_keys(&self.0, &key).await?);
             draft.delete(&key);
             let value = serde_json::json!({"subject": summary.subject, "points": summary.count});
@@ -319,7 +339,8 @@ impl Metrics {
 
 /// Adds values to a draft.
 pub(super) async fn record(draft: &mut Draft, flow: &AiFlow, metrics: &[NewMetric]) -> Result<()> {
-    let mut keys = std::collections::BTreeMap::new();
+    draft.get_all(&likely_keys(flow, metrics)).await?;
+    let mut keys = BTreeMap::new();
     for metric in metrics {
         if !keys.contains_key(&metric.subject) {
             let key = metric.subject.key(draft, flow).await?;
@@ -334,4 +355,22 @@ pub(super) async fn record(draft: &mut Draft, flow: &AiFlow, metrics: &[NewMetri
         Some(Point::new(metric.name.clone(), subject, metric.value).at(metric.step, metric.time))
     });
     metric_append::append(draft, flow, points.collect()).await
+}
+
+/// Everything that recording nearly always looks at, so that it is looked at once.
+fn likely_keys(flow: &AiFlow, metrics: &[NewMetric]) -> Vec<RecordKey> {
+    let mut subjects = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for metric in metrics {
+        let likely = subjects.entry(&metric.subject).or_insert_with(|| {
+            let (looked_at, likely) = metric.subject.likely_key(flow);
+            keys.extend(looked_at);
+            if metric.subject.is_entity() {
+                keys.insert(likely.clone());
+            }
+            likely
+        });
+        keys.insert(metric_append::series_key(likely, &metric.name));
+    }
+    keys.into_iter().collect()
 }

@@ -14,7 +14,7 @@ use crate::client::AiFlow;
 use crate::error::{Error, Result};
 use crate::id::EntityName;
 use crate::records::{body_of, put};
-use crate::store::{MetaStoreExt as _, Query, RecordKey, RecordPut};
+use crate::store::{MetaStoreExt as _, Query, Record, RecordKey, RecordPut};
 use crate::time::Timestamp;
 
 /// Values that stand beside their summary.
@@ -40,17 +40,30 @@ impl Point {
     }
 }
 
-/// What the record of a series holds.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Series {
+/// What the record of a series holds: read as its two parts, which is faster than to read them in one.
+#[derive(Debug, Serialize)]
+struct Series {
     #[serde(flatten)]
-    pub(super) summary: MetricSummary,
+    summary: MetricSummary,
+    #[serde(flatten)]
+    values: Values,
+}
+
+/// The values of a series.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Values {
     /// Records of earlier values.
     #[serde(default)]
     pub(super) chunks: u64,
     /// The newest values.
     #[serde(default)]
     pub(super) tail: Vec<MetricPoint>,
+}
+
+impl Series {
+    fn read(record: &Record) -> Result<Self> {
+        Ok(Self { summary: body_of(record)?, values: body_of(record)? })
+    }
 }
 
 /// `kind:id of the subject/name`: key of the summary of a metric of a subject.
@@ -76,10 +89,10 @@ pub(super) async fn append(draft: &mut Draft, flow: &AiFlow, points: Vec<Point>)
         }
         points.push(point);
     }
-    let known = draft.get_all(&order).await?;
+    let known = draft.get_all(&order).await?.into_iter();
+    let known: Vec<Option<Series>> = known.map(|record| record.map(Series::read).transpose()).collect::<Result<_>>()?;
     for (key, known) in order.iter().zip(known) {
         let points = by_series.remove(key).unwrap_or_default();
-        let known = known.as_ref().map(body_of::<Series>).transpose()?;
         extend(draft, flow, key, known, &points);
     }
     Ok(())
@@ -108,17 +121,17 @@ fn extend(draft: &mut Draft, flow: &AiFlow, key: &RecordKey, known: Option<Serie
             count: 0,
             recorded_by: None,
         },
-        chunks: 0,
-        tail: Vec::new(),
+        values: Values::default(),
     });
     new.iter().for_each(|point| series.summary.take_in(point));
     series.summary.recorded_by = flow.origin().map(|origin| origin.identity.attempt);
-    series.tail.extend(&new);
+    series.values.tail.extend(&new);
     let project = flow.project_name().to_string();
-    if series.tail.len() > TAIL_POINTS_MAX {
-        series.chunks = series.chunks.saturating_add(1);
-        let chunk = RecordKey::new(KIND_METRIC_POINTS, format!("{}/{}", key.id, series.chunks));
-        let tail = std::mem::take(&mut series.tail);
+    let Values { chunks, tail } = &mut series.values;
+    if tail.len() > TAIL_POINTS_MAX {
+        *chunks = chunks.saturating_add(1);
+        let chunk = RecordKey::new(KIND_METRIC_POINTS, format!("{}/{chunks}", key.id));
+        let tail = std::mem::take(tail);
         draft.put(RecordPut { project: project.clone(), parent: key.id.clone(), ..put(chunk, &tail) });
     }
     draft.put(RecordPut {

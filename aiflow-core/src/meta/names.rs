@@ -47,16 +47,23 @@ fn name_key(kind: &str, base: &str) -> RecordKey {
     RecordKey::new(KIND_NAME, format!("{kind}/{base}"))
 }
 
+/// What a name is looked up in: the entity that had it first, which nearly always has it still, and the list of those that had it.
+pub(super) fn looked_at<E: Content>(flow: &AiFlow, name: &str) -> [RecordKey; 2] {
+    let base = base::<E>(flow, name);
+    [key_of::<E>(&base, 1), name_key(E::KIND, &base)]
+}
+
 /// Looks a name up.
 pub(super) async fn find<E: Content>(draft: &mut Draft, flow: &AiFlow, name: &str) -> Result<Place> {
     let base = base::<E>(flow, name);
-    let first = key_of::<E>(&base, 1);
-    let mut found = draft.get_all(&[first.clone(), name_key(E::KIND, &base)]).await?.into_iter();
-    let record = found.next().flatten();
+    let keys = looked_at::<E>(flow, name);
+    let mut found = draft.get_all(&keys).await?.into_iter();
+    let record = found.next().flatten().cloned();
     let Some(bearers) = found.next().flatten() else {
+        let [first, _] = keys;
         return Ok(Place { key: first, record, bearers: None });
     };
-    let bearers: Bearers = body_of(&bearers)?;
+    let bearers: Bearers = body_of(bearers)?;
     let number = bearers.live.unwrap_or_else(|| bearers.last.saturating_add(1));
     let key = key_of::<E>(&base, number);
     let record = if bearers.live.is_some() { draft.get(&key).await? } else { None };

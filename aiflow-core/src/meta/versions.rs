@@ -122,6 +122,10 @@ pub(super) async fn register<E: Versioned>(
 ) -> Result<Stored<E::Version>> {
     const OPERATION: &str = "register version";
     new.check()?;
+    // In one look, whatever the name turns out to stand for.
+    let [likely, name] = names::looked_at::<E>(flow, of.as_str());
+    let head = head_key(&likely);
+    draft.get_all(&[likely, name, head]).await?;
     let owner = names::existing::<E>(draft, flow, of.as_str(), OPERATION).await?;
     owner.check_new(new)?;
     let owner = owner.key;

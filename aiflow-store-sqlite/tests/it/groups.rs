@@ -219,3 +219,30 @@ async fn what_this_process_wrote_is_known_until_another_one_writes() {
     ours.commit(put("b")).await.unwrap();
     assert_eq!(other.get_one(&key("b")).await.unwrap().unwrap().revision, 2);
 }
+
+#[tokio::test]
+async fn that_there_is_no_such_record_is_known_until_there_is_one() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let (ours, other) = (open(&path).await, open(&path).await);
+    // Expects that there is none, and leaves it so.
+    let without = |absent: &str| put("kept").expect(key(absent), None);
+    ours.commit(without("a")).await.unwrap();
+    let looks = ours.stats().looks;
+    ours.commit(without("a")).await.unwrap();
+    assert_eq!(ours.stats().looks, looks);
+
+    ours.commit(put("a")).await.unwrap();
+    let error = ours.commit(without("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "ours");
+    assert_eq!(ours.stats().looks, looks, "what was written here is known as well");
+    let mut gone = Batch::at(AT);
+    gone.deletes.push(key("a"));
+    ours.commit(gone).await.unwrap();
+    ours.commit(without("a")).await.unwrap();
+
+    ours.commit(without("b")).await.unwrap();
+    other.commit(put("b")).await.unwrap();
+    let error = ours.commit(without("b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "another's");
+}

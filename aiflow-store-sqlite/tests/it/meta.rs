@@ -6,7 +6,7 @@ use aiflow_core::bus::EventBus as _;
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::EventFilter;
 use aiflow_core::id::Offset;
-use aiflow_core::meta::{Model, ModelStage, NewModelVersion, Subject};
+use aiflow_core::meta::{Model, ModelStage, NewMetric, NewModelVersion, Subject};
 use aiflow_store_sqlite::SqliteStore;
 use tempfile::tempdir;
 
@@ -77,4 +77,25 @@ async fn a_process_killed_while_it_registers_leaves_metadata_and_events_together
         drop((flow, store));
         assert_intact(&path).await;
     }
+}
+
+#[tokio::test]
+async fn metadata_that_this_process_writes_again_needs_no_look_at_the_file() {
+    let folder = tempdir().unwrap();
+    let store = open(&folder.path().join("aiflow.db")).await;
+    let flow = handle(&store);
+    flow.models().register(Model::new("wine").unwrap()).await.unwrap();
+    let round = async |value: f64| {
+        let version = flow.models().register_version("wine", NewModelVersion::new("file:///m")).await.unwrap().version;
+        flow.models().set_stage("wine", version, ModelStage::Validated).await.unwrap();
+        let subject = Subject::model_version("wine", 1).unwrap();
+        let metrics = ["auc", "loss"].map(|name| NewMetric::new(name, subject.clone(), value).unwrap());
+        flow.metrics().record_all(metrics.into()).await.unwrap();
+    };
+    round(0.5).await;
+    let looks = store.stats().looks;
+    for n in 0..5 {
+        round(f64::from(n)).await;
+    }
+    assert_eq!(store.stats().looks, looks);
 }
