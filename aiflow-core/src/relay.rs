@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +39,8 @@ const OUTBOX_PAGE: usize = 100;
 const PUBLISHED_MAX: usize = 100;
 /// How long a commit waits for a log that cannot be reached.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
+/// A process that took longer for its last step may have stood still, and others may have done what it was about to do.
+const STILL: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to publish.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -51,6 +53,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// - An event whose id is in the log with other content is left out: only then is the batch `AlreadyExists`, while its records stand. The
 ///   batches of a scheduler have ids of their own.
 /// - Commits of one process that are under way at the same time come into the log in any order.
+/// - What is trimmed has left the outbox before, so that it is not published again. Trim the log through this store: one that is trimmed beside it
+///   may be given once more what a process that died had published.
 /// - Events cannot be [copied with their moments](Batch::recorded): there is no import.
 ///
 /// A store belongs to one log for good; another one is refused. A log that ends before what was applied of it (it was emptied, or has gone
@@ -62,6 +66,8 @@ struct Inner {
     store: Arc<dyn MetaStore>,
     bus: Arc<dyn EventBus>,
     capabilities: Capabilities,
+    /// Up to here at least the log was seen.
+    end: AtomicU64,
     /// There may be events in the outbox that nobody publishes.
     is_behind: AtomicBool,
     /// One at a time publishes what was left behind.
@@ -115,7 +121,8 @@ impl RelayedStore {
         let is_shared = of_store.several_processes && of_bus.several_processes;
         let capabilities = if is_shared { capabilities.several_processes() } else { capabilities };
         let (is_behind, turn, published) = (AtomicBool::new(true), Mutex::default(), Mutex::default());
-        let this = Self(Arc::new(Inner { store, bus, capabilities, is_behind, turn, published }));
+        let end = AtomicU64::new(0);
+        let this = Self(Arc::new(Inner { store, bus, capabilities, end, is_behind, turn, published }));
         this.0.check_log().await?;
         this.0.catch_up().await?;
         Ok(this)
@@ -154,6 +161,7 @@ impl Inner {
     async fn check_log(&self) -> Result<()> {
         let applied = scheduler_cursor(&*self.store).await?;
         let head = self.bus.head().await?;
+        self.end.fetch_max(head.last.0, Ordering::SeqCst);
         if head.last < applied {
             let message = "the log ends before what was applied of it: it was emptied or has gone back";
             return Err(Error::new(ErrorKind::Corrupt, "read log", message)
@@ -206,6 +214,7 @@ impl Inner {
         };
         batch.deletes.extend(removed.iter().cloned());
         let mut behind = Behind(Some(&self.is_behind));
+        let begun = (Instant::now(), Offset(self.end.load(Ordering::SeqCst)));
         if let Err(error) = self.store.commit(batch).await {
             let is_unknown = error.retry() == Retry::AfterReadBack;
             // An answer that was lost: what is in the outbox was committed.
@@ -218,10 +227,12 @@ impl Inner {
                 return Err(error);
             }
         }
-        let relayed = self.relay(&events).await;
+        let relayed = self.relay(&events, keys.first(), begun).await;
         match relayed {
             Ok(offsets) => {
                 behind.0 = None;
+                let last = offsets.iter().max().copied().unwrap_or_default();
+                self.end.fetch_max(last.0, Ordering::SeqCst);
                 self.remove_soon(keys).await;
                 Ok(Receipt { offsets })
             }
@@ -233,7 +244,7 @@ impl Inner {
                 if is_decision { Ok(Receipt { offsets }) } else { Err(error) }
             }
             Err(Refused { error, .. }) => {
-                let message = "the records are written, and their events wait for the log";
+                let message = "the records are written, and their events wait for the log or are in it";
                 Err(Error::new(ErrorKind::OutcomeUnknown, "commit", message).caused_by(error))
             }
         }
@@ -252,15 +263,35 @@ impl Inner {
         }
     }
 
-    /// Publishes events that are in the outbox, after everything that was left behind.
-    async fn relay(&self, events: &[NewEvent]) -> Result<Vec<Offset>, Refused> {
+    /// Publishes events that are in the outbox as `record`, after everything that was left behind. They were there when they were `seen`, when the
+    /// log reached at least up to `end`.
+    async fn relay(
+        &self,
+        events: &[NewEvent],
+        record: Option<&RecordKey>,
+        (mut seen, end): (Instant, Offset),
+    ) -> Result<Vec<Offset>, Refused> {
         let until = Instant::now() + PUBLISH_WITHIN;
         let mut pause = Duration::from_millis(1);
+        let mut is_ours = true;
         loop {
-            let relayed = match self.is_behind.load(Ordering::SeqCst) {
+            if !is_ours || seen.elapsed() > STILL {
+                let looked = Instant::now();
+                // Whoever has published them has removed them, and the log knows their ids unless it was trimmed since.
+                if !self.is_there(record).await && self.bus.head().await.is_ok_and(|head| head.trimmed > end) {
+                    let message =
+                        "the events of this commit were published by another process, and the log was trimmed since";
+                    return Err(Error::new(ErrorKind::OutcomeUnknown, "commit", message).into());
+                }
+                seen = looked;
+            }
+            let is_behind = self.is_behind.load(Ordering::SeqCst);
+            let relayed = match is_behind {
                 true => self.catch_up().await.map_err(Refused::from),
                 false => Ok(()),
             };
+            // They have just been published and removed here, if need be to be published once more.
+            is_ours = is_behind && relayed.is_ok();
             let relayed = match relayed {
                 Ok(()) => publish(&*self.bus, events).await,
                 Err(error) => Err(error),
@@ -431,7 +462,11 @@ impl EventBus for RelayedStore {
         self.0.bus.wait(after).await
     }
     async fn trim(&self, through: Offset) -> Result<()> {
-        self.0.bus.trim(through).await
+        // What is in the outbox may be in the log already, which knows that for as long as it has the event. What comes into the log from now on
+        // stays, so that whatever was published and is trimmed has left the outbox before.
+        let last = self.0.bus.head().await?.last;
+        self.0.catch_up().await?;
+        self.0.bus.trim(through.min(last)).await
     }
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities.clone()

@@ -32,8 +32,8 @@ pub(crate) enum Script {
 }
 
 macro_rules! script {
-    ($first:literal, $file:literal) => {
-        concat!($first, "\n", include_str!("scripts/head.lua"), "\n", include_str!($file))
+    ($first:literal, $($file:literal),+) => {
+        concat!($first, "\n", include_str!("scripts/shared.lua"), $("\n", include_str!($file)),+)
     };
 }
 
@@ -43,12 +43,12 @@ impl Script {
     /// The first line makes the server refuse a writing script before it begins, if it could not be carried out to its end.
     fn source(self) -> &'static str {
         match self {
-            Self::Open => concat!("#!lua\n", include_str!("scripts/open.lua")),
+            Self::Open => script!("#!lua", "scripts/open.lua"),
             Self::Commit => script!("#!lua", "scripts/commit.lua"),
-            Self::Lease => script!("#!lua", "scripts/lease.lua"),
-            Self::Trim => script!("#!lua", "scripts/trim.lua"),
-            Self::Query => script!("#!lua flags=no-writes", "scripts/query.lua"),
-            Self::Relations => script!("#!lua flags=no-writes", "scripts/relations.lua"),
+            Self::Lease => script!("#!lua", "scripts/head.lua", "scripts/lease.lua"),
+            Self::Trim => script!("#!lua", "scripts/head.lua", "scripts/trim.lua"),
+            Self::Query => script!("#!lua flags=no-writes", "scripts/head.lua", "scripts/query.lua"),
+            Self::Relations => script!("#!lua flags=no-writes", "scripts/head.lua", "scripts/relations.lua"),
         }
     }
 }
@@ -100,11 +100,14 @@ pub(crate) struct Calls {
     leases: Link,
     /// The newest offset known.
     seen: AtomicU64,
+    /// The place of the next new record, as far as this process knows.
+    next_place: AtomicU64,
     gate: Semaphore,
 }
 
 impl Calls {
-    pub(crate) fn new(address: &Address, keys: Keys, store_id: String, scripts: Scripts, last: Offset) -> Self {
+    pub(crate) fn new(address: &Address, keys: Keys, store_id: String, scripts: Scripts, known: (Offset, u64)) -> Self {
+        let (last, next_place) = known;
         let link = || Link::new(address.clone());
         Self {
             keys,
@@ -114,6 +117,7 @@ impl Calls {
             reads: link(),
             leases: link(),
             seen: AtomicU64::new(last.0),
+            next_place: AtomicU64::new(next_place),
             gate: Semaphore::new(CALLS_MAX as usize),
         }
     }
@@ -129,6 +133,16 @@ impl Calls {
     /// The newest offset known.
     pub(crate) fn seen(&self) -> Offset {
         Offset(self.seen.load(Ordering::Acquire))
+    }
+
+    /// The place of the next new record, unless other processes have put some since this one was told.
+    pub(crate) fn next_place(&self) -> u64 {
+        self.next_place.load(Ordering::Acquire)
+    }
+
+    /// The server has said what the place of the next new record is.
+    pub(crate) fn reached_place(&self, next: u64) {
+        self.next_place.fetch_max(next, Ordering::AcqRel);
     }
 
     /// Waits for the calls under way; later ones fail as closed.
@@ -198,7 +212,7 @@ impl Calls {
         // Each error comes as the answer to its command, with its code.
         pipe.ignore_errors();
         let look = |pipe: &mut Pipeline| {
-            pipe.cmd("HMGET").arg(self.keys.meta()).arg("store").arg("last").arg("trimmed");
+            pipe.cmd("HMGET").arg(self.keys.data()).arg("store").arg("last").arg("trimmed");
         };
         look(&mut pipe);
         add(&mut pipe);

@@ -4,24 +4,33 @@
 //!
 //! | key | what |
 //! |---|---|
-//! | `{prefix}:meta` | hash: `format`, `store` (its id), `last` and `trimmed` offset, `recorded` (newest moment), `sequence` (records ever put first), `newest` and `lag` (the latest moment of creation, and by how much one put later was before it) |
-//! | `{prefix}:record` | hash: kind and id -> place, revision and moments as doubles, project, parent, name and state behind their length, number, body |
-//! | `{prefix}:index` | sorted set, all of score 0: kind, list, value, place, id; a page is a range of it |
+//! | `{prefix}:data` | hash of everything that is looked up by a name; see below |
+//! | `{prefix}:index` | sorted set, all of score 0: kind, list, value and block, and which records of the block are in the list |
 //! | `{prefix}:relation` | sorted set, all of score 0: each relation from its start, from its end and by its kind |
-//! | `{prefix}:log` | stream: `<offset>-0` -> `id`, `at` (recorded), `event` (JSON) |
-//! | `{prefix}:event` | hash: id of an event in the log -> offset and digest of what it says |
-//! | `{prefix}:lease` | hash: name -> `epoch until released holder` |
+//! | `{prefix}:log` | stream: `<offset of the last>-0` -> `n` events, recorded `at`, `events` (JSON, one a line) |
+//!
+//! | field of `{prefix}:data` | what |
+//! |---|---|
+//! | `format`, `store` | of the layout, and the id of the store |
+//! | `last`, `trimmed`, `recorded` | the ends of the log, and its newest moment |
+//! | `sequence`, `newest`, `lag` | place of the next new record, the latest moment of creation, and by how much one put later was before it |
+//! | kind behind its length, and id | a record: place, revision and moments as doubles, project, parent, name and state behind their length, number, body |
+//! | `:` and id | an event in the log: the offset before its batch, its place in that, and a digest of what it says |
+//! | `lease:` and name | `epoch until released holder` |
 
 /// The stored format of this release.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+
+/// Places in a block of the index; as `shared.lua` has it.
+pub(crate) const BLOCK: usize = 64;
 
 /// The keys of one application, in the order in which scripts take them.
 #[derive(Debug, Clone)]
-pub(crate) struct Keys([String; 7]);
+pub(crate) struct Keys([String; 4]);
 
 impl Keys {
     pub(crate) fn new(prefix: &str) -> Self {
-        let names = ["meta", "record", "index", "relation", "log", "event", "lease"];
+        let names = ["data", "index", "relation", "log"];
         Self(names.map(|name| format!("{{{prefix}}}:{name}")))
     }
 
@@ -29,18 +38,13 @@ impl Keys {
         &self.0
     }
 
-    pub(crate) fn meta(&self) -> &str {
-        let [meta, ..] = &self.0;
-        meta
-    }
-
-    pub(crate) fn record(&self) -> &str {
-        let [_, record, ..] = &self.0;
-        record
+    pub(crate) fn data(&self) -> &str {
+        let [data, ..] = &self.0;
+        data
     }
 
     pub(crate) fn log(&self) -> &str {
-        let [_, _, _, _, log, ..] = &self.0;
+        let [.., log] = &self.0;
         log
     }
 }
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn keys_share_one_slot_and_parts_split_again() {
         let keys = Keys::new("wine");
-        assert_eq!((keys.meta(), keys.record(), keys.log()), ("{wine}:meta", "{wine}:record", "{wine}:log"));
+        assert_eq!((keys.data(), keys.log()), ("{wine}:data", "{wine}:log"));
         assert!(keys.all().iter().all(|key| key.starts_with("{wine}:")));
         assert_eq!(split_part(&(part("grün") + "rest")), Some(("grün", "rest")));
         for wrong in ["", "0000000", "00000005abc", "zzzzzzzz", "00000001ü"] {

@@ -8,11 +8,12 @@
 //! this process knows, so that a server that was emptied, or has gone back to an older state, is a `Corrupt` error before anything is written or
 //! read. Any number of hosts may use the same store; a reader is woken by every write, without asking again and again.
 //!
-//! In reading order: [`store`](RedisStore) answers the ports; `keys` is the layout and `scripts/` what happens on the server; `row` and `pack`
+//! In reading order: [`store`](RedisStore) answers the ports; `keys` is the layout and `scripts/` what happens on the server; `batch`, `row` and `pack`
 //! are its language, `query` asks; `calls` makes one call and `answer` reads it, `link` connects, `server` says what the server promises; `listen` and `signal` wake
 //! those who wait; `error` says what faults mean.
 
 mod answer;
+mod batch;
 mod calls;
 mod error;
 mod keys;

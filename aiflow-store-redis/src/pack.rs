@@ -18,11 +18,16 @@ impl Pack {
     }
 
     pub(crate) fn text(&mut self, text: &str) {
-        match u8::try_from(text.len()) {
+        self.short(text.as_bytes());
+    }
+
+    /// Bytes, as scripts have texts: mostly few.
+    pub(crate) fn short(&mut self, bytes: &[u8]) {
+        match u8::try_from(bytes.len()) {
             Ok(length) if length < 32 => self.0.push(0xa0 | length),
-            _ => self.sized(0xdb, text.len()),
+            _ => self.sized(0xdb, bytes.len()),
         }
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(bytes);
     }
 
     /// Exact up to 53 bits, as scripts count.
@@ -36,6 +41,15 @@ impl Pack {
         }
     }
 
+    /// A number of things, or the place of one.
+    pub(crate) fn count(&mut self, count: usize) {
+        self.int(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn bool(&mut self, is: bool) {
+        self.0.push(if is { 0xc3 } else { 0xc2 });
+    }
+
     pub(crate) fn float(&mut self, value: f64) {
         self.0.push(0xcb);
         self.0.extend_from_slice(&value.to_be_bytes());
@@ -44,15 +58,6 @@ impl Pack {
     /// Nothing there: `false` in the script.
     pub(crate) fn no(&mut self) {
         self.0.push(0xc2);
-    }
-
-    pub(crate) fn yes(&mut self) {
-        self.0.push(0xc3);
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.sized(0xdb, bytes.len());
-        self.0.extend_from_slice(bytes);
     }
 
     pub(crate) fn texts<S: AsRef<str>>(&mut self, texts: &[S]) {

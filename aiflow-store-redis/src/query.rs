@@ -70,11 +70,7 @@ impl<'q> RecordsQuestion<'q> {
             Some(place) => pack.text(place),
             None => pack.no(),
         }
-        if self.descending {
-            pack.yes();
-        } else {
-            pack.no();
-        }
+        pack.bool(self.descending);
         pack.int(i64::try_from(rows).unwrap_or(i64::MAX));
         pack.list(self.wanted.len());
         for (column, values) in &self.wanted {
@@ -150,11 +146,7 @@ impl RelationsQuestion {
         pack.int(i64::try_from(rows).unwrap_or(i64::MAX));
         match &self.ends {
             Some((skip_kind, ends)) => {
-                if *skip_kind {
-                    pack.yes();
-                } else {
-                    pack.no();
-                }
+                pack.bool(*skip_kind);
                 pack.texts(ends);
             }
             None => {

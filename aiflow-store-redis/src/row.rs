@@ -1,12 +1,10 @@
 //! Rows: how do events, records and relations look on the server, and how do they come back?
 
-use std::collections::HashMap;
-
 use aiflow_core::Result;
 use aiflow_core::event::{Cause, Event, EventContext, NewEvent};
 use aiflow_core::id::Offset;
 use aiflow_core::json::Json;
-use aiflow_core::store::{Record, RecordKey, RecordPut, Relation};
+use aiflow_core::store::{Record, RecordKey, RecordPut, RecordStamp, Relation};
 use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -31,9 +29,10 @@ fn key_of(field: &str) -> Option<RecordKey> {
     Some(RecordKey::new(kind, id))
 }
 
-/// What of an event is kept as JSON, by the names that people know; its id lies beside it.
+/// What of an event is kept as JSON, by the names that people know. Scripts count on its id coming first.
 #[derive(Serialize)]
-struct Said<'e> {
+pub(crate) struct Said<'e> {
+    id: &'e str,
     namespace: &'e str,
     key: &'e str,
     #[serde(rename = "type")]
@@ -50,9 +49,26 @@ struct Said<'e> {
     cause: Option<Cause>,
 }
 
+impl<'e> Said<'e> {
+    pub(crate) fn new(event: &'e NewEvent) -> Self {
+        Self {
+            id: &event.id,
+            namespace: &event.namespace,
+            key: &event.key,
+            event_type: &event.event_type,
+            value: &event.value,
+            sender: &event.sender,
+            context: (event.context != EventContext::default()).then_some(&event.context),
+            time: event.time,
+            cause: event.cause,
+        }
+    }
+}
+
 /// [`Said`], read.
 #[derive(Deserialize)]
 struct Heard {
+    id: String,
     namespace: String,
     key: String,
     #[serde(rename = "type")]
@@ -69,36 +85,24 @@ struct Heard {
     cause: Option<Cause>,
 }
 
-/// What an event says, as JSON.
-///
-/// # Errors
-/// `Invalid`: it cannot be written so.
-pub(crate) fn json(event: &NewEvent) -> Result<String> {
-    let context = (event.context != EventContext::default()).then_some(&event.context);
-    let said = Said {
-        namespace: &event.namespace,
-        key: &event.key,
-        event_type: &event.event_type,
-        value: &event.value,
-        sender: &event.sender,
-        context,
-        time: event.time,
-        cause: event.cause,
-    };
-    serde_json::to_string(&said)
-        .map_err(|error| Error::invalid("publish", "the event cannot be written as JSON").caused_by(error))
+/// The `n`th event of a batch, as it is known by its id: its place in the batch, and the digest of what it says.
+pub(crate) fn said(n: u32, event: &NewEvent) -> Vec<u8> {
+    let mut said = n.to_be_bytes().to_vec();
+    said.extend_from_slice(&digest(event));
+    said
 }
 
 /// The same for two events exactly if [`NewEvent::says_the_same`] of them, as good as certainly.
-pub(crate) fn digest(event: &NewEvent) -> String {
+fn digest(event: &NewEvent) -> [u8; DIGEST_BYTES] {
     let mut hasher = Sha256::new();
     for text in [&event.namespace, &event.key, &event.event_type, &event.sender] {
         hasher.update(text.len().to_be_bytes());
         hasher.update(text);
     }
     hash_value(&mut hasher, &event.value);
-    let digest = hasher.finalize();
-    digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    let mut digest = [0; DIGEST_BYTES];
+    digest.iter_mut().zip(hasher.finalize()).for_each(|(to, from)| *to = from);
+    digest
 }
 
 /// Whatever the order of its members.
@@ -131,89 +135,89 @@ fn hash_value(hasher: &mut Sha256, value: &Value) {
     }
 }
 
+/// An entry of the log: some events that follow each other.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The offset before them.
+    before: Offset,
+    recorded: Timestamp,
+    count: u64,
+    lines: Vec<u8>,
+}
+
 /// Reads an entry of the log.
-pub(crate) fn event(mut entry: Answer) -> Result<Event> {
+pub(crate) fn entry(mut entry: Answer) -> Result<Entry> {
     let odd = || odd_data("read", "event");
     let id = entry.text()?;
-    let offset = id.split('-').next().and_then(|offset| offset.parse().ok()).map(Offset).ok_or_else(odd)?;
+    let last: u64 = id.split('-').next().and_then(|offset| offset.parse().ok()).ok_or_else(odd)?;
     let mut fields = entry.list()?;
     let mut field = |name: &str| if fields.text()? == name { fields.bytes()?.ok_or_else(odd) } else { Err(odd()) };
-    let id = String::from_utf8(field("id")?).map_err(|_| odd())?;
-    let at = field("at")?;
-    let at = std::str::from_utf8(&at).ok().and_then(|at| at.parse().ok()).ok_or_else(odd)?;
-    let heard: Heard =
-        serde_json::from_slice(&field("event")?).map_err(|error| odd().with("offset", offset).caused_by(error))?;
-    let body = NewEvent {
-        id,
-        namespace: heard.namespace,
-        key: heard.key,
-        event_type: heard.event_type,
-        value: heard.value,
-        sender: heard.sender,
-        context: heard.context,
-        time: heard.time,
-        cause: heard.cause,
-    };
-    Ok(Event { offset, recorded: Timestamp::from_millis(at), body })
+    let number = |bytes: Vec<u8>| std::str::from_utf8(&bytes).ok().and_then(|text| text.parse::<i64>().ok());
+    let count = number(field("n")?).and_then(|count| u64::try_from(count).ok()).ok_or_else(odd)?;
+    let recorded = number(field("at")?).map(Timestamp::from_millis).ok_or_else(odd)?;
+    let before = Offset(last.checked_sub(count).ok_or_else(odd)?);
+    Ok(Entry { before, recorded, count, lines: field("events")? })
 }
 
-/// The beginnings of index entries of a batch, each once.
-#[derive(Debug, Default)]
-pub(crate) struct Lists {
-    named: Vec<String>,
-    places: HashMap<String, i64>,
-}
-
-impl Lists {
-    /// Counted from 1.
-    fn place(&mut self, list: String) -> i64 {
-        let named = &mut self.named;
-        *self.places.entry(list).or_insert_with_key(|list| {
-            named.push(list.clone());
-            i64::try_from(named.len()).unwrap_or(i64::MAX)
-        })
+impl Entry {
+    /// Its events after one offset and up to another.
+    pub(crate) fn events(&self, after: Offset, end: Offset) -> impl Iterator<Item = Result<Event>> {
+        let is_whole = self.lines.iter().filter(|byte| **byte == b'\n').count() as u64 + 1 == self.count;
+        let lines = self.lines.split(|byte| *byte == b'\n');
+        let offsets = (self.before.0.saturating_add(1)..).map(Offset);
+        let wanted = offsets.zip(lines).filter(move |(offset, _)| *offset > after && *offset <= end);
+        wanted
+            .map(move |(offset, line)| if is_whole { self.event(offset, line) } else { Err(odd_data("read", "event")) })
     }
 
-    pub(crate) fn named(&self) -> &[String] {
-        &self.named
+    fn event(&self, offset: Offset, line: &[u8]) -> Result<Event> {
+        let heard: Heard = serde_json::from_slice(line)
+            .map_err(|error| odd_data("read", "event").with("offset", offset).caused_by(error))?;
+        let body = NewEvent {
+            id: heard.id,
+            namespace: heard.namespace,
+            key: heard.key,
+            event_type: heard.event_type,
+            value: heard.value,
+            sender: heard.sender,
+            context: heard.context,
+            time: heard.time,
+            cause: heard.cause,
+        };
+        Ok(Event { offset, recorded: self.recorded, body })
     }
 }
 
-/// Values of a put in the list of all.
-pub(crate) const PUT_VALUES: usize = 8;
+/// A record in its block of the index: its place in the block, and its id behind the length.
+pub(crate) fn piece(slot: usize, id: &str) -> Vec<u8> {
+    let mut pack = Pack::default();
+    pack.raw(&[u8::try_from(slot).unwrap_or(u8::MAX)]);
+    pack.size(id.len());
+    pack.raw(id.as_bytes());
+    pack.into_bytes()
+}
 
-/// Packs a record to write: the lists it is in, its id, what follows the head, and its stamp. The head is a place, a revision and two moments, which
-/// the server knows; behind it come the columns after their length, the number, and the body.
-pub(crate) fn pack_put(pack: &mut Pack, put: &RecordPut, lists: &mut Lists) {
-    let kind = part(&put.key.kind);
-    pack.int(lists.place(format!("{kind}a")));
-    let columns = [('p', &put.project), ('o', &put.parent), ('n', &put.name), ('s', &put.state)];
-    for (letter, column) in columns {
-        let place = if column.is_empty() { 0 } else { lists.place(format!("{kind}{letter}{}", part(column))) };
-        pack.int(place);
+/// A record as it is stored if it is new: its place, revision and two moments, the columns after their length, the number, and the body.
+#[expect(clippy::cast_precision_loss, reason = "within the bounds that are checked before anything is sent")]
+pub(crate) fn value(put: &RecordPut, place: u64, at: Timestamp) -> Vec<u8> {
+    let stamp = put.stamp.unwrap_or(RecordStamp { revision: 1, created: at, updated: at });
+    let mut columns = Pack::default();
+    [&put.project, &put.parent, &put.name, &put.state].into_iter().for_each(|column| columns.text(column));
+    let columns = columns.into_bytes();
+    let mut pack = Pack::default();
+    for number in
+        [place as f64, stamp.revision as f64, stamp.created.as_millis() as f64, stamp.updated.as_millis() as f64]
+    {
+        pack.raw(&number.to_be_bytes());
     }
-    pack.text(&put.key.id);
-    let mut packed = Pack::default();
-    columns.iter().for_each(|(_, column)| packed.text(column));
-    let columns = packed.into_bytes();
-    let mut tail = Pack::default();
-    tail.size(columns.len());
-    tail.raw(&columns);
+    pack.size(columns.len());
+    pack.raw(&columns);
     match put.number {
-        Some(number) => tail.float(number),
-        None => tail.no(),
-    }
-    tail.raw(put.body.as_str().as_bytes());
-    pack.bytes(&tail.into_bytes());
-    match &put.stamp {
-        Some(stamp) => {
-            pack.list(3);
-            pack.int(i64::try_from(stamp.revision).unwrap_or(i64::MAX));
-            pack.int(stamp.created.as_millis());
-            pack.int(stamp.updated.as_millis());
-        }
+        Some(number) => pack.float(number),
         None => pack.no(),
     }
+    pack.raw(put.body.as_str().as_bytes());
+    pack.into_bytes()
 }
 
 /// Reads a stored record: its head and its body.

@@ -36,7 +36,7 @@ impl RedisStore {
     async fn lag(&self) -> Result<Duration> {
         let calls = self.calls();
         let seen = calls.read("search", |pipe| {
-            pipe.cmd("HMGET").arg(calls.keys().meta()).arg("lag");
+            pipe.cmd("HMGET").arg(calls.keys().data()).arg("lag");
         });
         let mut answer = seen.await?.answers.list()?;
         answer.number().map(Duration::from_millis)
@@ -52,7 +52,7 @@ impl RedisStore {
     ) -> Result<Option<PageToken>> {
         let calls = self.calls();
         let seen = calls.read("search", |pipe| {
-            pipe.cmd("HGET").arg(calls.keys().record()).arg(row::field(&key));
+            pipe.cmd("HGET").arg(calls.keys().data()).arg(row::field(&key));
         });
         // It may have been deleted meanwhile.
         let Some(stored) = seen.await?.answers.bytes()? else { return Ok(None) };

@@ -1,6 +1,5 @@
 //! The store: how do the two ports meet the server?
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,27 +12,26 @@ use aiflow_core::store::{
     Batch, Capabilities, Lease, MetaStore, PAGE_ROWS_MAX, Page, PageToken, Query, Receipt, Record, RecordKey, Relation,
     RelationQuery,
 };
-use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use redis::Value;
 
 use crate::answer::Answer;
+use crate::batch;
 use crate::calls::{Calls, Script, Scripts};
 use crate::error::{Phase, convert, odd_answer};
 use crate::keys::{FORMAT, Keys};
 use crate::link::Address;
 use crate::listen::Listener;
 use crate::options::{RedisOptions, parse_url};
-use crate::pack::Pack;
 use crate::query::{self, RecordsQuestion, RelationsQuestion};
-use crate::row::{self, Lists, PUT_VALUES};
+use crate::row;
 use crate::signal::Signal;
 
 /// Events that a read with a filter looks at, at least.
 const SCAN_EVENTS: usize = 1_000;
-/// The most bytes of a packed batch: half of what the server takes as one argument.
-const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Events for which a page has room from the beginning.
+const PAGE_ROOM: usize = 1_024;
 /// The longest name of a lease, and of its holder.
 const LEASE_BYTES_MAX: usize = 256;
 /// The longest life of a lease: what scripts can count.
@@ -75,10 +73,10 @@ impl RedisStore {
         let mut cmd = scripts.call(Script::Open, &keys);
         let answer = cmd.arg(FORMAT).arg(random_id()).query_async::<Value>(&mut conn).await;
         let answer = answer.map_err(|fault| convert(fault, "open", Phase::Connect))?;
-        let (store_id, last) = introduce(Answer::new(answer, "open")?)
+        let (store_id, last, next_place) = introduce(Answer::new(answer, "open")?)
             .map_err(|error| error.with("server", address.shown()).with("prefix", &options.prefix))?;
         Ok(Self(Arc::new(Inner {
-            calls: Arc::new(Calls::new(&address, keys, store_id, scripts, last)),
+            calls: Arc::new(Calls::new(&address, keys, store_id, scripts, (last, next_place))),
             signal: Arc::new(Signal::new(last)),
             listener: Listener::default(),
             address,
@@ -98,11 +96,13 @@ impl RedisStore {
 
     /// Runs the script that changes records and appends events.
     async fn write(&self, operation: &'static str, phase: Phase, batch: &Batch) -> Result<Vec<Offset>> {
-        let args = pack_batch(batch)?;
-        let (tag, mut answer) = self.0.calls.run(Script::Commit, operation, phase, &[&args]).await?;
+        let args = batch::pack(batch, self.0.calls.next_place())?;
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let (tag, mut answer) = self.0.calls.run(Script::Commit, operation, phase, &args).await?;
         match tag.as_str() {
             "OK" => {
                 self.0.signal.reached(self.0.calls.seen());
+                self.0.calls.reached_place(answer.number()?);
                 offsets(answer, batch.events.len())
             }
             "FENCED" => {
@@ -173,15 +173,15 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// The id of the store, and the end of its log.
-fn introduce(mut answer: Answer) -> Result<(String, Offset)> {
+/// The id of the store, the end of its log, and the place of the next new record.
+fn introduce(mut answer: Answer) -> Result<(String, Offset, u64)> {
     if answer.text()? != "OK" {
         let message = "the keys belong to another application; they were not changed";
         return Err(Error::new(ErrorKind::Corrupt, "open", message));
     }
     let format = answer.text()?;
     match format.parse::<u32>() {
-        Ok(known) if (1..=FORMAT).contains(&known) => Ok((answer.text()?, Offset(answer.number()?))),
+        Ok(FORMAT) => Ok((answer.text()?, Offset(answer.number()?), answer.number()?)),
         Ok(newer) if newer > FORMAT => {
             let message = "the store was written by a newer release of this library; it was not changed";
             Err(Error::new(ErrorKind::Corrupt, "open", message).with("format", newer).with("newest known", FORMAT))
@@ -195,73 +195,6 @@ fn introduce(mut answer: Answer) -> Result<(String, Offset)> {
 
 fn index(answer: &mut Answer) -> Result<usize> {
     Ok(usize::try_from(answer.number()?).unwrap_or(usize::MAX))
-}
-
-/// One argument for a whole batch, in the flat lists that `commit.lua` says.
-fn pack_batch(batch: &Batch) -> Result<Vec<u8>> {
-    check_numbers(batch)?;
-    let mut pack = Pack::default();
-    pack.list(13);
-    pack.int(batch.at.as_millis());
-    match &batch.fence {
-        Some(fence) => pack.texts(&[fence.lease.as_str(), &fence.epoch.to_string()]),
-        None => pack.no(),
-    }
-    pack.list(batch.expect.len());
-    for expect in &batch.expect {
-        // No record is at revision 0, so that this expects something that never is.
-        let revision = expect.revision.map_or(Some(0), |revision| (revision > 0).then_some(revision));
-        pack.int(revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(-1));
-    }
-    let keys = batch.expect.iter().map(|expect| &expect.key).chain(batch.puts.iter().map(|put| &put.key));
-    let fields: Vec<String> = keys.chain(&batch.deletes).map(row::field).collect();
-    pack.texts(&fields);
-    let (mut lists, mut puts) = (Lists::default(), Pack::default());
-    batch.puts.iter().for_each(|put| row::pack_put(&mut puts, put, &mut lists));
-    pack.texts(lists.named());
-    pack.list(batch.puts.len().saturating_mul(PUT_VALUES));
-    pack.raw(&puts.into_bytes());
-    // The first are added with the score that a sorted set wants before each entry.
-    pack.list(batch.relate.len().saturating_mul(6));
-    for entry in batch.relate.iter().flat_map(row::relation_entries) {
-        pack.int(0);
-        pack.text(&entry);
-    }
-    pack.list(batch.unrelate.len().saturating_mul(3));
-    batch.unrelate.iter().flat_map(row::relation_entries).for_each(|entry| pack.text(&entry));
-    let ids: Vec<&str> = batch.events.iter().map(|event| event.id.as_str()).collect();
-    pack.texts(&ids);
-    pack.list(batch.events.len());
-    batch.events.iter().for_each(|event| pack.text(&row::digest(event)));
-    pack.list(batch.events.len());
-    for event in &batch.events {
-        pack.text(&row::json(event)?);
-    }
-    pack.list(batch.recorded.len());
-    batch.recorded.iter().for_each(|moment| pack.int(moment.as_millis()));
-    if ids.iter().collect::<BTreeSet<_>>().len() == ids.len() {
-        pack.yes();
-    } else {
-        pack.no();
-    }
-    let bytes = pack.into_bytes();
-    if bytes.len() > BATCH_BYTES_MAX {
-        let message = format!("the batch has {} bytes, at most {BATCH_BYTES_MAX} are allowed", bytes.len());
-        return Err(Error::invalid("commit", message));
-    }
-    Ok(bytes)
-}
-
-/// Scripts count exactly up to 53 bits: nothing beyond is taken, so that nothing is changed unseen.
-fn check_numbers(batch: &Batch) -> Result<()> {
-    const EXACT: u64 = 1 << 53;
-    let stamps = || batch.puts.iter().filter_map(|put| put.stamp);
-    let mut moments = stamps().flat_map(|stamp| [stamp.created, stamp.updated]).chain(batch.recorded.iter().copied());
-    let is_exact = |moment: Timestamp| moment.as_millis().unsigned_abs() <= EXACT;
-    if is_exact(batch.at) && moments.all(is_exact) && stamps().all(|stamp| stamp.revision <= EXACT) {
-        return Ok(());
-    }
-    Err(Error::invalid("commit", "a moment or a revision is beyond what the server can count, 53 bits"))
 }
 
 /// The offsets of the events of a batch: each, or the first of all in a row.
@@ -293,7 +226,7 @@ impl MetaStore for RedisStore {
             return Ok(Vec::new());
         }
         let fields: Vec<String> = keys.iter().map(row::field).collect();
-        let key = self.0.calls.keys().record();
+        let key = self.0.calls.keys().data();
         let seen = self.0.calls.read("get", |pipe| {
             pipe.cmd("HMGET").arg(key).arg(&fields);
         });
@@ -404,10 +337,13 @@ impl EventBus for RedisStore {
 
     async fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Result<EventPage> {
         let max = max.clamp(1, EVENTS_PAGE_MAX);
-        let count = if *filter == EventFilter::default() { max } else { max.max(SCAN_EVENTS) };
+        let room = if *filter == EventFilter::default() { max } else { max.max(SCAN_EVENTS) };
+        let end = Offset(after.0.saturating_add(u64::try_from(room).unwrap_or(u64::MAX)));
         let log = self.0.calls.keys().log();
         let seen = self.0.calls.read("read", |pipe| {
-            pipe.cmd("XRANGE").arg(log).arg(after.next().0).arg("+").arg("COUNT").arg(count);
+            // Entries are named by their last event: those that end in the page, and the one that may begin in it.
+            pipe.cmd("XRANGE").arg(log).arg(after.next().0).arg(end.0);
+            pipe.cmd("XRANGE").arg(log).arg(end.next().0).arg("+").arg("COUNT").arg(1);
         });
         let mut seen = seen.await?;
         self.0.signal.reached(seen.last);
@@ -415,19 +351,25 @@ impl EventBus for RedisStore {
             let message = "events after this offset were trimmed; read on from where the log begins";
             return Err(Error::not_found("read", message).with("after", after).with("trimmed", seen.trimmed));
         }
-        let mut entries = seen.answers.list()?;
-        let looked_at_all = entries.len() < count;
-        let mut events = Vec::with_capacity(entries.len().min(max));
-        let mut covered = after;
-        while entries.len() > 0 && events.len() < max {
-            let event = row::event(entries.list()?)?;
-            covered = event.offset;
-            if filter.matches(&event) {
-                events.push(Arc::new(event));
+        let mut events = Vec::with_capacity(max.min(PAGE_ROOM));
+        // Offsets have no gaps, and the end was looked at before the log was.
+        let mut covered = seen.last.min(end).max(after);
+        let parts = [seen.answers.list()?, seen.answers.list()?];
+        'page: for mut some in parts {
+            while some.len() > 0 {
+                let entry = row::entry(some.list()?)?;
+                for event in entry.events(after, end) {
+                    let event = event?;
+                    covered = covered.max(event.offset);
+                    if filter.matches(&event) {
+                        events.push(Arc::new(event));
+                    }
+                    if let (true, Some(last)) = (events.len() == max, events.last()) {
+                        covered = last.offset;
+                        break 'page;
+                    }
+                }
             }
-        }
-        if looked_at_all && entries.len() == 0 {
-            covered = seen.last.max(after);
         }
         Ok(EventPage { events, covered })
     }
@@ -458,31 +400,5 @@ impl EventBus for RedisStore {
 
     fn capabilities(&self) -> Capabilities {
         self.described()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use aiflow_core::store::{RecordPut, RecordStamp};
-
-    use super::*;
-
-    #[test]
-    fn what_the_server_cannot_count_or_take_is_refused_before_it_is_sent() {
-        let far = Timestamp::from_millis(i64::MIN);
-        let stamped = |revision, created| {
-            let put = RecordPut::new(RecordKey::new("a", "b"), serde_json::json!({}));
-            let stamp = Some(RecordStamp { revision, created, updated: Timestamp::EPOCH });
-            Batch::at(Timestamp::EPOCH).put(RecordPut { stamp, ..put })
-        };
-        assert!(pack_batch(&stamped(1 << 53, Timestamp::from_millis(-5))).is_ok());
-        let body = serde_json::Value::from("x".repeat(4 * 1024 * 1024 - 2));
-        let mut large = Batch::default();
-        let put = RecordPut::new(RecordKey::new("a", "b"), body);
-        large.puts = vec![put; 65];
-        let copies = Batch { recorded: vec![far], events: vec![NewEvent::new("a", "b")], ..Batch::default() };
-        for batch in [Batch::at(far), stamped(1, far), stamped(u64::MAX, Timestamp::EPOCH), copies, large] {
-            assert_eq!(pack_batch(&batch).unwrap_err().kind(), ErrorKind::Invalid);
-        }
     }
 }

@@ -37,6 +37,7 @@
 //! is `desc`. Without an order, the newest comes first. `limit` is the size of a page.
 
 mod evaluate;
+mod matching;
 mod narrow;
 mod parse;
 mod scan;
@@ -47,8 +48,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 pub use evaluate::Sorted;
+pub(crate) use matching::is_match;
 pub use narrow::narrowed;
-pub(crate) use scan::is_match;
+
 pub use scan::{place_of, scan, scan_in, token_of};
 
 use crate::error::Result;

@@ -1,16 +1,13 @@
 //! Searches without an index: every record of the kind is looked at. What other stores answer is measured by this.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::evaluate::{Looked, Sorted, holds, is_like, sortable};
+use super::Search;
+use super::evaluate::{Looked, Sorted, sortable};
+use super::matching::{values, which};
 use super::narrow::by_age;
-use super::{Field, Filter, KIND_ANNOTATION, KIND_METRIC_SUMMARY, Near, Op, Search};
 use crate::error::{Error, Result};
-use crate::store::{MetaStore, Page, PageToken, Query, Record, RecordKey, RelationQuery};
+use crate::store::{MetaStore, Page, PageToken, Query, Record};
 use crate::time::Timestamp;
 
 /// How many records are looked at between two cuts of what was found to the size of a page.
@@ -57,20 +54,15 @@ pub async fn scan_in<S: MetaStore + ?Sized>(
     loop {
         let page = store.query(&query).await?;
         let edge = page.items.last().map(|record| record.created);
-        for record in page.items {
-            let looked = Looked::new(record);
-            let is_match = match &search.filter {
-                Some(filter) => matches(store, &looked, filter).await?,
-                None => true,
-            };
-            if !is_match {
-                continue;
-            }
-            let place = place(store, &looked, search).await?;
-            if after.as_ref().is_none_or(|after| place.compare(after, search).is_gt()) {
-                found.push((place, looked.record));
-            }
+        let mut looked: Vec<Looked> = page.items.into_iter().map(Looked::new).collect();
+        if let Some(filter) = &search.filter {
+            let mut matches = which(store, looked.iter().collect(), filter).await?.into_iter();
+            looked.retain(|_| matches.next() == Some(true));
         }
+        let places = places(store, &looked.iter().collect::<Vec<_>>(), search).await?;
+        let is_behind = |place: &Sorted| after.as_ref().is_none_or(|after| place.compare(after, search).is_gt());
+        let behind = places.into_iter().zip(looked).filter(|(place, _)| is_behind(place));
+        found.extend(behind.map(|(place, looked)| (place, looked.record)));
         if found.len() > CUT_AFTER || (lag.is_some() && found.len() > limit) {
             sort(&mut found);
         }
@@ -111,136 +103,18 @@ pub fn place_of(token: &PageToken, search: &Search) -> Result<Sorted> {
         .ok_or_else(|| Error::invalid("search", "the page token was not made by this search"))
 }
 
-async fn place<S: MetaStore + ?Sized>(store: &S, looked: &Looked, search: &Search) -> Result<Sorted> {
-    let mut keys = Vec::with_capacity(search.order.len());
-    for key in &search.order {
-        keys.push(value(store, looked, &key.field).await?.and_then(sortable));
-    }
-    Ok(Sorted { keys, created: looked.record.created.as_millis(), id: looked.record.key.id.clone() })
-}
-
-async fn value<S: MetaStore + ?Sized>(store: &S, looked: &Looked, field: &Field) -> Result<Option<Value>> {
-    let own = &looked.record.key;
-    let beside = match field {
-        Field::Metric(name) => RecordKey::new(KIND_METRIC_SUMMARY, format!("{own}/{name}")),
-        _ if field.may_be_annotated(&own.kind) => RecordKey::new(KIND_ANNOTATION, own.to_string()),
-        _ => return Ok(looked.own(field)),
+/// Where each record stands in the order of a search.
+async fn places<S: MetaStore + ?Sized>(store: &S, looked: &[&Looked], search: &Search) -> Result<Vec<Sorted>> {
+    let sorted = |looked: &&Looked| Sorted {
+        keys: Vec::with_capacity(search.order.len()),
+        created: looked.record.created.as_millis(),
+        id: looked.record.key.id.clone(),
     };
-    if let Some(value) = looked.own(field) {
-        return Ok(Some(value));
-    }
-    let found = store.get(std::slice::from_ref(&beside)).await?.into_iter().flatten().next();
-    Ok(match field {
-        Field::Metric(_) => found.and_then(|summary| summary.number).map(Value::from),
-        _ => found.and_then(|annotation| Looked::new(annotation).own(field)),
-    })
-}
-
-/// Whether a record is as a filter says.
-pub(crate) async fn is_match<S: MetaStore + ?Sized>(store: &S, record: &Record, filter: &Filter) -> Result<bool> {
-    matches(store, &Looked::new(record.clone()), filter).await
-}
-
-/// Recursive, so boxed.
-fn matches<'a, S: MetaStore + ?Sized>(
-    store: &'a S,
-    looked: &'a Looked,
-    filter: &'a Filter,
-) -> Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>> {
-    Box::pin(async move {
-        match filter {
-            Filter::All(all) => {
-                for filter in all {
-                    if !matches(store, looked, filter).await? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Filter::Any(any) => {
-                for filter in any {
-                    if matches(store, looked, filter).await? {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            }
-            Filter::Not(filter) => Ok(!matches(store, looked, filter).await?),
-            Filter::Compare(field, op, with) => Ok(holds(value(store, looked, field).await?.as_ref(), *op, with)),
-            Filter::In(field, values, is_in) => {
-                let value = value(store, looked, field).await?;
-                let is_comparable = |op| values.iter().any(|with| holds(value.as_ref(), op, with));
-                let is_any = is_comparable(Op::Eq);
-                Ok(if *is_in { is_any } else { !is_any && (is_comparable(Op::Ne)) })
-            }
-            Filter::Like(field, pattern, is_like_it) => {
-                let value = value(store, looked, field).await?;
-                let text = value.as_ref().and_then(Value::as_str);
-                Ok(text.is_some_and(|text| is_like(text, pattern) == *is_like_it))
-            }
-            Filter::Exists(field) => Ok(value(store, looked, field).await?.is_some()),
-            Filter::Near(near, kind, filter) => is_near(store, looked, near, kind, filter.as_deref()).await,
-        }
-    })
-}
-
-async fn is_near<S: MetaStore + ?Sized>(
-    store: &S,
-    looked: &Looked,
-    near: &Near,
-    kind: &str,
-    filter: Option<&Filter>,
-) -> Result<bool> {
-    let own = &looked.record.key;
-    match near {
-        Near::Child => {
-            let mut query = Query::kind(kind).parent(own.id.as_str());
-            loop {
-                let page = store.query(&query).await?;
-                if any_matches(store, page.items, filter).await? {
-                    return Ok(true);
-                }
-                match page.next {
-                    Some(token) => query.after = Some(token),
-                    None => return Ok(false),
-                }
-            }
-        }
-        Near::Parent => {
-            let parent = RecordKey::new(kind, looked.record.parent.as_str());
-            if parent.id.is_empty() {
-                return Ok(false);
-            }
-            let found = store.get(std::slice::from_ref(&parent)).await?;
-            any_matches(store, found.into_iter().flatten().collect(), filter).await
-        }
-        Near::To(relation) | Near::From(relation) => {
-            let leads_away = matches!(near, Near::To(_));
-            let mut query = RelationQuery { kind: Some(relation.clone()), ..RelationQuery::default() };
-            *(if leads_away { &mut query.from } else { &mut query.to }) = vec![own.clone()];
-            loop {
-                let page = store.relations(&query).await?;
-                let ends = page.items.into_iter().map(|found| if leads_away { found.to } else { found.from });
-                let ends: Vec<RecordKey> = ends.filter(|end| end.kind == kind).collect();
-                let records = store.get(&ends).await?.into_iter().flatten().collect();
-                if any_matches(store, records, filter).await? {
-                    return Ok(true);
-                }
-                match page.next {
-                    Some(token) => query.after = Some(token),
-                    None => return Ok(false),
-                }
-            }
+    let mut places: Vec<Sorted> = looked.iter().map(sorted).collect();
+    for key in &search.order {
+        for (place, value) in places.iter_mut().zip(values(store, looked, &key.field).await?) {
+            place.keys.push(value.and_then(sortable));
         }
     }
-}
-
-async fn any_matches<S: MetaStore + ?Sized>(store: &S, records: Vec<Record>, filter: Option<&Filter>) -> Result<bool> {
-    let Some(filter) = filter else { return Ok(!records.is_empty()) };
-    for record in records {
-        if matches(store, &Looked::new(record), filter).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(places)
 }

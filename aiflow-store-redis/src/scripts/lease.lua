@@ -1,12 +1,13 @@
 -- Takes, renews or gives up a lease. Kept as `epoch until released holder`, also when it has run out, so that epochs never repeat.
 local verb, name, holder, number = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local held = redis.call('HGET', LEASE, name)
+local field = 'lease:' .. name
+local held = redis.call('HGET', DATA, field)
 local epoch, ends, released, by
 if held then epoch, ends, released, by = held:match('^(%d+) (%d+) (%d) (.*)$') end
 
 if verb == 'release' then
   if held and epoch == number and by == holder then
-    redis.call('HSET', LEASE, name, epoch .. ' ' .. ends .. ' 1 ' .. by)
+    redis.call('HSET', DATA, field, epoch .. ' ' .. ends .. ' 1 ' .. by)
   end
   return {'OK', facts[2]}
 end
@@ -23,5 +24,5 @@ elseif released == '1' or tonumber(ends) <= now then
 else
   return {'OK', facts[2], 0}
 end
-redis.call('HSET', LEASE, name, int(granted) .. ' ' .. int(now + tonumber(number)) .. ' 0 ' .. holder)
+redis.call('HSET', DATA, field, int(granted) .. ' ' .. int(now + tonumber(number)) .. ' 0 ' .. holder)
 return {'OK', facts[2], granted}

@@ -50,10 +50,10 @@ async fn a_server_that_may_throw_keys_away_is_refused() {
 #[tokio::test]
 async fn keys_of_others_and_of_newer_releases_are_refused_and_left_alone() {
     let foreign: [&[&str]; 4] = [
-        &["SET", "{aiflow}:meta", "mine"],
-        &["HSET", "{aiflow}:meta", "colour", "red"],
+        &["SET", "{aiflow}:data", "mine"],
+        &["HSET", "{aiflow}:data", "colour", "red"],
         &["SADD", "{aiflow}:log", "mine"],
-        &["HSET", "{aiflow}:meta", "format", "2", "store", "x", "last", "0"],
+        &["HSET", "{aiflow}:data", "format", "3", "store", "x", "last", "0"],
     ];
     for command in foreign {
         let server = RedisServer::with(&["--enable-debug-command", "yes"]);
@@ -87,6 +87,7 @@ async fn applications_with_different_prefixes_never_meet() {
         let url = server.url();
         async move { RedisStore::open(&url, options).await.unwrap() }
     };
+    // Neither is a part of the other, also where the one's name begins with the other's.
     let (one, other) = (with("wine").await, with("wine2").await);
     assert_ne!(MetaStore::capabilities(&one).log, MetaStore::capabilities(&other).log);
     one.publish(vec![event("a")]).await.unwrap();
@@ -144,6 +145,11 @@ async fn a_server_is_reached_by_tls_and_only_if_its_authority_is_known() {
         let error = refusal(&unknown, RedisOptions::default()).await;
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     }
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(file("other.pem"), other.cert.pem()).unwrap();
+    let wrong = RedisOptions { tls_ca: Some(file("other.pem").into()), ..RedisOptions::default() };
+    let error = refusal(&format!("rediss://localhost:{free}"), wrong).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     let nowhere = RedisOptions { tls_ca: Some(file("none.pem").into()), ..RedisOptions::default() };
     assert_eq!(refusal("rediss://localhost", nowhere).await.kind(), ErrorKind::Invalid);
 }

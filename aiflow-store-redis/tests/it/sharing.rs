@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use aiflow_core::ErrorKind;
 use aiflow_core::bus::EventBus;
-use aiflow_core::store::MetaStore;
+use aiflow_core::search::Search;
+use aiflow_core::store::{Batch, MetaStore, RecordKey, RecordPut};
+use aiflow_core::time::Timestamp;
 use aiflow_testkit::redis_server::RedisServer;
 
 use super::{event, ids, key, open, put};
@@ -110,5 +112,40 @@ async fn a_commit_is_one_command_whatever_it_holds() {
 /// Scripts run so far by the name that the server keeps them under.
 fn scripts(server: &RedisServer) -> u64 {
     let script = "local n = redis.call('INFO', 'commandstats'):match('cmdstat_evalsha:calls=(%d+)') return tonumber(n)";
+    server.command(&["EVAL", script, "0"]).trim_start_matches(':').parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_search_by_what_lies_beside_records_asks_for_a_page_at_once() {
+    const RECORDS: usize = 300;
+    let server = RedisServer::start();
+    let store = open(&server).await;
+    let mut batch = Batch::at(Timestamp::EPOCH);
+    for n in 0..RECORDS {
+        let run = RecordPut::new(RecordKey::new("run", n.to_string()), serde_json::json!({}));
+        let summary = RecordPut::new(RecordKey::new("metric_summary", format!("run:{n}/loss")), serde_json::json!({}));
+        let step = RecordPut::new(RecordKey::new("step", n.to_string()), serde_json::json!({ "n": n }));
+        batch = batch.put(run).put(RecordPut { number: Some(0.5 + n as f64), ..summary });
+        batch = batch.put(RecordPut { parent: n.to_string(), ..step });
+        batch = batch.relate("made", RecordKey::new("run", n.to_string()), RecordKey::new("step", "7"));
+    }
+    store.commit(batch).await.unwrap();
+    for (text, found) in [
+        ("metrics.loss < 10 order by metrics.loss desc", 10),
+        ("has step (n >= 290)", 10),
+        ("made step (n = 7)", RECORDS),
+    ] {
+        let mut search = Search::parse("run", text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        search.limit = 1_000;
+        let before = requests(&server);
+        assert_eq!(store.search(&search).await.unwrap().items.len(), found, "{text}");
+        let cost = requests(&server) - before;
+        assert!(cost < 30, "{text}: {cost} requests for {RECORDS} records");
+    }
+}
+
+/// Requests that the server has read so far.
+fn requests(server: &RedisServer) -> u64 {
+    let script = "local n = redis.call('INFO', 'stats'):match('total_reads_processed:(%d+)') return tonumber(n)";
     server.command(&["EVAL", script, "0"]).trim_start_matches(':').parse().unwrap()
 }

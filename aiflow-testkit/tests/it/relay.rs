@@ -267,6 +267,40 @@ async fn a_commit_that_is_given_up_goes_on_to_its_end() {
     assert_eq!(store.query_all(Query::kind("thing"), 100).await.unwrap().len(), 20);
 }
 
+/// Published events stay in the outbox until the next commit removes them. A log that was trimmed meanwhile does not know their ids any more.
+#[tokio::test]
+async fn events_that_were_published_and_trimmed_do_not_come_again() {
+    let (store, log) = (memory(), log());
+    let (joined, other) = (join(&store, &log).await.unwrap(), join(&store, &log).await.unwrap());
+    joined.commit(batch(1)).await.unwrap();
+    assert_eq!(store.query_all(Query::kind("outbox"), 10).await.unwrap().len(), 1);
+    other.trim(Offset(9)).await.unwrap();
+    assert_eq!(other.head().await.unwrap(), Head { last: Offset(1), trimmed: Offset(1) });
+    other.acquire(SCHEDULER_LEASE, "other", Duration::from_secs(9)).await.unwrap().unwrap();
+    join(&store, &log).await.unwrap();
+    joined.commit(batch(2)).await.unwrap();
+    let page = joined.read(Offset(1), &EventFilter::all(), 10).await.unwrap();
+    assert_eq!(page.events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["e2"]);
+}
+
+/// A process stands still between its records and their events. Others publish these, and trim them; it must not do so again.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_does_not_publish_what_others_have_published_and_trimmed() {
+    let (store, log) = (memory(), log());
+    let joined = join(&store, &log).await.unwrap();
+    log.is_away.store(true, SeqCst);
+    let still = tokio::spawn(async move { joined.commit(batch(1)).await });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    log.is_away.store(false, SeqCst);
+    let other = join(&store, &log).await.unwrap();
+    assert_eq!(ids(&other).await, ["e1"]);
+    other.trim(Offset(1)).await.unwrap();
+    let error = still.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::OutcomeUnknown, Retry::AfterReadBack));
+    assert_eq!(log.inner.head().await.unwrap(), Head { last: Offset(1), trimmed: Offset(1) });
+    assert!(store.get_one(&RecordKey::new("thing", "1")).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn a_store_belongs_to_one_log() {
     let (store, log) = (memory(), log());
