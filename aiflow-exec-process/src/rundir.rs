@@ -441,8 +441,21 @@ impl RunDir {
     }
 
     /// Makes sure that no wrapper starts any more, if none has; `false` if somebody has the claim.
+    ///
+    /// The claim appears with its content: a host whose wrapper is kept out by it must see at once that nobody has it.
     pub(crate) fn bar(&self) -> Result<bool> {
-        self.create(&claim_name(self.last_claim()?), BARRED)
+        let claim = claim_name(self.last_claim()?);
+        let linked = self.write_aside(&claim, BARRED).and_then(|new| {
+            let linked = std::fs::hard_link(&new, self.0.join(&claim));
+            std::fs::remove_file(new)?;
+            linked
+        });
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            // A disk that is full, or without links: barred all the same, though not in one step.
+            Err(_) => self.create(&claim, BARRED),
+        }
     }
 
     /// Removes the directory and everything in it.
@@ -476,6 +489,11 @@ impl RunDir {
 
     /// Writes a file so that a reader sees the old content or the new.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        std::fs::rename(self.write_aside(name, bytes)?, self.0.join(name))
+    }
+
+    /// Writes what is to become the file `name` under a name of its own.
+    fn write_aside(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         // Several writers, in this process or another, must not meet in one new file.
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let (writer, write) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
@@ -484,7 +502,7 @@ impl RunDir {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(FILE_MODE);
         options.open(&new)?.write_all(bytes)?;
-        std::fs::rename(new, self.0.join(name))
+        Ok(new)
     }
 }
 
