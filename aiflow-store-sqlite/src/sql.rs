@@ -3,6 +3,9 @@
 //! The driver costs tens of microseconds per round trip, so a batch is one multi-row statement, and small batches share a [`Trip`]. The
 //! number of rows is rounded up to a power of two and the rest is NULL, which the statement ignores: few shapes, so that all of them stay
 //! prepared.
+//!
+//! What changes rows says `OR ROLLBACK`. The statements of the writer stand in a transaction that is undone as a whole if one of them fails; otherwise
+//! SQLite would keep a copy of every page that a statement changes, to undo that one alone, and beyond sixteen pages in a file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -98,23 +101,23 @@ pub(crate) fn text(bulk: Bulk, rows: usize) -> String {
             numbered_values(rows, width)
         ),
         Bulk::InsertRecords => format!(
-            "INSERT INTO record(seq,kind,id,project,parent,name,state,revision,created,updated,body,number) \
+            "INSERT OR ROLLBACK INTO record(seq,kind,id,project,parent,name,state,revision,created,updated,body,number) \
              SELECT * FROM ({}) WHERE column1 IS NOT NULL",
             list
         ),
         Bulk::UpdateRecords => format!(
-            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6 \
+            "UPDATE OR ROLLBACK record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6 \
              FROM ({}) v WHERE record.seq=v.column1",
             list
         ),
         Bulk::MoveRecords => format!(
-            "UPDATE record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6,\
+            "UPDATE OR ROLLBACK record SET state=v.column2,revision=v.column3,updated=v.column4,body=v.column5,number=v.column6,\
              project=v.column7,parent=v.column8,name=v.column9 FROM ({}) v WHERE record.seq=v.column1",
             list
         ),
         Bulk::DeleteRecords => format!("DELETE FROM record WHERE seq IN ({list})"),
         Bulk::InsertRelations => format!(
-            "INSERT INTO relation(kind,from_kind,from_id,to_kind,to_id) SELECT * FROM ({}) WHERE column1 IS NOT NULL \
+            "INSERT OR ROLLBACK INTO relation(kind,from_kind,from_id,to_kind,to_id) SELECT * FROM ({}) WHERE column1 IS NOT NULL \
              ON CONFLICT DO NOTHING",
             list
         ),
@@ -139,7 +142,7 @@ pub(crate) fn columns(bulk: Bulk) -> usize {
 }
 
 fn insert_events(columns: &str, values: &str) -> String {
-    format!("INSERT INTO event({columns}) SELECT * FROM ({values}) WHERE column1 IS NOT NULL")
+    format!("INSERT OR ROLLBACK INTO event({columns}) SELECT * FROM ({values}) WHERE column1 IS NOT NULL")
 }
 
 /// Parameters have no numbers: SQLite searches numbered ones one by one, so that binding a batch would take quadratic time.
