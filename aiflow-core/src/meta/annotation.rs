@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::draft::{Draft, Tries, decide};
 use super::entity::changed_fields;
+use super::problems::Problems;
 use super::{ANNOTATION_CHANGED, KIND_ANNOTATION, Notes, names};
 use crate::client::AiFlow;
 use crate::error::Result;
@@ -162,7 +163,9 @@ async fn update(
     if after == before {
         return Ok(before);
     }
-    after.notes.check(OPERATION)?;
+    let mut problems = Problems::default();
+    after.notes.check(&mut problems);
+    problems.none(OPERATION)?;
     // The scheduler changes the record all the time, so it is looked at outside the draft.
     let is_job = matches!(of, Annotated::Job { .. });
     if known.is_none() && !is_job && flow.store().get_one(&target).await?.is_none() {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::entity::{Content, EventTypes};
 use super::notes::noted;
-use super::{KIND_ARTIFACT, Notes, Registry, URI_BYTES_MAX, check_some_uri, check_text};
+use super::problems::Problems;
+use super::{KIND_ARTIFACT, Notes, Registry, URI_BYTES_MAX};
 use crate::error::Result;
 use crate::id::EntityName;
 
@@ -110,9 +111,9 @@ impl Content for Artifact {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_some_uri(operation, &self.uri)?;
-        check_text(operation, "type", &self.artifact_type, URI_BYTES_MAX)
+    fn check(&self, problems: &mut Problems) {
+        problems.some_uri(&self.uri);
+        problems.text("the type", &self.artifact_type, URI_BYTES_MAX);
     }
 
     fn news(&self) -> Value {

@@ -5,8 +5,7 @@ use std::pin::Pin;
 use super::draft::{Draft, Tries, decide};
 use super::versions::{self, NewVersion as _};
 use super::{
-    Artifact, Dataset, Entity, Model, ModelStage, NewDatasetVersion, NewMetric, NewModelVersion, alias, metric, stage,
-    verbs,
+    Dataset, Entity, Model, ModelStage, NewDatasetVersion, NewMetric, NewModelVersion, alias, metric, stage, verbs,
 };
 use crate::client::AiFlow;
 use crate::error::{Error, Result};
@@ -84,21 +83,22 @@ impl MetaBatch {
         })
     }
 
-    /// Deletes a dataset, as [`Registry::delete`](super::Registry::delete).
-    pub fn delete_dataset(self, name: impl Into<String>) -> Self {
-        self.delete::<Dataset>(name.into())
-    }
-
-    /// Deletes an artifact, as [`Registry::delete`](super::Registry::delete).
-    pub fn delete_artifact(self, name: impl Into<String>) -> Self {
-        self.delete::<Artifact>(name.into())
-    }
-
-    fn delete<E: Entity>(mut self, name: String) -> Self {
+    /// Deletes the live entity of a name, as [`Registry::delete`](super::Registry::delete): `batch.delete::<Dataset>("samples")`.
+    pub fn delete<E: Entity>(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
         self.is_repeatable = false;
         self.with(move |draft, flow| {
             let name = name.clone();
             Box::pin(async move { verbs::delete::<E>(draft, flow, &name).await.map(|_| ()) })
+        })
+    }
+
+    /// Brings the deleted entity of an id back, as [`Registry::restore`](super::Registry::restore).
+    pub fn restore<E: Entity>(self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        self.with(move |draft, flow| {
+            let id = id.clone();
+            Box::pin(async move { verbs::restore::<E>(draft, flow, &id).await.map(|_| ()) })
         })
     }
 
@@ -150,12 +150,25 @@ impl MetaBatch {
 
     /// Lets an alias name a model version, as [`Models::set_alias`](super::Models::set_alias).
     pub fn set_alias(self, model: impl Into<String>, alias: impl Into<String>, version: u32) -> Self {
-        let (model, name) = (model.into(), alias.into());
+        self.alias(model.into(), alias.into(), alias::Move::To(version))
+    }
+
+    /// Moves an alias from one version to another, as [`Models::move_alias`](super::Models::move_alias).
+    pub fn move_alias(self, model: impl Into<String>, alias: impl Into<String>, from: u32, to: u32) -> Self {
+        self.alias(model.into(), alias.into(), alias::Move::From { from, to })
+    }
+
+    /// Deletes an alias, as [`Models::delete_alias`](super::Models::delete_alias).
+    pub fn delete_alias(self, model: impl Into<String>, alias: impl Into<String>) -> Self {
+        self.alias(model.into(), alias.into(), alias::Move::Delete)
+    }
+
+    fn alias(self, model: String, name: String, to: alias::Move) -> Self {
         self.with(move |draft, flow| {
             let (model, name) = (model.clone(), name.clone());
             Box::pin(async move {
                 let (model, name) = (EntityName::parse(model)?, EntityName::parse(name)?);
-                alias::change(draft, flow, &model, &name, alias::Move::To(version)).await.map(|_| ())
+                alias::change(draft, flow, &model, &name, to).await.map(|_| ())
             })
         })
     }

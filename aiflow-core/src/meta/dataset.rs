@@ -6,11 +6,9 @@ use serde_json::{Value, json};
 use super::draft::{Draft, Tries};
 use super::entity::{Content, EventTypes, Verb, news};
 use super::notes::noted;
+use super::problems::Problems;
 use super::versions::{NewVersion, VersionContent, Versioned, owner_id};
-use super::{
-    KIND_DATASET, KIND_DATASET_VERSION, Notes, Registry, Schema, URI_BYTES_MAX, check_some_uri, check_text, check_uri,
-    names,
-};
+use super::{KIND_DATASET, KIND_DATASET_VERSION, Notes, Registry, Schema, URI_BYTES_MAX, names};
 use crate::error::{Error, Result};
 use crate::id::{EntityName, Offset};
 use crate::store::RecordKey;
@@ -55,14 +53,19 @@ impl Catalog {
         self
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
+    fn check(&self, problems: &mut Problems) {
         if self.name.is_empty() || self.table.is_empty() {
-            return Err(Error::invalid(operation, "a catalogue dataset needs the name of the catalogue and the table"));
+            problems.add("a catalogue dataset needs the name of the catalogue and the table");
         }
-        for text in [&self.name, &self.catalog_type, &self.database, &self.table] {
-            check_text(operation, "what names a table in a catalogue", text, URI_BYTES_MAX)?;
+        for (what, text) in [
+            ("the name of the catalogue", &self.name),
+            ("the type of the catalogue", &self.catalog_type),
+            ("the database", &self.database),
+            ("the table", &self.table),
+        ] {
+            problems.text(what, text, URI_BYTES_MAX);
         }
-        check_uri(operation, &self.connection_uri)
+        problems.uri("the uri of the connection", &self.connection_uri);
     }
 }
 
@@ -147,15 +150,15 @@ impl Content for Dataset {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_text(operation, "format", &self.format, URI_BYTES_MAX)?;
-        self.schema.check(operation)?;
+    fn check(&self, problems: &mut Problems) {
+        problems.text("the format", &self.format, URI_BYTES_MAX);
+        self.schema.check(problems);
         match &self.catalog {
             Some(catalog) => {
-                catalog.check(operation)?;
-                check_uri(operation, &self.uri)
+                catalog.check(problems);
+                problems.uri("the uri", &self.uri);
             }
-            None => check_some_uri(operation, &self.uri),
+            None => problems.some_uri(&self.uri),
         }
     }
 
@@ -231,10 +234,10 @@ impl Content for DatasetVersion {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_some_uri(operation, &self.uri)?;
-        check_text(operation, "digest", &self.digest, URI_BYTES_MAX)?;
-        self.schema.check(operation)
+    fn check(&self, problems: &mut Problems) {
+        problems.some_uri(&self.uri);
+        problems.text("the digest", &self.digest, URI_BYTES_MAX);
+        self.schema.check(problems);
     }
 
     fn news(&self) -> Value {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Notes;
 use super::draft::Draft;
 use super::payload::{STORED_AT, uri_key};
+use super::problems::Problems;
 use crate::client::AiFlow;
 use crate::error::{Error, Result};
 use crate::event::NewEvent;
@@ -149,7 +150,7 @@ pub trait Content: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::
     fn name(&self) -> &str;
     fn notes(&self) -> &Notes;
     /// Whether everything but the notes is within bounds.
-    fn check(&self, operation: &'static str) -> Result<()>;
+    fn check(&self, problems: &mut Problems);
 
     /// What events of it say, besides what was done.
     fn news(&self) -> Value {

@@ -4,10 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{Content, EventTypes};
 use super::notes::noted;
-use super::{
-    KIND_DATASET, KIND_METRIC_DEFINITION, KIND_MODEL, Notes, Registry, Stored, URI_BYTES_MAX, check_text, check_uri,
-    registry,
-};
+use super::problems::Problems;
+use super::{KIND_DATASET, KIND_METRIC_DEFINITION, KIND_MODEL, Notes, Registry, Stored, URI_BYTES_MAX, registry};
 use crate::error::Result;
 use crate::id::{EntityName, JobName};
 use crate::store::{Query, RecordKey};
@@ -142,9 +140,9 @@ impl Content for MetricDefinition {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_text(operation, "unit", &self.unit, URI_BYTES_MAX)?;
-        check_uri(operation, &self.uri)
+    fn check(&self, problems: &mut Problems) {
+        problems.text("the unit", &self.unit, URI_BYTES_MAX);
+        problems.uri("the uri", &self.uri);
     }
 
     fn parent(&self, key: &RecordKey) -> String {

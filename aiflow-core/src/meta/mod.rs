@@ -22,6 +22,7 @@ mod model_version;
 mod names;
 mod notes;
 mod payload;
+mod problems;
 mod project;
 mod registry;
 mod schema;
@@ -51,7 +52,7 @@ pub use crate::search::{KIND_ANNOTATION, KIND_METRIC_SUMMARY};
 pub use crate::workflow::ModelStage;
 
 use crate::client::AiFlow;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::records::job_execution_key;
 use crate::store::{Batch, RecordKey};
 use entity::Content as _;
@@ -184,28 +185,4 @@ pub(crate) fn is_meta_event(event_type: &str) -> bool {
     of_entities.as_flattened().contains(&event_type)
         || others.contains(&event_type)
         || ModelStage::BUILT_IN.iter().any(|stage| stage.event_type() == event_type)
-}
-
-fn check_text(operation: &'static str, what: &str, text: &str, max: usize) -> Result<()> {
-    if text.len() > max {
-        return Err(Error::invalid(operation, format!("{what} has {} bytes, at most {max} are allowed", text.len())));
-    }
-    Ok(())
-}
-
-/// A URI or path; may be empty.
-fn check_uri(operation: &'static str, uri: &str) -> Result<()> {
-    check_text(operation, "uri", uri, URI_BYTES_MAX)?;
-    match uri.char_indices().find(|(_, c)| c.is_control()) {
-        None => Ok(()),
-        Some((at, _)) => Err(Error::invalid(operation, format!("the uri has a control character at byte {at}"))),
-    }
-}
-
-/// A URI or path that must be there.
-fn check_some_uri(operation: &'static str, uri: &str) -> Result<()> {
-    if uri.is_empty() {
-        return Err(Error::invalid(operation, "the uri is missing"));
-    }
-    check_uri(operation, uri)
 }

@@ -1,10 +1,13 @@
 //! Models: what is a model besides its versions, and which of them is in use?
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::draft::Draft;
 use super::entity::{Content, EventTypes, Stored};
 use super::notes::noted;
+use super::problems::Problems;
 use super::versions::{Head, Versioned};
 use super::{KIND_MODEL, ModelStage, ModelVersion, NewModelVersion, Notes, Registry};
 use crate::client::AiFlow;
@@ -81,20 +84,15 @@ impl Content for Model {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        if self.stages.len() > MODEL_STAGES_MAX {
-            let message = format!("{} stages, at most {MODEL_STAGES_MAX} are allowed", self.stages.len());
-            return Err(Error::invalid(operation, message));
-        }
-        for (n, stage) in self.stages.iter().enumerate() {
-            let is_built_in = !matches!(ModelStage::parse(stage.as_str())?, ModelStage::Custom(_));
-            if is_built_in || self.stages.iter().take(n).any(|earlier| earlier == stage) {
-                return Err(
-                    Error::invalid(operation, "a stage of its own needs a name of its own").with("stage", stage)
-                );
+    fn check(&self, problems: &mut Problems) {
+        problems.count("stages", self.stages.len(), MODEL_STAGES_MAX);
+        let mut names = BTreeSet::new();
+        for stage in self.stages.iter().take(MODEL_STAGES_MAX) {
+            let is_own = matches!(ModelStage::parse(stage.as_str()), Ok(ModelStage::Custom(_)));
+            if !is_own || !names.insert(stage) {
+                problems.add(format!("a stage of its own needs a name of its own: {stage}"));
             }
         }
-        Ok(())
     }
 
     async fn check_removal(draft: &mut Draft, _: &AiFlow, model: &Stored<Self>) -> Result<()> {

@@ -9,10 +9,9 @@ use super::draft::Draft;
 use super::entity::{Content, EventTypes, Stored, Verb};
 use super::metric_append::{self, Point};
 use super::notes::noted;
+use super::problems::Problems;
 use super::versions::{Head, NewVersion, VersionContent, owner_id};
-use super::{
-    KIND_MODEL_VERSION, METRICS_BATCH_MAX, ModelStage, Notes, URI_BYTES_MAX, check_some_uri, check_text, stage,
-};
+use super::{KIND_MODEL_VERSION, METRICS_BATCH_MAX, ModelStage, Notes, URI_BYTES_MAX, stage};
 use crate::client::AiFlow;
 use crate::error::{Error, Result};
 use crate::id::EntityName;
@@ -82,9 +81,9 @@ impl Content for ModelVersion {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_some_uri(operation, &self.uri)?;
-        check_text(operation, "type", &self.model_type, URI_BYTES_MAX)
+    fn check(&self, problems: &mut Problems) {
+        problems.some_uri(&self.uri);
+        problems.text("the type", &self.model_type, URI_BYTES_MAX);
     }
 
     fn news(&self) -> Value {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DESCRIPTION_BYTES_MAX, check_text};
-use crate::error::{Error, Result};
+use super::DESCRIPTION_BYTES_MAX;
+use super::problems::{Problems, shown};
 
 /// The most tags, and the most properties, of an entity.
 pub const NOTES_MAX: usize = 256;
@@ -100,42 +100,35 @@ impl Notes {
         self.properties.insert(name.into(), value.into());
     }
 
-    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
-        check_text(operation, "description", &self.description, DESCRIPTION_BYTES_MAX)?;
-        for (what, count) in [("tags", self.tags.len()), ("properties", self.properties.len())] {
-            if count > NOTES_MAX {
-                return Err(Error::invalid(operation, format!("{count} {what}, at most {NOTES_MAX} are allowed")));
-            }
-        }
-        for name in self.tags.keys().chain(self.properties.keys()) {
-            check_note_name(operation, name)?;
-        }
-        for value in self.tags.values() {
-            check_text(operation, "the value of a tag", value, NOTE_VALUE_BYTES_MAX)?;
+    pub(super) fn check(&self, problems: &mut Problems) {
+        problems.text("the description", &self.description, DESCRIPTION_BYTES_MAX);
+        problems.count("tags", self.tags.len(), NOTES_MAX);
+        problems.count("properties", self.properties.len(), NOTES_MAX);
+        for (name, value) in &self.tags {
+            check_note_name(problems, name);
+            problems.text(&format!("the tag {}", shown(name)), value, NOTE_VALUE_BYTES_MAX);
         }
         for (name, value) in &self.properties {
+            check_note_name(problems, name);
             match value {
-                Scalar::Text(text) => check_text(operation, "the text of a property", text, NOTE_VALUE_BYTES_MAX)?,
+                Scalar::Text(text) => {
+                    problems.text(&format!("the property {}", shown(name)), text, NOTE_VALUE_BYTES_MAX);
+                }
                 Scalar::Float(number) if !number.is_finite() => {
-                    return Err(Error::invalid(operation, "a property must be finite").with("property", name));
+                    problems.add(format!("the property {} must be finite", shown(name)));
                 }
                 Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_) => {}
             }
         }
-        Ok(())
     }
 }
 
-fn check_note_name(operation: &'static str, name: &str) -> Result<()> {
+fn check_note_name(problems: &mut Problems, name: &str) {
     if name.is_empty() || name.len() > NOTE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
-        return Err(Error::invalid(
-            operation,
-            format!("the name of a tag or property has 1 to {NOTE_NAME_BYTES_MAX} bytes and no control characters"),
-        )
-        .with("name", format!("\"{shown}\"")));
+        let rule =
+            format!("the name of a tag or property has 1 to {NOTE_NAME_BYTES_MAX} bytes and no control characters");
+        problems.add(format!("{rule}: {}", shown(name)));
     }
-    Ok(())
 }
 
 /// The builder methods that everything with [`Notes`] has.

@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::draft::Draft;
 use super::entity::{Content, DELETED, EventTypes, Stored};
 use super::notes::noted;
-use super::{
-    KIND_ARTIFACT, KIND_DATASET, KIND_METRIC_DEFINITION, KIND_MODEL, KIND_PROJECT, Notes, Registry, check_uri,
-};
+use super::problems::Problems;
+use super::{KIND_ARTIFACT, KIND_DATASET, KIND_METRIC_DEFINITION, KIND_MODEL, KIND_PROJECT, Notes, Registry};
 use crate::client::AiFlow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::execution::KIND_WORKFLOW;
@@ -63,8 +62,8 @@ impl Content for Project {
         &self.notes
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        check_uri(operation, &self.uri)
+    fn check(&self, problems: &mut Problems) {
+        problems.uri("the uri", &self.uri);
     }
 
     /// A project is told of in its own namespace.

@@ -279,6 +279,16 @@ impl<E: Entity> Registry<E> {
             .await?))
     }
 
+    /// As [`delete`](Self::delete), by the id, which names the same entity for ever. One that is deleted stays as it is.
+    ///
+    /// # Errors
+    /// `NotFound`: there is none of this id. `Conflict`: it is needed, and by what. Others are those of the store.
+    pub async fn delete_by_id(&self, id: impl AsRef<str>) -> Result<Stored<E>> {
+        let id = id.as_ref();
+        Ok(decide!(&self.flow, Tries::repeatable("delete"), |draft| verbs::delete_by_id(&mut draft, &self.flow, id)
+            .await?))
+    }
+
     /// Brings the deleted entity of this id back under its name. One that is not deleted stays as it is.
     ///
     /// # Errors

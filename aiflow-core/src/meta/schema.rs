@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::check_text;
+use super::problems::{Problems, shown};
 use crate::error::{Error, Result};
 
 /// The most columns of a schema.
@@ -135,20 +135,15 @@ impl Schema {
         self.0.is_empty()
     }
 
-    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.0.len() > COLUMNS_MAX {
-            let message = format!("{} columns, at most {COLUMNS_MAX} are allowed", self.0.len());
-            return Err(Error::invalid(operation, message));
-        }
+    pub(super) fn check(&self, problems: &mut Problems) {
+        problems.count("columns", self.0.len(), COLUMNS_MAX);
         let mut names = std::collections::BTreeSet::new();
         for Column { name, .. } in &self.0 {
-            check_text(operation, "the name of a column", name, COLUMN_BYTES_MAX)?;
+            problems.text("the name of a column", name, COLUMN_BYTES_MAX);
             if name.is_empty() || !names.insert(name) {
-                let message = "the columns of a schema need names that differ";
-                return Err(Error::invalid(operation, message).with("column", name.escape_default()));
+                problems.add(format!("the columns of a schema need names that differ: {}", shown(name)));
             }
         }
-        Ok(())
     }
 }
 

@@ -4,9 +4,12 @@ use super::draft::Draft;
 use super::entity::{Content, Stored, Verb, changed_fields, contradictions, news, write};
 use super::names::{self, missing};
 use super::payload::{STORED_AT, uri_key};
+use super::problems::Problems;
 use crate::client::AiFlow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::RecordKey;
+
+const DELETE: &str = "delete";
 
 /// Makes the entity exist. It is fine if it does and says nothing else.
 pub(super) async fn register<E: Content>(draft: &mut Draft, flow: &AiFlow, entity: E) -> Result<Stored<E>> {
@@ -63,10 +66,23 @@ pub(super) fn update<E: Content>(
 /// Takes an entity out of use: its name is free, its id still finds it.
 pub(super) async fn delete<E: Content>(draft: &mut Draft, flow: &AiFlow, name: &str) -> Result<Stored<E>> {
     let flow = E::home(flow, name)?;
-    let before = names::existing::<E>(draft, &flow, name, "delete").await?;
-    E::check_removal(draft, &flow, &before).await?;
-    names::release(draft, &flow, &before).await?;
-    Ok(remove(draft, &flow, &before))
+    let before = names::existing::<E>(draft, &flow, name, DELETE).await?;
+    retire(draft, &flow, &before).await
+}
+
+/// As [`delete`], by id. One that is deleted stays so.
+pub(super) async fn delete_by_id<E: Content>(draft: &mut Draft, flow: &AiFlow, id: &str) -> Result<Stored<E>> {
+    let before = by_id::<E>(draft, flow, id, DELETE).await?;
+    if before.is_deleted() {
+        return Ok(before);
+    }
+    retire(draft, &E::home(flow, before.name())?, &before).await
+}
+
+async fn retire<E: Content>(draft: &mut Draft, flow: &AiFlow, before: &Stored<E>) -> Result<Stored<E>> {
+    E::check_removal(draft, flow, before).await?;
+    names::release(draft, flow, before).await?;
+    Ok(remove(draft, flow, before))
 }
 
 /// Marks an entity as deleted.
@@ -126,6 +142,8 @@ pub(super) async fn by_id<E: Content>(
 }
 
 pub(super) fn check<E: Content>(entity: &E, operation: &'static str) -> Result<()> {
-    entity.check(operation)?;
-    entity.notes().check(operation)
+    let mut problems = Problems::default();
+    entity.check(&mut problems);
+    entity.notes().check(&mut problems);
+    problems.none(operation)
 }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::draft::{Draft, Tries, decide};
 use super::entity::{Content, Stored, Verb, news, write};
 use super::names::{self, missing};
+use super::problems::Problems;
 use super::registry::{self, Listing};
-use super::{KIND_VERSION_HEAD, KIND_VERSION_KEY, Registry, check_text, verbs};
+use super::{KIND_VERSION_HEAD, KIND_VERSION_KEY, Registry, verbs};
 use crate::client::AiFlow;
 use crate::error::Result;
 use crate::id::EntityName;
@@ -132,7 +133,9 @@ pub(super) async fn register<E: Versioned>(
     let mark = match new.key() {
         None => None,
         Some(text) => {
-            check_text(OPERATION, "idempotency key", text, IDEMPOTENCY_KEY_BYTES_MAX)?;
+            let mut problems = Problems::default();
+            problems.text("the idempotency key", text, IDEMPOTENCY_KEY_BYTES_MAX);
+            problems.none(OPERATION)?;
             Some(RecordKey::new(KIND_VERSION_KEY, format!("{owner}/{text}")))
         }
     };
@@ -263,6 +266,21 @@ impl<E: Versioned> Registry<E> {
         Ok(decide!(&self.flow, Tries::repeatable("update"), |draft| {
             let before = named::<E>(&mut draft, &self.flow, &of, number, "update").await?;
             verbs::update(&mut draft, &self.flow, before, None, &mut edit)?
+        }))
+    }
+
+    /// As [`update_version`](Self::update_version), if it was not changed since `read`.
+    ///
+    /// # Errors
+    /// As [`update_version`](Self::update_version), and `Conflict` if it was changed.
+    pub async fn update_version_read(
+        &self,
+        read: &Stored<E::Version>,
+        mut edit: impl FnMut(&mut E::Version) + Send,
+    ) -> Result<Stored<E::Version>> {
+        Ok(decide!(&self.flow, Tries::repeatable("update"), |draft| {
+            let before = verbs::by_id(&mut draft, &self.flow, &read.key.id, "update").await?;
+            verbs::update(&mut draft, &self.flow, before, Some(read.revision), &mut edit)?
         }))
     }
 

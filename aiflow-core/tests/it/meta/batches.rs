@@ -47,6 +47,26 @@ async fn changes_are_made_together_and_later_ones_see_earlier_ones() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_in_a_batch_is_brought_back_in_another() {
+    let flow = aiflow();
+    let made = flow
+        .meta_batch()
+        .register(Dataset::new("samples", "file:///s").unwrap())
+        .register(Model::new("wine").unwrap())
+        .register_model_version("wine", NewModelVersion::new("file:///m1"))
+        .register_model_version("wine", NewModelVersion::new("file:///m2"))
+        .set_alias("wine", "prod", 1);
+    made.commit().await.unwrap();
+    let samples = flow.datasets().get("samples").await.unwrap().unwrap();
+    flow.meta_batch().delete::<Dataset>("samples").move_alias("wine", "prod", 1, 2).commit().await.unwrap();
+    assert_eq!(flow.datasets().get("samples").await.unwrap(), None);
+    assert_eq!(flow.models().by_alias("wine", "prod").await.unwrap().unwrap().version, 2);
+    flow.meta_batch().restore::<Dataset>(samples.id()).delete_alias("wine", "prod").commit().await.unwrap();
+    assert_eq!(flow.datasets().get("samples").await.unwrap().unwrap().content, samples.content);
+    assert_eq!(flow.models().by_alias("wine", "prod").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn one_change_that_cannot_be_made_keeps_all_from_being_made() {
     let flow = aiflow();
     let good = || flow.meta_batch().register(Model::new("wine").unwrap());
@@ -54,7 +74,9 @@ async fn one_change_that_cannot_be_made_keeps_all_from_being_made() {
         (good().register(Dataset::new("samples", "").unwrap()), ErrorKind::Invalid),
         (good().deploy("wine", 1), ErrorKind::NotFound),
         (good().register(Model::new("wine").unwrap().description("other")), ErrorKind::AlreadyExists),
-        (good().delete_dataset("none"), ErrorKind::NotFound),
+        (good().delete::<Dataset>("none"), ErrorKind::NotFound),
+        (good().restore::<Dataset>("none"), ErrorKind::NotFound),
+        (good().move_alias("wine", "prod", 1, 2), ErrorKind::NotFound),
         ((0..=CHANGES_MAX).fold(good(), |batch, _| batch.register(Model::new("wine").unwrap())), ErrorKind::Invalid),
     ];
     for (batch, kind) in bad {

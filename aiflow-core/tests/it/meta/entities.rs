@@ -38,7 +38,9 @@ async fn assert_verbs<E: Entity>(
     assert_eq!(stale.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(registry.register(entity.clone()).await.unwrap(), tagged, "it says less, not otherwise");
 
-    let deleted = registry.delete(name).await.unwrap();
+    let deleted = registry.delete_by_id(first.id()).await.unwrap();
+    assert_eq!(registry.delete_by_id(first.id()).await.unwrap(), deleted, "it is deleted already");
+    assert_eq!(registry.delete_by_id("none").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(deleted.is_deleted() && deleted.deleted_at.is_some());
     assert_eq!(registry.delete(name).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(registry.get(name).await.unwrap(), None);

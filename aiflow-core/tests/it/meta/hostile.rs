@@ -80,9 +80,9 @@ async fn what_is_out_of_bounds_is_refused_with_the_reason() {
         (data().tag("", "x"), "name of a tag"),
         (data().tag("a\nb", "x"), "name of a tag"),
         (data().tag(long(257), "x"), "name of a tag"),
-        (data().tag("a", long(NOTE_VALUE_BYTES_MAX + 1)), "value of a tag has 4097 bytes"),
+        (data().tag("a", long(NOTE_VALUE_BYTES_MAX + 1)), "the tag \"a\" has 4097 bytes"),
         (data().property("a", f64::NAN), "must be finite"),
-        (data().property("a", long(NOTE_VALUE_BYTES_MAX + 1)), "text of a property"),
+        (data().property("a", long(NOTE_VALUE_BYTES_MAX + 1)), "the property \"a\" has 4097 bytes"),
         (many, "257 tags"),
         (data().schema(twice), "names that differ"),
         (data().schema(Schema::new().column("", DataType::Bool)), "names that differ"),
@@ -92,6 +92,14 @@ async fn what_is_out_of_bounds_is_refused_with_the_reason() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(reason), "{error}");
     }
+    let four = Dataset::new("train", "").unwrap().format(long(URI_BYTES_MAX + 1)).tag("", "x").property("a", f64::NAN);
+    let error = flow.datasets().register(four).await.unwrap_err().to_string();
+    for problem in ["format has 4097 bytes", "uri is missing", "name of a tag", "must be finite"] {
+        assert!(error.contains(problem), "{error}");
+    }
+    let columns = (0..100).fold(Schema::new(), |schema, _| schema.column("a", DataType::Bool));
+    let error = flow.datasets().register(data().schema(columns)).await.unwrap_err().to_string();
+    assert!(error.ends_with("and 79 more") && error.len() < 2_000, "{error}");
     flow.datasets().register(data()).await.unwrap();
     let error = flow.datasets().update("train", |data| data.uri = String::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

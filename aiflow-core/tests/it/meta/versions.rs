@@ -110,7 +110,12 @@ async fn a_version_is_changed_but_for_what_makes_it_one() {
     });
     let changed = changed.await.unwrap();
     assert_eq!((changed.stage.clone(), changed.uri.as_str()), (ModelStage::Generated, "file:///m"));
-    assert_eq!(models.version("wine", 1).await.unwrap(), Some(changed.clone()));
+    let read = models.version("wine", 1).await.unwrap().unwrap();
+    assert_eq!(read, changed);
+    let again = models.update_version_read(&read, |version| version.notes.tag("team", "ads")).await.unwrap();
+    assert_eq!(again.notes.tags["team"], "ads".to_owned());
+    let stale = models.update_version_read(&read, |version| version.notes.tag("team", "core")).await.unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::Conflict, "{stale}");
     let by_fields: [fn(&mut aiflow_core::meta::ModelVersion); 4] = [
         |version| version.stage = ModelStage::Deployed,
         |version| version.version = 7,
@@ -125,7 +130,8 @@ async fn a_version_is_changed_but_for_what_makes_it_one() {
     }
     assert_eq!(models.update_version("wine", 2, |_| {}).await.unwrap_err().kind(), ErrorKind::NotFound);
     let told = told(&flow).await;
-    assert_eq!(told, ["MODEL_REGISTERED registered", "MODEL_GENERATED registered", "MODEL_VERSION_CHANGED updated"]);
+    let changed = "MODEL_VERSION_CHANGED updated";
+    assert_eq!(told, ["MODEL_REGISTERED registered", "MODEL_GENERATED registered", changed, changed]);
 }
 
 #[tokio::test]
