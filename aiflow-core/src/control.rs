@@ -318,7 +318,7 @@ mod tests {
     fn a_report_reads_back() {
         let attempt = AttemptId::new(JobExecutionId::new(Offset(3), 0), 1);
         for report in [
-            ReportKind::Started,
+            ReportKind::started(),
             ReportKind::Ready,
             ReportKind::Ended(Ending::failed("boom")),
             ReportKind::Ended(Ending::Stopped),

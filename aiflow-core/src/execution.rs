@@ -201,6 +201,26 @@ pub struct PendingSignal {
     pub due: Option<Timestamp>,
 }
 
+/// The most earlier attempts that a job execution tells of. The log has all of them.
+pub const ATTEMPTS_KEPT_MAX: usize = 16;
+
+/// An attempt after which its job execution went on with another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastAttempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// When it began to run, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When its end was recorded.
+    pub ended_at: Timestamp,
+    /// How it ended, without what it returned.
+    pub ending: Ending,
+    /// Where its platform keeps what it wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<String>,
+}
+
 /// One execution of a job; its retries are attempts of the same execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobExecution {
@@ -279,6 +299,12 @@ pub struct JobExecution {
     /// Where its attempts may run, and where the current one does.
     #[serde(default, skip_serializing_if = "Placement::is_default")]
     pub placement: Placement,
+    /// Where its platform keeps what its current attempt writes, a path or a URL. [`Scheduler::logs`](crate::runtime::Scheduler::logs) reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<String>,
+    /// How its earlier attempts went, oldest first: the last [`ATTEMPTS_KEPT_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<PastAttempt>,
     /// How the last ended attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
@@ -346,6 +372,29 @@ impl JobExecution {
     pub(crate) fn forget_attempt_timers(&mut self) {
         self.due.retain(|purpose, _| *purpose == JobTimer::Deadline);
         self.signals.iter_mut().for_each(|pending| pending.due = None);
+    }
+
+    /// Where the platform keeps what one of its attempts wrote, if that is known.
+    #[must_use]
+    pub fn log_location(&self, attempt: u32) -> Option<&str> {
+        if attempt == self.attempt {
+            return self.logs.as_deref();
+        }
+        self.attempts.iter().find(|past| past.attempt == attempt)?.logs.as_deref()
+    }
+
+    /// Notes how the current attempt went, which is not the last.
+    pub(crate) fn note_attempt(&mut self, ended_at: Timestamp) {
+        let ending = match &self.ending {
+            None => return,
+            Some(Ending::Succeeded { .. }) => Ending::Succeeded { output: Value::Null },
+            Some(ending) => ending.clone(),
+        };
+        if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
+            self.attempts.remove(0);
+        }
+        let (attempt, started_at, logs) = (self.attempt, self.started_at, self.logs.clone());
+        self.attempts.push(PastAttempt { attempt, started_at, ended_at, ending, logs });
     }
 
     /// What it returned, if it succeeded.

@@ -12,7 +12,7 @@
 //!    `SplitTranslator::new().generator("sql", …)`, which files are given by `LoadOptions::translator`.
 //! 3. **An [`Executor`]**, registered under the name: `aiflow.scheduler().executor("sql", …)`. The one of a job that is quick and need not survive
 //!    its process keeps a map of attempts, refuses what it cannot run in `submit`, starts a task for each attempt that it does not know yet, reports
-//!    [`Started`](ReportKind::Started) and the [`Ending`], and cancels the task in `stop` and `shutdown`. One that hands attempts to a platform
+//!    [`Started`](ReportKind::started) and the [`Ending`], and cancels the task in `stop` and `shutdown`. One that hands attempts to a platform
 //!    uses [`Launch::attempt`] as the name of the job there, looks it up before it starts anything, and asks for it in `observe`.
 //! 4. **A test**: `aiflow_testkit::executor_suite!(Fixture)` checks every sentence of the contract below, and shows what the executor only
 //!    seems to do.
@@ -108,6 +108,13 @@ pub trait Executor: Send + Sync + fmt::Debug {
 
     /// What the attempt wrote after `from`, at most `bytes_max` (and at most [`LOG_CHUNK_BYTES_MAX`]).
     async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk>;
+
+    /// Where the platform keeps what the attempt writes, for people and for when this executor is gone: a path or a URL, the same each time. It
+    /// stands in the job execution from the start of the attempt on.
+    fn log_location(&self, attempt: AttemptId) -> Option<String> {
+        let _ = attempt;
+        None
+    }
 
     /// What this platform can do.
     fn capabilities(&self) -> ExecutorCapabilities;
@@ -323,7 +330,11 @@ pub struct Report {
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum ReportKind {
     /// It began to run.
-    Started,
+    Started {
+        /// Where what it writes is kept: [`log_location`](Executor::log_location).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        logs: Option<String>,
+    },
     /// A streaming job is ready: what depends on it may start.
     Ready,
     /// It said where the next attempt is to go on, and would not begin anew.
@@ -359,6 +370,14 @@ pub enum ReportKind {
     },
     /// It ended; nothing more will be reported of it.
     Ended(Ending),
+}
+
+impl ReportKind {
+    /// It began to run, and what it writes is kept nowhere.
+    #[must_use]
+    pub fn started() -> Self {
+        Self::Started { logs: None }
+    }
 }
 
 /// When one node of a job ran.
@@ -399,7 +418,7 @@ impl Report {
     pub fn into_event(self) -> NewEvent {
         let Self { attempt, at, kind } = self;
         let id = match &kind {
-            ReportKind::Started => format!("report:{attempt}:started"),
+            ReportKind::Started { .. } => format!("report:{attempt}:started"),
             ReportKind::Ready => format!("report:{attempt}:ready"),
             ReportKind::Checkpoint { number, .. } => format!("report:{attempt}:checkpoint:{number}"),
             ReportKind::Labels { number, .. } => format!("report:{attempt}:labels:{number}"),

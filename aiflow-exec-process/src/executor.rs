@@ -292,22 +292,22 @@ impl Executor for ProcessExecutor {
     }
 
     async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk> {
-        // Whether it has ended is asked first: what is read afterwards is then complete.
-        let observation = self.observe(&[attempt]).await?.pop();
-        let has_ended = match observation {
-            Some(Observation::NotFound) | None => {
-                return Err(Error::not_found("read logs", "no such attempt").with("attempt", attempt));
-            }
-            Some(Observation::Ended(_)) => true,
-            Some(Observation::Queued | Observation::Running | Observation::Unknown) => false,
-        };
+        self.check_open()?;
         let dir = RunDir::of(&self.shared.run_root, attempt);
-        let piece = blocking("read logs", move || {
-            logs::read(&dir, stream, from, bytes_max.min(LOG_CHUNK_BYTES_MAX))
-                .map_err(|error| io_error("read logs", error).with("attempt", attempt))
-        })
-        .await?;
-        Ok(LogChunk { bytes: piece.bytes, next: piece.next, is_end: has_ended && piece.is_end })
+        let read = move || -> std::io::Result<Option<LogChunk>> {
+            // Whether it has ended is asked first: what is read afterwards is then complete.
+            let Some(has_ended) = dir.has_ended()? else { return Ok(None) };
+            let piece = logs::read(&dir, stream, from, bytes_max.min(LOG_CHUNK_BYTES_MAX))?;
+            Ok(Some(LogChunk { bytes: piece.bytes, next: piece.next, is_end: has_ended && piece.is_end }))
+        };
+        blocking("read logs", move || read().map_err(|error| io_error("read logs", error).with("attempt", attempt)))
+            .await?
+            .ok_or_else(|| Error::not_found("read logs", "no such attempt").with("attempt", attempt))
+    }
+
+    /// The folder in which its outputs are `stdout` and `stderr`.
+    fn log_location(&self, attempt: AttemptId) -> Option<String> {
+        Some(RunDir::of(&self.shared.run_root, attempt).location())
     }
 
     fn capabilities(&self) -> ExecutorCapabilities {

@@ -319,7 +319,8 @@ impl Life {
     async fn listen(&self, mut when_gone: watch::Receiver<bool>, origin: Origin) {
         let _watch = self.shared.watch_events(&self.attempt);
         if origin == Origin::Started {
-            self.shared.report(self.attempt.id, ReportKind::Started).await;
+            let logs = Some(self.attempt.dir.location());
+            self.shared.report(self.attempt.id, ReportKind::Started { logs }).await;
         }
         loop {
             tokio::select! {

@@ -152,6 +152,11 @@ impl RunDir {
         &self.0
     }
 
+    /// Its path, for people.
+    pub(crate) fn location(&self) -> String {
+        self.0.display().to_string()
+    }
+
     pub(crate) fn events(&self) -> PathBuf {
         self.0.join("events")
     }
@@ -269,6 +274,19 @@ impl RunDir {
             };
         }
         Err(std::io::Error::other("the run directory keeps changing"))
+    }
+
+    /// Whether it has ended, as far as its files say; `None` if there is no such attempt. Settles nothing: for those who only read.
+    pub(crate) fn has_ended(&self) -> Result<Option<bool>> {
+        let is_gone = |pid: i32| self.group(pid).is_none();
+        Ok(Some(match self.look()? {
+            Look::Absent => return Ok(None),
+            Look::Unclaimed | Look::Claiming => false,
+            Look::Barred | Look::Exited(_) => true,
+            // If its wrapper is gone, it died without a word.
+            Look::Claimed(pid) => is_gone(pid),
+            Look::TornExit => self.claimed_by()?.is_none_or(is_gone),
+        }))
     }
 
     fn look(&self) -> Result<Look> {

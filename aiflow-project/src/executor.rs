@@ -181,6 +181,10 @@ impl Executor for ProjectExecutor {
         self.inner.logs(attempt, stream, from, bytes_max).await
     }
 
+    fn log_location(&self, attempt: AttemptId) -> Option<String> {
+        self.inner.log_location(attempt)
+    }
+
     fn capabilities(&self) -> ExecutorCapabilities {
         self.inner.capabilities()
     }

@@ -218,7 +218,7 @@ impl Work {
             return Ending::failed(error.to_string());
         }
         self.shared.set(attempt, Observation::Running);
-        runtime.block_on(self.shared.report(attempt, ReportKind::Started));
+        runtime.block_on(self.shared.report(attempt, ReportKind::started()));
         let (mut nodes, mut rows, mut wrong) = (Vec::new(), Value::Null, None);
         for statement in script {
             if self.is_cut.load(Ordering::Acquire) || wrong.is_some() {

@@ -190,6 +190,8 @@ impl Draft<'_> {
                     priority: definition.admission.priority,
                     ..Placement::default()
                 },
+                logs: None,
+                attempts: Vec::new(),
                 ending: None,
                 nodes: Vec::new(),
                 labels: BTreeMap::new(),
@@ -229,6 +231,7 @@ impl Draft<'_> {
         job.attempt = job.attempt.saturating_add(1);
         job.labels.clear();
         job.labels_number = 0;
+        job.logs = None;
         job.status = JobStatus::Queued;
         job.started_at = None;
         job.due.extend(limit.map(|limit| (JobTimer::Queue, limit)));
@@ -306,13 +309,18 @@ impl Draft<'_> {
             (ReportKind::Labels { number, labels }, _) => self.on_labels(id, number, labels),
             (ReportKind::Acknowledged { signal }, _) => self.on_acknowledged(id, signal),
             (ReportKind::SignalRefused { signal, message }, _) => self.on_signal_refused(id, signal, &message),
-            (ReportKind::Started, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id),
+            (ReportKind::Started { logs }, JobStatus::Queued | JobStatus::Unknown) => self.on_started(id, logs),
             (ReportKind::Ready, JobStatus::Running) => self.on_ready(id),
             (ReportKind::Ready, JobStatus::Queued | JobStatus::Unknown) => {
-                self.on_started(id);
+                self.on_started(id, None);
                 self.on_ready(id);
             }
-            (ReportKind::Started | ReportKind::Ready, _) => {}
+            (ReportKind::Started { logs: Some(logs) }, _) => {
+                if let Some(job) = self.job_mut(id) {
+                    job.logs = Some(logs);
+                }
+            }
+            (ReportKind::Started { logs: None } | ReportKind::Ready, _) => {}
             (ReportKind::Nodes { nodes }, _) => {
                 if let Some(job) = self.job_mut(id) {
                     job.nodes = nodes;
@@ -328,7 +336,7 @@ impl Draft<'_> {
         self.state.definition(&workflow_key(&job.project, &job.workflow), version)?.job(&job.job)
     }
 
-    fn on_started(&mut self, id: JobExecutionId) {
+    fn on_started(&mut self, id: JobExecutionId, logs: Option<String>) {
         let now = self.now();
         let limits = self.definition_of(id).map(|job| {
             let start = job.start_timeout.filter(|_| job.streaming);
@@ -336,6 +344,7 @@ impl Draft<'_> {
         });
         if let Some(job) = self.job_mut(id) {
             job.started_at = Some(now);
+            job.logs = logs;
             job.due.remove(&JobTimer::Queue);
             if job.exceeded.is_none() {
                 let limits = limits.into_iter().flatten();
@@ -385,16 +394,19 @@ impl Draft<'_> {
         }
         let pause = policy.pause_after(job.failures, job.attempt_id());
         job.due.insert(JobTimer::Retry, now + pause);
+        job.note_attempt(now);
         self.set_status(id, JobStatus::Retrying);
     }
 
     /// A lost attempt says nothing about the job: it is repeated at once, and does not count as a failure.
     fn on_lost(&mut self, id: JobExecutionId) {
+        let now = self.now();
         let Some(job) = self.job_mut(id) else { return };
         job.losses = job.losses.saturating_add(1);
         if job.losses > LOSSES_MAX {
             return self.end_job(id, JobStatus::Failed);
         }
+        job.note_attempt(now);
         self.set_status(id, JobStatus::Retrying);
         self.launch(id);
     }

@@ -30,6 +30,7 @@ impl Draft<'_> {
         }
         let pause = policy.pause_after(job.restarts, job.attempt_id());
         job.due.insert(JobTimer::Retry, now + pause);
+        job.note_attempt(now);
         self.set_status(id, JobStatus::Retrying);
         true
     }

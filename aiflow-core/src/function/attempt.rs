@@ -210,7 +210,7 @@ impl Attempt {
     /// Runs the nodes and returns the ending.
     pub(super) async fn run(self: &Arc<Self>, plan: Plan) -> Ending {
         self.is_started.store(true, Ordering::Release);
-        self.report(ReportKind::Started).await;
+        self.report(ReportKind::started()).await;
         self.beat();
         let deadline = self.timeout.map(|limit| Instant::now() + limit);
         let mut run = Run::new(self, plan);

@@ -38,10 +38,12 @@ use crate::bus::EventBus;
 use crate::client::AiFlow;
 use crate::engine::{CustomCondition, CustomConditions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::executor::Executor;
+use crate::execution::{JobExecution, KIND_JOB_EXECUTION};
+use crate::executor::{Executor, LogChunk, LogStream};
 use crate::host::{Host, HostId, HostOffer};
-use crate::id::{ExecutorName, Offset, random_id};
-use crate::store::MetaStore;
+use crate::id::{AttemptId, ExecutorName, Offset, random_id};
+use crate::records::body_of;
+use crate::store::{MetaStore, MetaStoreExt as _, RecordKey};
 use crate::time::{Clock, SystemClock};
 
 /// Name of the lease that makes a scheduler the one that decides, and of its cursor.
@@ -161,8 +163,10 @@ impl SchedulerBuilder {
         let (status, status_seen) = watch::channel(SchedulerStatus::Standby);
         let (applied, applied_seen) = watch::channel(Offset::START);
         let (joined, joined_seen) = watch::channel(None);
+        let (store, executors) = (Arc::clone(&self.parts.store), self.parts.executors.clone());
         let task = tokio::spawn(session::run(self.parts, stopped, status, applied, joined));
-        Ok(Scheduler { stop, status: status_seen, applied: applied_seen, joined: joined_seen, task: Some(task) })
+        let (status, applied, joined) = (status_seen, applied_seen, joined_seen);
+        Ok(Scheduler { stop, status, applied, joined, store, executors, task: Some(task) })
     }
 }
 
@@ -193,6 +197,8 @@ pub struct Scheduler {
     status: watch::Receiver<SchedulerStatus>,
     applied: watch::Receiver<Offset>,
     joined: watch::Receiver<Option<HostId>>,
+    store: Arc<dyn MetaStore>,
+    executors: BTreeMap<ExecutorName, Arc<dyn Executor>>,
     task: Option<JoinHandle<Result<()>>>,
 }
 
@@ -250,6 +256,29 @@ impl Scheduler {
     /// `Closed` if it has ended.
     pub async fn wait_applied(&self, offset: Offset) -> Result<()> {
         self.applied.clone().wait_for(|applied| *applied >= offset).await.map(|_| ()).map_err(|_| ended())
+    }
+
+    /// What an attempt wrote to `stream` after position `from`, at most `bytes_max` (and at most
+    /// [`LOG_CHUNK_BYTES_MAX`](crate::executor::LOG_CHUNK_BYTES_MAX)) bytes; also of one that ended long ago, while its platform keeps it. Asks the
+    /// executor of this process; which attempts there were, a [`JobExecution`] says.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no such attempt, or it is not of a platform that this process reaches; then the error says where its logs are, if that
+    /// is known. `Unsupported`: its executor keeps no logs.
+    pub async fn logs(&self, attempt: AttemptId, stream: LogStream, from: u64, bytes_max: usize) -> Result<LogChunk> {
+        let unknown = || Error::not_found("read logs", "no such attempt").with("attempt", attempt);
+        let key = RecordKey::new(KIND_JOB_EXECUTION, attempt.job_execution.to_string());
+        let job: JobExecution = body_of(&self.store.get_one(&key).await?.ok_or_else(unknown)?)?;
+        let location = job.log_location(attempt.attempt).map(str::to_owned);
+        let elsewhere = |error: Error| match &location {
+            Some(location) => error.with("logs", location),
+            None => error,
+        };
+        let Some(executor) = self.executors.get(&job.executor) else {
+            let error = Error::not_found("read logs", "this process has no executor of that name");
+            return Err(elsewhere(error.with("executor", &job.executor)));
+        };
+        executor.logs(attempt, stream, from, bytes_max).await.map_err(elsewhere)
     }
 
     /// Stops deciding, stops the jobs that live in this process, joins every task and gives the lease up. Processes go on; the next

@@ -113,9 +113,8 @@ pub(super) async fn reconcile<'a>(
                 },
                 None => vec![Observation::NotFound; jobs.len()],
             };
-            let survives = executor.is_some_and(|executor| executor.capabilities().survives_host);
             for (job, observation) in jobs.iter().zip(observed) {
-                found.settle(job, observation, survives, now);
+                found.settle(job, observation, executor, now);
             }
         }
     }
@@ -123,7 +122,14 @@ pub(super) async fn reconcile<'a>(
 }
 
 impl Reconciliation {
-    fn settle(&mut self, job: &JobExecution, observation: Observation, survives: bool, now: Timestamp) {
+    fn settle(
+        &mut self,
+        job: &JobExecution,
+        observation: Observation,
+        executor: Option<&Arc<dyn Executor>>,
+        now: Timestamp,
+    ) {
+        let survives = executor.is_some_and(|executor| executor.capabilities().survives_host);
         let is_stopping = job.status == JobStatus::Stopping || job.exceeded.is_some();
         let mut report = |kind| self.reports.push(Report { attempt: job.attempt_id(), at: now, kind });
         match observation {
@@ -138,7 +144,10 @@ impl Reconciliation {
             Observation::NotFound => {
                 report(ReportKind::Ended(lost_with_host()));
             }
-            Observation::Running if job.status == JobStatus::Queued => report(ReportKind::Started),
+            Observation::Running if job.status == JobStatus::Queued => {
+                let logs = executor.and_then(|executor| executor.log_location(job.attempt_id()));
+                report(ReportKind::Started { logs });
+            }
             Observation::Unknown => {
                 self.unknown.insert(job.attempt_id());
             }

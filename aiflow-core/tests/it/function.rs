@@ -70,7 +70,7 @@ impl Stage {
     /// Runs a job and returns its ending.
     pub(crate) async fn run(&mut self, launch: Launch) -> Ending {
         self.submit(launch).await;
-        assert_eq!(self.next().await, ReportKind::Started);
+        assert_eq!(self.next().await, ReportKind::started());
         self.ending().await
     }
 
@@ -317,7 +317,7 @@ async fn a_kill_drops_the_future_before_the_ending_is_told() {
     let (functions, is_dropped) = deaf();
     let mut stage = Stage::new(functions).await;
     let attempt = stage.submit(launch(single("deaf"))).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     let before = tokio::time::Instant::now();
     stage.executor.stop(attempt, StopMode::Kill).await.unwrap();
@@ -331,7 +331,7 @@ async fn a_graceful_stop_that_is_ignored_drops_the_future_after_the_grace_time()
     let (functions, is_dropped) = deaf();
     let mut stage = Stage::new(functions).await;
     let attempt = stage.submit(launch(single("deaf"))).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     let before = tokio::time::Instant::now();
     stage.executor.stop(attempt, StopMode::Graceful).await.unwrap();
@@ -363,7 +363,7 @@ async fn a_function_that_returns_after_a_stop_has_stopped_and_no_node_follows() 
             {"name": "b", "function": "next", "inputs": [{"node": "a"}]}
         ]})))
         .await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     stage.executor.stop(attempt, StopMode::Graceful).await.unwrap();
     assert_eq!(stage.ending().await, Ending::Stopped);
     assert_eq!(n_ran.load(Ordering::SeqCst), 0);
@@ -377,7 +377,7 @@ async fn an_attempt_over_its_time_limit_is_dropped_and_timed_out() {
     limited.timeout = Some(Duration::from_secs(60));
     let before = tokio::time::Instant::now();
     stage.submit(limited).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     assert_eq!(stage.ending().await, Ending::TimedOut { limit: TimeLimit::Run });
     assert!(is_dropped.load(Ordering::SeqCst));
@@ -421,7 +421,7 @@ async fn a_blocking_function_is_asked_to_end_and_ends_by_itself() {
         let mut spin = launch(single("spin"));
         spin.attempt = attempt(n);
         let attempt = stage.submit(spin).await;
-        assert_eq!(stage.next().await, ReportKind::Started);
+        assert_eq!(stage.next().await, ReportKind::started());
         assert_eq!(stage.next().await, ReportKind::Ready);
         stage.executor.stop(attempt, mode).await.unwrap();
         assert_eq!(stage.ending().await, Ending::Stopped);
@@ -430,7 +430,7 @@ async fn a_blocking_function_is_asked_to_end_and_ends_by_itself() {
     limited.attempt = attempt(3);
     limited.timeout = Some(Duration::from_millis(10));
     stage.submit(limited).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     assert_eq!(stage.ending().await, Ending::TimedOut { limit: TimeLimit::Run });
 }
@@ -464,7 +464,7 @@ async fn a_thousand_jobs_run_at_once_and_no_more_than_allowed() {
         let report = stage.reports.recv().await.unwrap();
         heard.entry(report.attempt).or_default().push(report.kind);
     }
-    let expected = [ReportKind::Started, ReportKind::Ended(succeeded(Value::Null))];
+    let expected = [ReportKind::started(), ReportKind::Ended(succeeded(Value::Null))];
     assert_eq!(heard.len(), usize::try_from(JOBS).unwrap());
     assert!(heard.values().all(|kinds| *kinds == expected));
     let most = running.1.load(Ordering::SeqCst);
@@ -480,7 +480,7 @@ async fn a_queued_attempt_that_is_stopped_never_starts() {
     let executor = FunctionExecutor::new(functions).max_concurrent(1);
     let mut stage = Stage::with(executor, 10).await;
     stage.submit(launch(single("deaf"))).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     let mut second = launch(single("deaf"));
     second.attempt = attempt(2);
@@ -572,7 +572,7 @@ async fn shutdown_does_not_wait_for_a_scheduler_that_left() {
     let (functions, is_dropped) = deaf();
     let mut stage = Stage::new(functions).await;
     stage.submit(launch(single("deaf"))).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     stage.reports.close();
     stage.executor.shutdown().await.unwrap();

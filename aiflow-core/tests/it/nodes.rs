@@ -171,7 +171,7 @@ async fn a_processor_is_closed_after_a_stop_and_not_after_a_kill() {
         let mut launch = launch(single("noted"));
         launch.params = json!({"waits": true});
         stage.submit(launch).await;
-        assert_eq!(stage.next().await, ReportKind::Started);
+        assert_eq!(stage.next().await, ReportKind::started());
         tokio::time::sleep(Duration::from_secs(1)).await;
         stage.executor.stop(attempt(1), mode).await.unwrap();
         assert_eq!(stage.ending().await, Ending::Stopped);
@@ -281,7 +281,7 @@ async fn a_dummy_hands_on_and_an_external_trigger_stands() {
     let mut trigger = launch(single(EXTERNAL_TRIGGER));
     trigger.attempt = attempt(2);
     stage.submit(trigger).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     stage.executor.stop(attempt(2), StopMode::Graceful).await.unwrap();
     assert_eq!(stage.ending().await, Ending::Stopped);
@@ -302,7 +302,7 @@ async fn a_job_that_runs_elsewhere_stands_as_its_events_say() {
         launch
     };
     stage.submit(outside(2)).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     for value in [json!({"status": "RUNNING"}), json!("gibberish"), json!({"status": "SUCCEEDED", "output": 5})] {
         flow.publish(say(value)).await.unwrap();
@@ -313,7 +313,7 @@ async fn a_job_that_runs_elsewhere_stands_as_its_events_say() {
     assert_eq!(stage.ending().await, succeeded(json!(5)));
     // A repeated attempt hears it again.
     stage.submit(outside(3)).await;
-    assert_eq!(stage.next().await, ReportKind::Started);
+    assert_eq!(stage.next().await, ReportKind::started());
     assert_eq!(stage.next().await, ReportKind::Ready);
     assert_eq!(stage.ending().await, succeeded(json!(5)));
     assert!(begun > Offset::START);

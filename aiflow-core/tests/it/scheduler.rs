@@ -69,7 +69,7 @@ impl Executor for Platform {
             return Err(Error::new(ErrorKind::Full, "submit", "no room"));
         }
         let host = self.0.host.lock().unwrap().clone().unwrap();
-        let report = Report { attempt: launch.attempt, at: host.clock.now(), kind: ReportKind::Started };
+        let report = Report { attempt: launch.attempt, at: host.clock.now(), kind: ReportKind::started() };
         host.reporter.report(report).await?;
         Ok(Submission::Submitted)
     }

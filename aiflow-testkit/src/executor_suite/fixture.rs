@@ -218,7 +218,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until the job of `attempt` is at work: it was seen to have counted its start.
     pub(super) async fn started(&self, attempt: AttemptId) {
-        let is_started = |heard: &Heard| (heard.report.kind == ReportKind::Started).then_some(());
+        let is_started = |heard: &Heard| matches!(heard.report.kind, ReportKind::Started { .. }).then_some(());
         self.listener.wait_for(attempt, is_started).await;
         while self.fixture.starts(attempt) == 0 {
             tokio::time::sleep(POLL_PAUSE).await;

@@ -314,7 +314,7 @@ impl Platform {
             attempt.effect = Some(effect);
             attempt.phase = Phase::Running { is_ready: false };
         });
-        self.report(id, ReportKind::Started).await;
+        self.report(id, ReportKind::started()).await;
         let limit = match launch.timeout {
             Some(timeout) if self.shared.plan.executor.enforces_timeout => timeout,
             _ => Duration::MAX,

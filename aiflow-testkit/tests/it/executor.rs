@@ -107,7 +107,7 @@ impl Shared {
         } else {
             self.set(attempt, Observation::Running);
             *self.starts.lock().unwrap().entry(attempt).or_default() += 1;
-            self.report(attempt, ReportKind::Started).await;
+            self.report(attempt, ReportKind::started()).await;
             let timeout = launch.timeout.unwrap_or(Duration::MAX);
             tokio::select! {
                 ending = self.work(&launch) => ending,

@@ -68,7 +68,7 @@ impl Soak {
             for command in decision.commands {
                 if let Command::Launch { attempt } = command {
                     let ended = ReportKind::Ended(Ending::Succeeded { output: Value::Null });
-                    for (what, report) in [("started", ReportKind::Started), ("ended", ended)] {
+                    for (what, report) in [("started", ReportKind::started()), ("ended", ended)] {
                         let event = Control::Reported { attempt, report }.into_event(format!("{attempt}:{what}"));
                         self.queue.push_back((event, None));
                     }

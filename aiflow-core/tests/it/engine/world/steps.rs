@@ -325,7 +325,7 @@ fn reason(step: &str) -> String {
 /// The report of this name.
 pub(crate) fn report_kind(text: &str) -> Option<ReportKind> {
     Some(match text {
-        "started" => ReportKind::Started,
+        "started" => ReportKind::started(),
         "ready" => ReportKind::Ready,
         "ok" => ReportKind::Ended(Ending::Succeeded { output: Value::Null }),
         "failed" => ReportKind::Ended(Ending::failed("boom")),
