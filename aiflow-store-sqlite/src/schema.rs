@@ -11,15 +11,16 @@ use crate::sql::Args;
 pub(crate) const APPLICATION_ID: i64 = 0x4149_666c;
 
 /// The schema of this release: the number of migrations.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 
 /// Each brings the schema from its index to the next version. Released ones are never edited.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_tables.sql"),
     include_str!("migrations/0002_views.sql"),
     include_str!("migrations/0003_values.sql"),
+    include_str!("migrations/0004_more_views.sql"),
 ];
-const _: () = assert!(MIGRATIONS.len() == 3 && VERSION == 3);
+const _: () = assert!(MIGRATIONS.len() == 4 && VERSION == 4);
 
 /// What the file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod conformance;
+mod damage;
 mod groups;
+mod lineage;
 mod meta;
 mod opening;
 mod processes;
 mod readers;
 mod space;
 mod transfer;
+mod upgrades;
 mod views;
 
 use std::path::Path;

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::execution::{JobExecution, JobState, WorkflowExecution, WorkflowState};
+use aiflow_core::execution::{FiringRecord, JobExecution, JobState, WorkflowExecution, WorkflowState};
+use aiflow_core::id::{Offset, ProjectName};
+use aiflow_core::json::Json;
 use aiflow_core::meta::{
     Artifact, Catalog, DataType, Dataset, MetricDefinition, Model, ModelStage, NewDatasetVersion, NewMetric,
-    NewModelVersion, Project, Schema, Subject,
+    NewModelVersion, PRODUCED, Project, Schema, Subject,
 };
-use aiflow_core::records::{job_execution_put, job_state_put, workflow_execution_put, workflow_put};
-use aiflow_core::store::{Batch, MetaStore};
+use aiflow_core::records::{
+    DeadLetter, WorkflowVersion, dead_letter_put, firing_put, job_execution_put, job_state_put, workflow_execution_put,
+    workflow_put, workflow_version_put,
+};
+use aiflow_core::store::{Batch, MetaStore, RecordKey, RecordPut};
 use aiflow_core::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
@@ -21,7 +26,7 @@ const AT: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 const AT_TEXT: &str = "2023-11-14T22:13:20.123Z";
 
 /// What a scheduler would have stored, written as the files hold it, so that every field that may be missing is.
-fn executions() -> Batch {
+pub(crate) fn executions() -> Batch {
     let at = AT.as_millis();
     let cause = json!({ "events": [7] });
     let execution: WorkflowExecution = stored(json!({
@@ -45,11 +50,45 @@ fn executions() -> Batch {
         .put(job_execution_put(&job))
 }
 
+/// What else a scheduler stores, with fields that may be missing and are not.
+fn more_executions() -> Batch {
+    let (at, project) = (AT.as_millis(), ProjectName::parse("wine").unwrap());
+    let version: WorkflowVersion = stored(json!({
+        "version": 3, "workflow": { "project": "wine", "name": "train", "jobs": [] }, "hash": "1a2b", "submitted_at": at,
+    }));
+    let execution = json!({
+        "id": "20.0", "project": "wine", "workflow": "train", "version": 3, "status": "RUNNING", "completion": "idle",
+        "params": { "rate": 0.1 }, "labels": { "team": "ads" }, "context": "eu", "rerun_of": "7.0",
+        "cause": { "rule": "nightly", "events": [20] }, "created_at": at,
+    });
+    let job = json!({
+        "id": "21.0", "workflow_execution": "20.0", "project": "wine", "workflow": "train", "job": "fit", "executor": "process",
+        "status": "FAILED", "attempt": 3, "failures": 2, "cause": { "events": [20] }, "created_at": at, "finished_at": at,
+        "params": { "depth": 4 }, "labels": { "epoch": "7" }, "logs": "runs/21.0-3/log", "placement": { "host": "ada:1:7" },
+        "checkpoint": { "attempt": 2, "number": 9, "at": at, "value": { "row": 12 } },
+        "ending": { "ending": "failed", "message": "no space", "exit_code": 3 },
+    });
+    let raw = |put: RecordPut, body: &Value| RecordPut { body: Json::of(body), ..put };
+    let firing: FiringRecord = stored(json!({
+        "workflow_execution": "20.0", "workflow": "train", "job": "fit", "rule": "start-1a2b", "events": [20, 22],
+        "key": "ada", "action": { "job": "START" }, "outcome": "waiting",
+        "waits": { "stage": "throttle", "since": at }, "steps": [{ "stage": "throttle", "at": at, "reason": "too many" }],
+    }));
+    let letter = DeadLetter::new("1/wine/train/start-1a2b", Offset(1), "there is no such field");
+    Batch::at(AT)
+        .put(workflow_version_put(&version))
+        .put(raw(workflow_execution_put(&stored(execution.clone())), &execution))
+        .put(raw(job_execution_put(&stored(job.clone())), &job))
+        .put(firing_put("22.0", &project, &firing))
+        .put(dead_letter_put(letter.id.clone(), &letter))
+        .relate(PRODUCED, RecordKey::new("job_execution", "21.0"), RecordKey::new("model_version", "wine/classifier/1"))
+}
+
 fn stored<T: serde::de::DeserializeOwned>(body: Value) -> T {
     serde_json::from_value(body).unwrap()
 }
 
-async fn metadata(flow: &AiFlow) {
+pub(crate) async fn metadata(flow: &AiFlow) {
     flow.projects().register(Project::new("wine".parse().unwrap()).uri("file:///wine")).await.unwrap();
     let schema = Schema::new().column("grape", DataType::String);
     let dataset = Dataset::in_catalog("samples", Catalog::new("hive", "wines", "samples")).unwrap().schema(schema);
@@ -67,7 +106,8 @@ async fn metadata(flow: &AiFlow) {
     let losses = (0..40).map(|n| NewMetric::new("loss", subject.clone(), f64::from(n) / 4.0).unwrap().step(5));
     flow.metrics().record_all(losses.collect()).await.unwrap();
     flow.metrics().record(NewMetric::new("loss", subject, 0.25).unwrap().step(6)).await.unwrap();
-    flow.metric_definitions().register(MetricDefinition::new("loss").unwrap().unit("nats")).await.unwrap();
+    let loss = MetricDefinition { start_time: Some(AT), ..MetricDefinition::new("loss").unwrap().unit("nats") };
+    flow.metric_definitions().register(loss).await.unwrap();
     let artifact = Artifact::new("report", "file:///report").unwrap().artifact_type("html");
     flow.artifacts().register(artifact).await.unwrap();
     let execution = aiflow_core::id::WorkflowExecutionId::new(aiflow_core::id::Offset(7), 0);
@@ -89,12 +129,13 @@ async fn every_view_shows_what_was_stored() {
     let shared = Arc::new(store.clone());
     let flow = AiFlow::new(Arc::<aiflow_store_sqlite::SqliteStore>::clone(&shared), shared);
     metadata(&flow.unwrap().project("wine").unwrap()).await;
+    store.commit(more_executions()).await.unwrap();
 
     let mut conn = shell(&path).await;
     let cases = [
         ("workflow", "project,name,version,state", r#"["wine","train",3,"ENABLED"]"#),
         (
-            "workflow_execution",
+            "workflow_execution WHERE id='7.0'",
             "id,project,workflow,version,status,events,created_at,finished_at",
             r#"["7.0","wine","train",3,"SUCCEEDED","[7]","AT","AT"]"#,
         ),
@@ -104,9 +145,50 @@ async fn every_view_shows_what_was_stored() {
             r#"["7.0","wine","fit","LIVE",2,"8.1",null]"#,
         ),
         (
-            "job_execution",
+            "job_execution WHERE id='8.1'",
             "id,workflow_execution,workflow,job,status,attempt,executor,started_at,finished_at",
             r#"["8.1","7.0","train","fit","RUNNING",2,"process","AT",null]"#,
+        ),
+        (
+            "workflow_execution WHERE id='20.0'",
+            "rule,json(params),json(labels),context,rerun_of",
+            r#"["nightly",{"rate":0.1},{"team":"ads"},"eu","7.0"]"#,
+        ),
+        ("workflow_execution WHERE id='7.0'", "params,labels,context,rerun_of", "[null,null,null,null]"),
+        (
+            "job_execution WHERE id='21.0'",
+            "exit_code,failures,json(params),json(labels),json(checkpoint),host,logs",
+            r#"[3,2,{"depth":4},{"epoch":"7"},{"row":12},"ada:1:7","runs/21.0-3/log"]"#,
+        ),
+        (
+            "job_execution WHERE id='8.1'",
+            "exit_code,failures,params,labels,checkpoint,host,logs",
+            "[null,0,null,null,null,null,null]",
+        ),
+        (
+            "workflow_version",
+            "project,workflow,version,id,hash,submitted_at,json_extract(definition,'$.name')",
+            r#"["wine","train",3,"wine/train/3","1a2b","AT","train"]"#,
+        ),
+        (
+            "firing",
+            "id,project,workflow,workflow_execution,job,rule,schedule,json(events),key,action,outcome,waits_at,json_extract(steps,'$[0].reason'),created_at",
+            r#"["22.0","wine","train","20.0","fit","start-1a2b",null,[20,22],"ada","START","waiting","throttle","too many","AT"]"#,
+        ),
+        (
+            "dead_letter",
+            "id,state,reason,rule,event,namespace,event_type,created_at",
+            r#"["1/wine/train/start-1a2b","OPEN","there is no such field","wine/train/start-1a2b",1,"wine","PROJECT_CHANGED","AT"]"#,
+        ),
+        (
+            "lineage WHERE relation='produced'",
+            "upstream_kind,upstream_id,upstream_name,downstream_kind,downstream_id,downstream_name",
+            r#"["job_execution","21.0","fit","model_version","wine/classifier/1","classifier"]"#,
+        ),
+        (
+            "lineage WHERE relation='rerun_of'",
+            "upstream_kind,upstream_id,upstream_name,downstream_kind,downstream_id,downstream_name",
+            r#"["workflow_execution","7.0","train","workflow_execution","20.0","train"]"#,
         ),
         ("project", "name,uri,state", r#"["wine","file:///wine","ACTIVE"]"#),
         (
@@ -129,7 +211,7 @@ async fn every_view_shows_what_was_stored() {
         ("model_version_stage WHERE stage='VALIDATED'", "model,version,from_stage", r#"["classifier",1,"GENERATED"]"#),
         ("alias", "model,alias,version,protected", r#"["classifier","prod",1,0]"#),
         ("alias_history", "model,alias,from_version,version", r#"["classifier","prod",null,1]"#),
-        ("metric_definition", "project,name,unit", r#"["wine","loss","nats"]"#),
+        ("metric_definition", "project,name,unit,start_time,end_time", r#"["wine","loss","nats","AT",null]"#),
         (
             "metric_summary WHERE name='loss'",
             "project,subject,latest,step,min,max,count",
@@ -165,7 +247,7 @@ async fn no_view_fails_on_an_empty_store() {
     let mut conn = shell(&path).await;
     let views = text(&mut conn, "SELECT json_group_array(name) FROM sqlite_schema WHERE type='view'");
     let views: Vec<String> = serde_json::from_str(&views.await).unwrap();
-    assert_eq!(views.len(), 19);
+    assert_eq!(views.len(), 23);
     for view in views {
         let sql = format!("SELECT count(*) || '' FROM {view}");
         let count = text(&mut conn, &sql);
