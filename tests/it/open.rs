@@ -1,5 +1,8 @@
 //! Opening by URL.
 
+use std::fs;
+use std::path::Path;
+
 use aiflow::ErrorKind;
 
 #[tokio::test]
@@ -31,6 +34,17 @@ async fn hostile_urls_are_refused() {
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_is_an_error_and_nothing_is_left() {
-    let error = aiflow::open("sqlite:///proc/nonexistent/aiflow.db").await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unavailable | ErrorKind::NotFound), "{error:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "not a folder").unwrap();
+    // Not even the superuser makes folders or files there.
+    for place in [Path::new("/proc/nonexistent"), &file, &file.join("in")] {
+        let error = aiflow::open(&format!("sqlite://{}/aiflow.db", place.display())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains(&place.display().to_string()), "{error}");
+        assert!(!place.join("aiflow.db").exists());
+    }
+    assert!(!Path::new("/proc/nonexistent").exists());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "not a folder");
 }
