@@ -7,6 +7,7 @@ mod differential;
 mod opening;
 mod outages;
 mod proxy;
+mod refusals;
 mod scheduling;
 mod sharing;
 

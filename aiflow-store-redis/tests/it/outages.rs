@@ -16,7 +16,7 @@ use super::{event, ids, key, open, put};
 
 const LONG: Duration = Duration::from_secs(3_600);
 
-fn assert_is(error: &Error, kind: ErrorKind, retry: Retry) {
+pub(crate) fn assert_is(error: &Error, kind: ErrorKind, retry: Retry) {
     assert_eq!((error.kind(), error.retry()), (kind, retry), "{error:?}");
 }
 

@@ -1,25 +1,31 @@
 //! Schedulers on a Redis: what do they do when it is not the one they knew, and does one go on with a copy?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::execution::JobStatus;
+use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
 use aiflow_core::graph::{AiGraph, function};
 use aiflow_core::id::JobName;
 use aiflow_core::memory::MemoryStore;
-use aiflow_core::runtime::{Scheduler, Settings};
+use aiflow_core::runtime::{Scheduler, SchedulerStatus, Settings};
 use aiflow_core::time::SystemClock;
-use aiflow_core::workflow::{Completion, all, job_status, on, start};
-use aiflow_store_redis::RedisStore;
+use aiflow_core::workflow::{Completion, all, job_status, on, start, start_workflow};
+use aiflow_store_redis::{RedisOptions, RedisStore};
 use aiflow_testkit::redis_server::RedisServer;
 use serde_json::{Value, json};
 
 use super::open;
+use super::proxy::{Proxy, Way};
 
 async fn flow(server: &RedisServer) -> AiFlow {
-    let store = Arc::new(open(server).await);
+    flow_of(open(server).await)
+}
+
+fn flow_of(store: RedisStore) -> AiFlow {
+    let store = Arc::new(store);
     AiFlow::new(Arc::<RedisStore>::clone(&store), store).unwrap().project("wine").unwrap()
 }
 
@@ -68,6 +74,52 @@ async fn a_scheduler_whose_server_was_emptied_stops_and_says_why() {
         assert!(error.message().contains("emptied"), "{error:?}");
     }
     assert_eq!(server.command(&["DBSIZE"]), ":0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_the_network_cuts_off_is_replaced_and_fenced_when_it_is_back() {
+    const EACH: usize = 20;
+    let server = RedisServer::start();
+    let proxy = Proxy::before(server.port()).await;
+    let near = flow(&server).await;
+    let far = flow_of(RedisStore::open(&proxy.url, RedisOptions::default()).await.unwrap());
+    let mut graph = AiGraph::new("wine", "quality");
+    graph.node("load", function("load"));
+    graph.rule(start_workflow(on("samples")));
+    near.submit(&graph.translate().unwrap()).await.unwrap();
+    let publish = async |count: usize| {
+        for n in 0..count {
+            near.publish(near.event("samples").value(n)).await.unwrap();
+        }
+    };
+    let cut_off = scheduler(&far);
+    let first = cut_off.wait_leading().await.unwrap();
+    let standby = scheduler(&near);
+    publish(EACH).await;
+    // In the midst of its work.
+    proxy.set(Way::Cut);
+    publish(EACH).await;
+    let second = standby.wait_leading().await.unwrap();
+    assert!(second > first);
+    proxy.set(Way::Open);
+    publish(EACH).await;
+    standby.wait_applied(near.head().await.unwrap()).await.unwrap();
+    standby.shutdown().await.unwrap();
+    // What it had under way when it was cut off is refused; it leads again as a new leader.
+    let leads_anew = |status: &SchedulerStatus| matches!(status, SchedulerStatus::Leading { epoch } if *epoch > second);
+    while !leads_anew(&cut_off.status()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    publish(1).await;
+    cut_off.wait_applied(near.head().await.unwrap()).await.unwrap();
+    let executions = near.executions("quality", 4 * EACH).await.unwrap();
+    let causes: BTreeSet<_> = executions.iter().flat_map(|execution| execution.cause.events.clone()).collect();
+    assert_eq!((executions.len(), causes.len()), (3 * EACH + 1, 3 * EACH + 1), "one for each event");
+    for execution in executions {
+        assert_eq!(near.wait(execution.id).await.unwrap().status, WorkflowStatus::Succeeded);
+        assert_eq!(near.job_executions(execution.id).await.unwrap().len(), 1);
+    }
+    cut_off.shutdown().await.unwrap();
 }
 
 #[tokio::test]
