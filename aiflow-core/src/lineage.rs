@@ -2,10 +2,10 @@
 //!
 //! The edges are relations of the store: jobs write `read` and `produced` through their context, the scheduler writes `triggered_by` from an
 //! execution to the events that fired it and `published_by` from such an event to the job execution that it comes from, users write
-//! `derived_from`. Three more follow from the records themselves and are found on the way upstream: `part_of` from a job execution to its
-//! workflow execution, `runs` from that to the version of the workflow (the code), `version_of` from a version to what it is one of.
+//! `derived_from`. Three more follow from the records themselves and are found on the way, in either direction: `part_of` from a job execution to
+//! its workflow execution, `runs` from that to the version of the workflow (the code), `version_of` from a version to what it is one of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub const KIND_EVENT: &str = "event";
 pub const TRIGGERS_MAX: usize = 100;
 /// The most things that one answer holds.
 pub const LINEAGE_NODES_MAX: usize = 10_000;
+/// The most things that all the answers to one question hold, because each remembers those before it.
+pub const LINEAGE_WALK_MAX: usize = 100_000;
 /// The most steps from the roots.
 pub const LINEAGE_HOPS_MAX: u32 = 100;
 
@@ -65,6 +67,22 @@ pub enum Direction {
 ///
 /// let query = LineageQuery::downstream(RecordKey::new("dataset", "wine/samples")).hops(3);
 /// ```
+///
+/// In parts, where there may be much:
+/// ```no_run
+/// # use aiflow_core::{client::AiFlow, lineage::LineageQuery, store::RecordKey};
+/// # async fn example(aiflow: &AiFlow, version: RecordKey) -> aiflow_core::Result<()> {
+/// let mut query = LineageQuery::downstream(version).nodes(100);
+/// loop {
+///     let part = aiflow.lineage(&query).await?;
+///     println!("{} more", part.nodes.len());
+///     if part.next.is_none() {
+///         break;
+///     }
+///     query = query.after(part.next);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "pass it to AiFlow::lineage"]
 pub struct LineageQuery {
@@ -75,12 +93,24 @@ pub struct LineageQuery {
     pub(crate) relations: BTreeSet<String>,
     pub(crate) stop_at: Vec<(String, Option<Filter>)>,
     pub(crate) as_of: Option<Timestamp>,
+    pub(crate) after: Option<LineageToken>,
+}
+
+/// Where an answer ended: what was told so far, and what waits to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageToken {
+    pub(crate) told: BTreeSet<RecordKey>,
+    /// With the steps from the nearest root, in the order in which it was met.
+    pub(crate) waiting: VecDeque<(u32, RecordKey)>,
+    /// Whether something was met for which there was no room in the whole walk.
+    pub(crate) is_cut: bool,
 }
 
 impl LineageQuery {
     fn new(root: RecordKey, direction: Direction) -> Self {
         let (relations, stop_at) = (BTreeSet::new(), Vec::new());
-        Self { roots: vec![root], direction, hops: LINEAGE_HOPS_MAX, nodes: 1_000, relations, stop_at, as_of: None }
+        let (roots, hops, nodes) = (vec![root], LINEAGE_HOPS_MAX, 1_000);
+        Self { roots, direction, hops, nodes, relations, stop_at, as_of: None, after: None }
     }
 
     /// What led to this.
@@ -93,7 +123,7 @@ impl LineageQuery {
         Self::new(root, Direction::Downstream)
     }
 
-    /// Also from these on; [`Lineage::rest`] of an earlier answer, for instance.
+    /// Also from these on.
     pub fn and_from(mut self, roots: impl IntoIterator<Item = RecordKey>) -> Self {
         self.roots.extend(roots);
         self
@@ -134,9 +164,21 @@ impl LineageQuery {
         Ok(self)
     }
 
-    /// Only what was there at this moment.
+    /// Only things that were first put, or recorded, at this moment or before.
+    ///
+    /// Relations carry no time: an edge is told if both of its ends were there, also if it came later. A job that began last week and read a
+    /// dataset yesterday is told to have read it as of last week, if there was the dataset. Names and states are those of today, and what
+    /// was removed since is told as [gone](LineageNode::is_known), whenever it came.
     pub fn as_of(mut self, moment: Timestamp) -> Self {
         self.as_of = Some(moment);
+        self
+    }
+
+    /// Goes on where an answer to the same question ended, at [`Lineage::next`]; `None` begins.
+    ///
+    /// Over all answers each thing and each edge is told once, and they end; what is written meanwhile is told if the walk comes by it later.
+    pub fn after(mut self, token: Option<LineageToken>) -> Self {
+        self.after = token;
         self
     }
 }
@@ -146,12 +188,13 @@ impl LineageQuery {
 pub struct Lineage {
     /// What was found, the roots first, then step by step.
     pub nodes: Vec<LineageNode>,
-    /// How it hangs together. Both ends are among the nodes.
+    /// How it hangs together: what leads on from these nodes. If this is one of several answers, the other end may be in an earlier or a later one.
     pub edges: Vec<Relation>,
-    /// Whether this is everything that was asked for.
+    /// Whether this, with the answers before it, is everything that was asked for.
     pub complete: bool,
-    /// What was found and not looked at because there was no room: ask on [from these](LineageQuery::and_from).
-    pub rest: Vec<RecordKey>,
+    /// Where to [go on](LineageQuery::after), if there is more. `None` in an answer that is not complete: there were more than
+    /// [`LINEAGE_WALK_MAX`] things; ask for fewer hops or kinds, or from nearer on.
+    pub next: Option<LineageToken>,
 }
 
 /// Something in the lineage.
@@ -191,10 +234,12 @@ impl Lineage {
 
     fn drawing(&self) -> Drawing {
         let mut drawing = Drawing { title: "lineage".to_owned(), ..Drawing::default() };
-        for node in &self.nodes {
+        let mut places = BTreeMap::new();
+        for (place, node) in self.nodes.iter().enumerate() {
             drawing.block(node.to_string(), shape(&node.key.kind));
+            places.insert(&node.key, place);
         }
-        let place = |key: &RecordKey| self.nodes.iter().position(|node| node.key == *key).map(End::Block);
+        let place = |key: &RecordKey| places.get(key).copied().map(End::Block);
         for edge in &self.edges {
             if let (Some(from), Some(to)) = (place(&edge.from), place(&edge.to)) {
                 // Arrows go the way of the data.

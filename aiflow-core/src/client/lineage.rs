@@ -1,20 +1,18 @@
 //! Lineage: what led to something, and what came of it? A walk over relations, step by step, each step in few reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::AiFlow;
+use super::{AiFlow, implied};
 use crate::error::{Error, Result};
 use crate::event::{Event, UNDEFINED_EVENT_TYPE};
-use crate::execution::{JobExecution, KIND_JOB_EXECUTION, KIND_WORKFLOW_EXECUTION, WorkflowExecution};
 use crate::id::Offset;
 use crate::lineage::{
-    DERIVED_FROM, Direction, KIND_EVENT, LINEAGE_NODES_MAX, Lineage, LineageNode, LineageQuery, PART_OF, PUBLISHED_BY,
-    RERUN_OF, RUNS, TRIGGERED_BY, VERSION_OF, event_key, flows_forward, is_lineage,
+    DERIVED_FROM, Direction, KIND_EVENT, LINEAGE_NODES_MAX, LINEAGE_WALK_MAX, Lineage, LineageNode, LineageQuery,
+    LineageToken, flows_forward, is_lineage,
 };
-use crate::meta::{KIND_DATASET, KIND_DATASET_VERSION, KIND_MODEL, KIND_MODEL_VERSION, PRODUCED};
-use crate::records::{body_of, job_execution_key, workflow_execution_key, workflow_version_key};
+use crate::meta::PRODUCED;
 use crate::search;
-use crate::store::{Batch, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Record, RecordKey, Relation, RelationQuery};
+use crate::store::{Batch, PAGE_ROWS_MAX, QUERY_PARENTS_MAX, Query, Record, RecordKey, Relation, RelationQuery};
 use crate::time::Timestamp;
 
 /// What the walk knows of something.
@@ -22,6 +20,16 @@ enum Found {
     Record(Box<Record>),
     Event(std::sync::Arc<Event>),
     Gone,
+}
+
+impl Found {
+    fn created(&self) -> Timestamp {
+        match self {
+            Self::Record(record) => record.created,
+            Self::Event(event) => event.recorded,
+            Self::Gone => Timestamp::EPOCH,
+        }
+    }
 }
 
 impl AiFlow {
@@ -43,23 +51,16 @@ impl AiFlow {
     /// # Errors
     /// `NotFound`: none of the roots is there. Others are those of the store and the log.
     pub async fn lineage(&self, query: &LineageQuery) -> Result<Lineage> {
-        let mut walk =
-            Walk { flow: self, query, told: Lineage::default(), places: BTreeMap::new(), edges: BTreeSet::new() };
-        walk.told.complete = true;
-        let mut roots = query.roots.clone();
-        roots.sort_unstable();
-        roots.dedup();
-        let mut frontier = walk.take_in(roots, 0).await?;
-        if !walk.told.nodes.is_empty() && walk.told.nodes.iter().all(|root| !root.is_known) {
-            let root = query.roots.first().map(ToString::to_string).unwrap_or_default();
-            return Err(Error::not_found("lineage", "there is nothing with this key").with("key", root));
-        }
-        for hops in 1..=query.hops {
-            let next = walk.step(&frontier).await?;
-            if next.is_empty() {
-                break;
+        let mut walk = Walk::begin(self, query).await?;
+        while let Some((hops, keys)) = walk.next_batch() {
+            let frontier = walk.take_in(keys, hops).await?;
+            if walk.is_all_unknown() {
+                let root = query.roots.first().map(ToString::to_string).unwrap_or_default();
+                return Err(Error::not_found("lineage", "there is nothing with this key").with("key", root));
             }
-            frontier = walk.take_in(next, hops).await?;
+            if hops < query.hops {
+                walk.step(&frontier, hops + 1).await?;
+            }
         }
         Ok(walk.finish())
     }
@@ -86,31 +87,61 @@ impl AiFlow {
 struct Walk<'a> {
     flow: &'a AiFlow,
     query: &'a LineageQuery,
-    told: Lineage,
-    places: BTreeMap<RecordKey, usize>,
-    edges: BTreeSet<Relation>,
+    nodes: Vec<LineageNode>,
+    edges: Vec<Relation>,
+    /// What is in this answer, in those before it, or waits.
+    met: BTreeSet<RecordKey>,
+    /// What was met and is in no answer yet, with its steps from the nearest root. The nearest come first.
+    waiting: VecDeque<(u32, RecordKey)>,
+    is_cut: bool,
 }
 
-impl Walk<'_> {
-    /// Adds what is new to the answer as far as there is room, and returns what to go on from.
-    async fn take_in(&mut self, keys: Vec<RecordKey>, hops: u32) -> Result<Vec<(RecordKey, Found)>> {
-        let room = self.query.nodes.clamp(1, LINEAGE_NODES_MAX).saturating_sub(self.told.nodes.len());
-        let (taken, rest) = keys.split_at(room.min(keys.len()));
-        self.told.complete &= rest.is_empty();
-        self.told.rest.extend(rest.iter().cloned());
-        let mut frontier = Vec::with_capacity(taken.len());
-        for (key, found) in self.look_up(taken).await? {
-            let (name, state, created) = match &found {
-                Found::Record(record) => (record.name.clone(), record.state.clone(), record.created),
-                Found::Event(event) => (about(event), String::new(), event.recorded),
-                Found::Gone => (String::new(), String::new(), Timestamp::EPOCH),
+impl<'a> Walk<'a> {
+    async fn begin(flow: &'a AiFlow, query: &'a LineageQuery) -> Result<Self> {
+        let LineageToken { told, waiting, is_cut } = query.after.clone().unwrap_or_default();
+        let mut met = told;
+        met.extend(waiting.iter().map(|(_, key)| key.clone()));
+        let mut walk = Self { flow, query, nodes: Vec::new(), edges: Vec::new(), met, waiting, is_cut };
+        if query.after.is_none() {
+            let absent = match query.as_of {
+                Some(moment) => walk.created_after(moment, query.roots.clone()).await?,
+                None => BTreeSet::new(),
             };
-            if self.query.as_of.is_some_and(|moment| created > moment) {
-                continue;
+            for root in query.roots.iter().filter(|root| !absent.contains(*root)) {
+                walk.meet(root, 0);
             }
+        }
+        Ok(walk)
+    }
+
+    /// The next things that are equally far away, as many as there is room for.
+    fn next_batch(&mut self) -> Option<(u32, Vec<RecordKey>)> {
+        let room = self.query.nodes.clamp(1, LINEAGE_NODES_MAX).saturating_sub(self.nodes.len());
+        let (hops, _) = *self.waiting.front().filter(|_| room > 0)?;
+        let near = self.waiting.iter().take(room).take_while(|(steps, _)| *steps == hops).count();
+        let mut keys: Vec<RecordKey> = self.waiting.drain(..near).map(|(_, key)| key).collect();
+        keys.sort_unstable();
+        Some((hops, keys))
+    }
+
+    /// Whether all that was asked for was looked up, and nothing of it is there.
+    fn is_all_unknown(&self) -> bool {
+        let is_begin = self.query.after.is_none() && self.waiting.is_empty();
+        is_begin && self.nodes.iter().all(|node| node.hops == 0 && !node.is_known)
+    }
+
+    /// Adds these to the answer, and returns what to go on from.
+    async fn take_in(&mut self, keys: Vec<RecordKey>, hops: u32) -> Result<Vec<(RecordKey, Found)>> {
+        let mut frontier = Vec::with_capacity(keys.len());
+        for (key, found) in self.look_up(&keys).await? {
+            let (name, state) = match &found {
+                Found::Record(record) => (record.name.clone(), record.state.clone()),
+                Found::Event(event) => (about(event), String::new()),
+                Found::Gone => Default::default(),
+            };
             let is_known = !matches!(found, Found::Gone);
-            self.places.insert(key.clone(), self.told.nodes.len());
-            self.told.nodes.push(LineageNode { key: key.clone(), name, state, created, hops, is_known });
+            let created = found.created();
+            self.nodes.push(LineageNode { key: key.clone(), name, state, created, hops, is_known });
             if !self.is_stop(&key, &found).await? {
                 frontier.push((key, found));
             }
@@ -150,9 +181,8 @@ impl Walk<'_> {
         Ok(false)
     }
 
-    /// What lies one step beyond the frontier and is not in the answer yet.
-    async fn step(&mut self, frontier: &[(RecordKey, Found)]) -> Result<Vec<RecordKey>> {
-        let mut next = BTreeSet::new();
+    /// Meets what lies one step beyond the frontier.
+    async fn step(&mut self, frontier: &[(RecordKey, Found)], hops: u32) -> Result<()> {
         for chunk in frontier.chunks(QUERY_PARENTS_MAX) {
             let keys: Vec<RecordKey> = chunk.iter().map(|(key, _)| key.clone()).collect();
             let produced = Some(PRODUCED.to_owned());
@@ -164,53 +194,127 @@ impl Walk<'_> {
             let from = RelationQuery { kind: forward, from: keys.clone(), ..RelationQuery::default() };
             let to = RelationQuery { kind: backward, to: keys, ..RelationQuery::default() };
             for query in [from, to] {
-                self.follow(query, &mut next).await?;
+                self.follow_relations(query, hops).await?;
+            }
+            match self.query.direction {
+                Direction::Upstream => self.follow_records(chunk, hops).await?,
+                Direction::Downstream => self.find_records(chunk, hops).await?,
             }
         }
-        if self.query.direction == Direction::Upstream {
-            for (key, found) in frontier {
-                for edge in implied(key, found)? {
-                    self.take_edge(edge, true, &mut next);
-                }
-            }
-        }
-        Ok(next.into_iter().collect())
+        Ok(())
     }
 
-    async fn follow(&mut self, mut query: RelationQuery, next: &mut BTreeSet<RecordKey>) -> Result<()> {
+    async fn follow_relations(&mut self, mut query: RelationQuery, hops: u32) -> Result<()> {
         let leads_away = !query.from.is_empty();
-        loop {
-            let page = self.flow.store().relations(&query).await?;
-            for edge in page.items {
+        while !self.is_cut {
+            let mut page = self.flow.store().relations(&query).await?;
+            page.items.retain(|edge| {
                 // Upstream of its start lies the end of a relation, and the other way round where the data flow along it.
                 let is_upstream = leads_away != flows_forward(&edge.kind);
-                if is_lineage(&edge.kind) && is_upstream == (self.query.direction == Direction::Upstream) {
-                    self.take_edge(edge, leads_away, next);
+                is_lineage(&edge.kind) && is_upstream == (self.query.direction == Direction::Upstream)
+            });
+            self.take_edges(page.items, leads_away, hops).await?;
+            let Some(token) = page.next else { break };
+            query.after = Some(token);
+        }
+        Ok(())
+    }
+
+    /// Follows what the records and events of the frontier say themselves.
+    async fn follow_records(&mut self, frontier: &[(RecordKey, Found)], hops: u32) -> Result<()> {
+        let mut edges = Vec::new();
+        for (_, found) in frontier {
+            match found {
+                Found::Record(record) => edges.extend(implied::by_record(record)?),
+                Found::Event(event) => edges.extend(implied::by_event(event)),
+                Found::Gone => {}
+            }
+        }
+        self.take_edges(edges, true, hops).await
+    }
+
+    /// Finds the records that say themselves that they come of something in the frontier.
+    async fn find_records(&mut self, frontier: &[(RecordKey, Found)], hops: u32) -> Result<()> {
+        let near: BTreeSet<&RecordKey> = frontier.iter().map(|(key, _)| key).collect();
+        let mut asked: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+        for (relation, kind, parent) in near.iter().filter_map(|key| implied::sayers(key)) {
+            if self.is_along(relation) {
+                asked.entry((relation, kind)).or_default().insert(parent);
+            }
+        }
+        for ((relation, kind), parents) in asked {
+            let mut query = Query::kind(kind).parents(parents);
+            while !self.is_cut {
+                let page = self.flow.store().query(&query).await?;
+                let mut edges = Vec::new();
+                for record in &page.items {
+                    let said = implied::by_record(record)?.into_iter();
+                    edges.extend(said.filter(|edge| edge.kind == relation && near.contains(&edge.to)));
                 }
-            }
-            match page.next {
-                Some(token) => query.after = Some(token),
-                None => return Ok(()),
+                self.take_edges(edges, false, hops).await?;
+                let Some(token) = page.next else { break };
+                query.after = Some(token);
             }
         }
+        Ok(())
     }
 
-    fn take_edge(&mut self, edge: Relation, leads_away: bool, next: &mut BTreeSet<RecordKey>) {
-        if !self.query.relations.is_empty() && !self.query.relations.contains(&edge.kind) {
-            return;
+    /// Adds edges to the answer, and meets the ends to which they lead.
+    async fn take_edges(&mut self, mut edges: Vec<Relation>, leads_away: bool, hops: u32) -> Result<()> {
+        edges.retain(|edge| self.is_along(&edge.kind));
+        let far = |edge: &Relation| if leads_away { edge.to.clone() } else { edge.from.clone() };
+        let absent = match self.query.as_of {
+            Some(moment) => self.created_after(moment, edges.iter().map(far).collect()).await?,
+            None => BTreeSet::new(),
+        };
+        for edge in edges {
+            let far = if leads_away { &edge.to } else { &edge.from };
+            if !absent.contains(far) && self.meet(far, hops) {
+                self.edges.push(edge);
+            }
         }
-        let far = if leads_away { &edge.to } else { &edge.from };
-        if !self.places.contains_key(far) {
-            next.insert(far.clone());
-        }
-        self.edges.insert(edge);
+        Ok(())
     }
 
-    fn finish(mut self) -> Lineage {
-        let is_there = |key: &RecordKey| self.places.contains_key(key);
-        self.told.edges =
-            std::mem::take(&mut self.edges).into_iter().filter(|e| is_there(&e.from) && is_there(&e.to)).collect();
-        self.told
+    fn is_along(&self, relation: &str) -> bool {
+        self.query.relations.is_empty() || self.query.relations.contains(relation)
+    }
+
+    /// Which of these were not there yet. What was met was there.
+    async fn created_after(&self, moment: Timestamp, mut keys: Vec<RecordKey>) -> Result<BTreeSet<RecordKey>> {
+        keys.retain(|key| !self.met.contains(key));
+        keys.sort_unstable();
+        keys.dedup();
+        let found = self.look_up(&keys).await?;
+        Ok(found.into_iter().filter(|(_, found)| found.created() > moment).map(|(key, _)| key).collect())
+    }
+
+    /// Lets it wait if it is new; false if the walk has no room for it.
+    fn meet(&mut self, key: &RecordKey, hops: u32) -> bool {
+        if self.met.contains(key) {
+            return true;
+        }
+        if self.met.len() >= LINEAGE_WALK_MAX {
+            self.is_cut = true;
+            return false;
+        }
+        self.met.insert(key.clone());
+        self.waiting.push_back((hops, key.clone()));
+        true
+    }
+
+    fn finish(self) -> Lineage {
+        let Self { query, nodes, mut edges, waiting, is_cut, .. } = self;
+        // What an execution says of itself may be a relation as well.
+        edges.sort_unstable();
+        edges.dedup();
+        let complete = waiting.is_empty() && !is_cut;
+        let next = (!waiting.is_empty()).then(|| {
+            let mut told = query.after.as_ref().map_or_else(BTreeSet::new, |token| token.told.clone());
+            told.extend(nodes.iter().map(|node| node.key.clone()));
+            LineageToken { told, waiting, is_cut }
+        });
+        Lineage { nodes, edges, complete, next }
     }
 }
 
@@ -220,42 +324,4 @@ fn about(event: &Event) -> String {
         UNDEFINED_EVENT_TYPE => event.key.clone(),
         event_type => format!("{event_type} {}", event.key),
     }
-}
-
-/// The edges that follow from a record or an event itself.
-fn implied(key: &RecordKey, found: &Found) -> Result<Vec<Relation>> {
-    let edge = |kind: &str, to: RecordKey| vec![Relation { kind: kind.to_owned(), from: key.clone(), to }];
-    Ok(match found {
-        Found::Event(event) => event.context.attempt.map_or_else(Vec::new, |attempt| {
-            Vec::from_iter([Relation {
-                kind: PUBLISHED_BY.to_owned(),
-                from: event_key(event.offset),
-                to: job_execution_key(attempt.job_execution),
-            }])
-        }),
-        Found::Record(record) if record.parent.is_empty() => Vec::new(),
-        Found::Record(record) => match key.kind.as_str() {
-            // An execution names every event that fired it, also those that there was no room to write relations of.
-            KIND_JOB_EXECUTION => {
-                let JobExecution { workflow_execution, cause, .. } = body_of(record)?;
-                // What starts together with its workflow execution is part of that.
-                let is_fired = cause.rule.is_some() || cause.schedule.is_some();
-                let mut edges = edge(PART_OF, workflow_execution_key(workflow_execution));
-                edges
-                    .extend(cause.events.iter().filter(|_| is_fired).flat_map(|by| edge(TRIGGERED_BY, event_key(*by))));
-                edges
-            }
-            KIND_WORKFLOW_EXECUTION => {
-                let WorkflowExecution { project, workflow, version, cause, rerun_of, .. } = body_of(record)?;
-                let mut edges = edge(RUNS, workflow_version_key(&project, &workflow, version));
-                edges.extend(cause.events.iter().flat_map(|by| edge(TRIGGERED_BY, event_key(*by))));
-                edges.extend(rerun_of.into_iter().flat_map(|first| edge(RERUN_OF, workflow_execution_key(first))));
-                edges
-            }
-            KIND_MODEL_VERSION => edge(VERSION_OF, RecordKey::new(KIND_MODEL, record.parent.as_str())),
-            KIND_DATASET_VERSION => edge(VERSION_OF, RecordKey::new(KIND_DATASET, record.parent.as_str())),
-            _ => Vec::new(),
-        },
-        Found::Gone => Vec::new(),
-    })
 }

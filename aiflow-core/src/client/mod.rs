@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod executions;
 mod hosts;
+mod implied;
 mod jobs;
 mod lineage;
 mod listener;

@@ -4,8 +4,10 @@
 //! [`meta_suite!`](macro@crate::meta_suite).
 
 mod cases;
+mod lineage;
 
 pub use cases::*;
+pub use lineage::*;
 
 /// One test per promise of metadata: name a fixture, and do it in a module of its own.
 #[macro_export]
@@ -20,6 +22,7 @@ macro_rules! meta_suite {
             a_batch_is_made_together_or_not_at_all,
             values_of_many_writers_are_all_kept,
             metadata_outlives_the_handle,
+            lineage_is_the_same_from_either_end,
         );
     };
 }
