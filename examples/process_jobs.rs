@@ -37,9 +37,7 @@ if [ "$(wc -l < means.txt)" -ge 5 ]; then echo '{"key": "enough"}' >> "$AIFLOW_E
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = data::folder("process_jobs");
-    let url =
-        std::env::var("AIFLOW_URL").unwrap_or_else(|_| format!("sqlite://{}", folder.join("aiflow.db").display()));
-    let aiflow = aiflow::open(&url).await?.project("wine")?;
+    let aiflow = aiflow::open(&data::url("process_jobs")).await?.project("wine")?;
     let csv = data::write_samples(&folder, 1)?;
     let _ = std::fs::remove_file(folder.join("means.txt"));
 

@@ -14,10 +14,7 @@ mod wine;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let file = wine::folder("quickstart").join("aiflow.db");
-    // Another store is another URL, such as redis://127.0.0.1:6379.
-    let url = std::env::var("AIFLOW_URL").unwrap_or_else(|_| format!("sqlite://{}", file.display()));
-    let aiflow = aiflow::open(&url).await?.project("wine")?;
+    let aiflow = aiflow::open(&wine::url("quickstart")).await?.project("wine")?; // sqlite://aiflow-data/quickstart/aiflow.db
 
     // What it is about, and four stages with the events that start them.
     let samples = Dataset::new("samples", "aiflow-data")?;
@@ -27,43 +24,40 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     graph.node("training", function("train"));
     graph.node("evaluation", function("evaluate"));
     graph.node("inference", function("infer").streaming());
-    graph.control("feature_engineering", start(on("raw_batch")));
-    graph.control("training", start(on_dataset("samples")));
-    graph.control("evaluation", start(on_model_version("wine", ModelStage::Generated)));
+    // RESTART: an attempt that repeats what a killed run had done does not keep the job from the next event.
+    graph.control("feature_engineering", restart(on("raw_batch")));
+    graph.control("training", restart(on_dataset("samples")));
+    graph.control("evaluation", restart(on_model_version("wine", ModelStage::Generated)));
     graph.control("inference", restart(on_model_version("wine", ModelStage::Deployed)));
     aiflow.submit(&graph.translate()?).await?;
 
     // The scheduler lives in this process; the jobs are functions of it.
-    let functions = Functions::new();
-    let functions = functions.register("features", features).register_blocking("train", train);
+    let functions = Functions::new().register("features", features).register_blocking("train", train);
     let functions = functions.register("evaluate", evaluate).register("infer", infer);
+    let before = aiflow.head().await?;
     let scheduler = aiflow.scheduler().executor("function", FunctionExecutor::new(functions)).start()?;
-    let progress = tokio::spawn(wine::print_progress(aiflow.clone(), aiflow.head().await?));
 
-    // The next four batches arrive, or what is left of four when a run was killed. Each leads to one `settled` event.
-    let mut settled = aiflow.listen(EventFilter::all().key("settled"), Offset::START);
-    let mut n = 1_usize;
-    while settled.try_next().await?.is_some() {
-        n += 1;
+    // Each run is one execution, in which four batches arrive; a run that was killed goes on with its own.
+    let ended = aiflow.executions("quality", 10).await?.iter().filter(|run| run.status.is_terminal()).count();
+    if ended * 4 < wine::BATCHES {
+        let execution = aiflow.start_with_key("quality", Value::Null, format!("run {ended}")).await?;
+        wine::print_why_not(&aiflow, execution, "inference").await?;
+        let progress = tokio::spawn(wine::print_progress(aiflow.clone(), execution, before));
+        let mut settled = aiflow.listen(EventFilter::all().key("settled"), Offset::START);
+        for n in 1..=ended * 4 + 4 {
+            // Each batch leads to one `settled` event; those of earlier runs are there.
+            if settled.try_next().await?.is_none() {
+                aiflow.publish(aiflow.event("raw_batch").id(format!("raw-batch-{n}")).value(n)).await?;
+                println!("batch {n}: {}", settled.next().await?.value);
+            }
+        }
+        // The inference job would go on for ever: stop it.
+        aiflow.stop(execution).await?;
+        progress.await??;
+        wine::print_why(&aiflow, execution, "inference").await?;
     }
-    let last = (n.div_ceil(4) * 4).min(wine::BATCHES);
-    let execution = aiflow.start_with_key("quality", Value::Null, format!("until batch {last}")).await?;
-    wine::print_why_not(&aiflow, execution, "inference").await?;
-    for n in n..=last {
-        aiflow.publish(aiflow.event("raw_batch").id(format!("raw-batch-{n}")).value(n)).await?;
-        println!("batch {n}: {}", settled.next().await?.value);
-    }
-
-    // The inference job would go on for ever: stop it.
-    aiflow.stop(execution).await?;
-    aiflow.wait(execution).await?;
-    progress.abort();
-    wine::print_why(&aiflow, execution, "inference").await?;
     wine::print_versions(&aiflow).await?;
     wine::print_lineage(&aiflow).await?;
-    if url.starts_with("sqlite:") {
-        println!("\nlook inside: sqlite3 {} 'select * from model_version'", file.display());
-    }
     Ok(scheduler.shutdown().await?)
 }
 

@@ -14,6 +14,11 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     std::env::args_os().nth(1).map_or_else(|| Path::new("aiflow-data").join(name), PathBuf::from)
 }
 
+/// Where it keeps its records and events: a file in its folder, or another store, such as `AIFLOW_URL=redis://127.0.0.1:6379`.
+pub(crate) fn url(name: &str) -> String {
+    std::env::var("AIFLOW_URL").unwrap_or_else(|_| format!("sqlite://{}", folder(name).join("aiflow.db").display()))
+}
+
 /// Writes batch `n` (from 1) of the samples as CSV: eleven features, then whether the wine is good (quality above 5).
 pub(crate) fn write_samples(folder: &Path, n: usize) -> io::Result<PathBuf> {
     let data = linfa_datasets::winequality();

@@ -5,7 +5,7 @@ mod data;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aiflow::event::JOB_STATUS_CHANGED;
+use aiflow::event::{JOB_STATUS_CHANGED, WORKFLOW_STATUS_CHANGED};
 use aiflow::lineage::LineageQuery;
 use aiflow::meta::Subject;
 use aiflow::prelude::*;
@@ -14,7 +14,7 @@ use linfa::prelude::*;
 use linfa_trees::DecisionTree;
 use ndarray::{Array1, Array2, Axis, Slice};
 
-pub(crate) use data::{folder, write_samples};
+pub(crate) use data::{folder, url, write_samples};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -80,13 +80,19 @@ pub(crate) fn version_in(ctx: &JobContext) -> Result<u32, Error> {
     Ok(u32::try_from(version.ok_or("the event of a model names a version")?)?)
 }
 
-/// Prints a line whenever a job begins or ends.
-pub(crate) async fn print_progress(aiflow: AiFlow, after: Offset) -> aiflow::Result<()> {
-    let mut changes = aiflow.listen(EventFilter::all().event_type(JOB_STATUS_CHANGED), after);
+/// Prints a line whenever a job begins or ends, until the execution has ended.
+pub(crate) async fn print_progress(aiflow: AiFlow, of: WorkflowExecutionId, after: Offset) -> aiflow::Result<()> {
+    let mut events = aiflow.listen(EventFilter::all().namespace("wine"), after);
     loop {
-        let change = changes.next().await?;
-        let status = change.value.as_str().unwrap_or_default().to_lowercase();
-        println!("{:>5}  {:<20} {status}", change.offset, change.sender);
+        let event = events.next().await?;
+        let status = event.value.as_str().unwrap_or_default().to_lowercase();
+        if event.event_type == JOB_STATUS_CHANGED {
+            println!("{:>5}  {:<20} {status}", event.offset, event.sender);
+        }
+        let is_of_it = event.event_type == WORKFLOW_STATUS_CHANGED && event.context.workflow_execution == Some(of);
+        if is_of_it && matches!(status.as_str(), "succeeded" | "failed" | "stopped") {
+            return Ok(());
+        }
     }
 }
 
@@ -106,13 +112,16 @@ pub(crate) async fn print_why(aiflow: &AiFlow, execution: WorkflowExecutionId, j
     Ok(())
 }
 
-/// Prints every version of the model with its stage and accuracy.
+/// Prints every version of the model with its stage and accuracy, and where to see that too.
 pub(crate) async fn print_versions(aiflow: &AiFlow) -> aiflow::Result<()> {
     println!("\nmodel  version  stage       accuracy");
     for version in aiflow.models().versions("wine").await? {
         let subject = Subject::model_version("wine", version.version)?;
         let accuracy = aiflow.metrics().latest(&subject, "accuracy").await?.unwrap_or(f64::NAN);
         println!("wine   {:>7}  {:<10}  {accuracy:.3}", version.version, version.stage);
+    }
+    if let Some(file) = url("quickstart").strip_prefix("sqlite://") {
+        println!("look inside: sqlite3 {file} 'select * from model_version'");
     }
     Ok(())
 }

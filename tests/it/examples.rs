@@ -1,6 +1,7 @@
 //! The examples, run as processes: to their end, again, and killed in the middle.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -61,7 +62,9 @@ fn the_tutorial_trains_validates_and_predicts_and_goes_on_when_run_again() {
 #[tokio::test]
 async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
     let folder = tempfile::tempdir().unwrap();
+    let started = Instant::now();
     let first = run("quickstart", folder.path());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}: it takes about one second", started.elapsed());
     for line in [
         "job inference has not run in execution ",
         "RESTART when model(wine) DEPLOYED: waits for model(wine) DEPLOYED",
@@ -78,11 +81,57 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
         assert!(first.contains(line), "{line:?} is missing in\n{first}");
     }
     assert_eq!(versions(folder.path()).await.len(), 4);
+    table_is_that_of_the_file(&first, folder.path());
+    progress_is_that_of_the_file(&first, folder.path());
     let second = run("quickstart", folder.path());
     assert!(second.contains("batch 5: ") && !second.contains("batch 4: "), "{second}");
+    table_is_that_of_the_file(&second, folder.path());
+    progress_is_that_of_the_file(&second, folder.path());
+    // Nothing is left to do: it shows what there is, and asks the scheduler for nothing that is refused.
+    let third = run("quickstart", folder.path());
+    assert!(!third.contains("batch ") && !third.contains("running"), "{third}");
+    table_is_that_of_the_file(&third, folder.path());
+    assert!(ask(folder.path(), "SELECT * FROM dead_letter").is_empty());
     let versions = versions(folder.path()).await;
     assert_eq!(versions.len(), 8, "one version a batch");
     assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
+}
+
+/// What a query of the file gives when somebody asks it by SQL without this library, column by column.
+fn ask(folder: &Path, sql: &str) -> Vec<Vec<String>> {
+    const PYTHON: &str = "import json, sqlite3, sys\n\
+        rows = sqlite3.connect(sys.argv[1]).execute(sys.argv[2])\n\
+        print(json.dumps([[str(value) for value in row] for row in rows]))";
+    let mut python = Command::new("python3");
+    let text = run_to_end(python.args(["-c", PYTHON]).arg(folder.join("aiflow.db")).arg(sql));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What a run printed of the registry says the same as the file, read by somebody else; and every execution has ended.
+fn table_is_that_of_the_file(text: &str, folder: &Path) {
+    let table = text.lines().filter_map(|line| line.strip_prefix("wine "));
+    let table: Vec<Vec<&str>> = table.map(|line| line.split_whitespace().collect()).collect();
+    let versions = "SELECT version, stage, printf('%.3f', metrics ->> '$.accuracy') FROM model_version";
+    assert_eq!(table, ask(folder, versions), "{text}");
+    assert!(ask(folder, "SELECT * FROM workflow_execution WHERE status <> 'STOPPED'").is_empty());
+}
+
+/// A run that nobody killed printed a line whenever a job execution began or ended: the offset of that in the log, the job, the status.
+fn progress_is_that_of_the_file(text: &str, folder: &Path) {
+    let mut lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    lines.retain(|words| matches!(words[..], [offset, _, _] if offset.parse::<u64>().is_ok()));
+    let changes = "SELECT offset, sender, lower(value ->> '$') FROM event_log \
+        WHERE event_type = 'JOB_STATUS_CHANGED' AND context ->> '$.workflow_execution' = ";
+    let newest = "(SELECT id FROM workflow_execution ORDER BY id + 0.0 DESC LIMIT 1)";
+    assert_eq!(lines, ask(folder, &format!("{changes}{newest}")), "{text}");
+    let mut ended: Vec<&[&str]> = lines.iter().map(|words| &words[1..]).collect();
+    ended.retain(|words| matches!(words[1], "succeeded" | "stopped"));
+    ended.sort();
+    let executions = "SELECT job, lower(status) FROM job_execution WHERE workflow_execution = ";
+    let mut executions = ask(folder, &format!("{executions}{newest}"));
+    executions.sort();
+    assert_eq!(ended, executions, "{text}");
+    assert!(executions.len() >= 4 * 3, "three jobs for each batch: {text}");
 }
 
 #[cfg(all(feature = "project", feature = "artifacts"))]
@@ -124,12 +173,20 @@ async fn a_killed_quickstart_resumes_and_finishes() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    // And once more when its work is done, and the execution is about to be stopped, or just was.
+    let mut child = example("quickstart").arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let fourth = lines.find(|line| line.starts_with("batch 4: ")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(fourth.contains("\"version 4 is"), "{fourth}");
     let text = run("quickstart", folder.path());
-    assert!(text.contains("batch 4: \"version 4 is"), "{text}");
     let versions = versions(folder.path()).await;
     let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();
-    assert_eq!(numbers, [1, 2, 3, 4], "one version a batch, whatever was killed");
+    let published = if text.contains("batch 5: ") { 8 } else { 4 };
+    assert_eq!(numbers, Vec::from_iter(1..=published), "one version a batch, whatever was killed");
     assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
+    table_is_that_of_the_file(&text, folder.path());
 }
 
 fn wait_for(path: &Path) {

@@ -68,6 +68,14 @@ fn the_runtime_chooses_no_branch_at_random() {
     }
 }
 
+/// Somebody who sees the product for the first time reads it from its first line to its last.
+#[test]
+fn the_quickstart_is_short() {
+    const LINES_MAX: usize = 120;
+    let lines = fs::read_to_string(root().join("examples/quickstart.rs")).unwrap().lines().count();
+    assert!(lines <= LINES_MAX, "{lines} lines, comments included; {LINES_MAX} are allowed");
+}
+
 #[test]
 fn imports_run_one_way() {
     let output = Command::new(env!("CARGO"))
