@@ -1,7 +1,7 @@
 //! Faults on purpose: what if a backend is slow, cannot be reached, or does the work and the reply is lost?
 //!
 //! [`FaultyStore`] and [`FaultyBus`] are backends around a backend. Behind [`Retrying`], the caller that the
-//! ports ask for, they pass the suites of the backend they wrap.
+//! ports ask for, they pass the suites of the backend they wrap. Those of executors are in [`fault_executor`](crate::fault_executor).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,19 +62,28 @@ impl FaultPlan {
         self
     }
 
-    fn can_fail(&self) -> bool {
+    /// Says the seed if a case is failing: called when its fixture goes.
+    #[expect(clippy::print_stderr, reason = "the output of a failed test is where the seed is looked for")]
+    pub(crate) fn tell_seed_of_a_failure(&self) {
+        if std::thread::panicking() {
+            let (name, seed) = (crate::rng::SEED_VARIABLE, self.seed);
+            eprintln!("the faults of this case come again with {name}={seed}");
+        }
+    }
+
+    pub(crate) fn can_fail(&self) -> bool {
         self.fail_before_percent > 0 || self.reply_lost_percent > 0
     }
 }
 
 #[derive(Debug)]
-struct Faults {
+pub(crate) struct Faults {
     plan: FaultPlan,
     rng: Mutex<Rng>,
 }
 
 impl Faults {
-    fn new(plan: FaultPlan) -> Self {
+    pub(crate) fn new(plan: FaultPlan) -> Self {
         let rng = Mutex::new(Rng::new(plan.seed));
         Self { plan, rng }
     }
@@ -104,7 +113,7 @@ impl Faults {
     }
 
     /// Around a call that changes nothing: a lost reply to it is a call that failed.
-    async fn read<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn read<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.before(operation).await?;
         let answer = call.await;
         self.pause().await;
@@ -112,7 +121,7 @@ impl Faults {
     }
 
     /// Around a call that changes something.
-    async fn write<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn write<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.before(operation).await?;
         let answer = call.await;
         self.pause().await;
@@ -259,11 +268,7 @@ impl<F: StoreFixture> StoreFixture for FaultyFixture<F> {
 }
 
 impl<F> Drop for FaultyFixture<F> {
-    #[expect(clippy::print_stderr, reason = "the output of a failed test is where the seed is looked for")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let (name, seed) = (crate::rng::SEED_VARIABLE, self.plan.seed);
-            eprintln!("the faults of this case come again with {name}={seed}");
-        }
+        self.plan.tell_seed_of_a_failure();
     }
 }

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod definitions;
 pub mod executor_suite;
 pub mod fault;
+pub mod fault_executor;
 mod fixture;
 pub mod meta_suite;
 #[cfg(feature = "redis-server")]

@@ -26,7 +26,7 @@ pub const MARKER_KIND: &str = "retrying.marker";
 /// Items that are added to each batch: the marker and the expectation that it is not there. A batch may hold so many less.
 pub const MARKER_ITEMS: usize = 2;
 /// The most tries of one call. Half of all calls failing, one in 2^64 calls would need more.
-const TRIES_MAX: u32 = 64;
+pub(crate) const TRIES_MAX: u32 = 64;
 
 /// A backend that hides the passing faults of another.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Retrying {
 }
 
 /// Makes `call` again until it is answered. For calls that are harmless when repeated.
-async fn repeat<T, C>(mut call: impl FnMut() -> C) -> Result<T>
+pub(crate) async fn repeat<T, C>(mut call: impl FnMut() -> C) -> Result<T>
 where
     C: Future<Output = Result<T>>,
 {
@@ -85,7 +85,7 @@ where
     }
 }
 
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(error.retry(), Retry::Later | Retry::AfterReadBack)
 }
 

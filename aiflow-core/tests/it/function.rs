@@ -614,6 +614,22 @@ mod conformance {
 
     aiflow_testkit::executor_suite!(Fixture::default());
 
+    /// Calls that are slow, fail, or do their work and lose the reply.
+    mod through_faults {
+        use aiflow_testkit::fault::FaultPlan;
+        use aiflow_testkit::fault_executor::FaultyExecutorFixture;
+        use aiflow_testkit::rng::test_seed;
+
+        use super::*;
+
+        fn functions() -> FaultyExecutorFixture<Fixture> {
+            let plan = FaultPlan::seeded(test_seed()).fail_before(20).reply_lost(20).delay(Duration::from_micros(100));
+            FaultyExecutorFixture::new(Fixture::default(), plan)
+        }
+
+        aiflow_testkit::executor_suite!(functions());
+    }
+
     #[derive(Debug, Default)]
     pub(super) struct Fixture {
         starts: Arc<Mutex<BTreeMap<AttemptId, u32>>>,

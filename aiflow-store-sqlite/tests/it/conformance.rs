@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiflow_store_sqlite::{SqliteOptions, SqliteStore};
+use aiflow_testkit::fault::{FaultPlan, FaultyFixture};
+use aiflow_testkit::rng::test_seed;
 use aiflow_testkit::{Backend, StoreFixture};
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -54,4 +56,22 @@ mod bus {
     use super::File;
 
     aiflow_testkit::event_bus_suite!(File::new());
+}
+
+/// Calls that are slow, fail, or do their work and lose the reply.
+mod through_faults {
+    use super::*;
+
+    fn file() -> FaultyFixture<File> {
+        let plan = FaultPlan::seeded(test_seed()).fail_before(20).reply_lost(20).delay(Duration::from_micros(100));
+        FaultyFixture::new(File::new(), plan)
+    }
+
+    mod store {
+        aiflow_testkit::meta_store_suite!(super::file());
+    }
+
+    mod bus {
+        aiflow_testkit::event_bus_suite!(super::file());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aiflow_core::ErrorKind;
 use aiflow_core::bus::EventBus as _;
 use aiflow_core::client::AiFlow;
 use aiflow_core::event::EventFilter;
@@ -9,9 +10,14 @@ use aiflow_core::id::Offset;
 use aiflow_core::meta::{Model, ModelStage, NewMetric, NewModelVersion, Subject};
 use aiflow_store_sqlite::SqliteStore;
 use tempfile::tempdir;
+use tokio::task::JoinSet;
 
 use super::processes::{as_other_process, other_process, reports};
 use super::{assert_intact, open};
+
+/// Writers of each process that registers beside another one.
+const WRITERS: u32 = 8;
+const VERSIONS_EACH: u32 = 100;
 
 fn handle(store: &SqliteStore) -> AiFlow {
     let store = Arc::new(store.clone());
@@ -98,4 +104,59 @@ async fn metadata_that_this_process_writes_again_needs_no_look_at_the_file() {
         round(f64::from(n)).await;
     }
     assert_eq!(store.stats().looks, looks);
+}
+
+/// What each of two processes registers at once, by as many writers as a busy one has.
+async fn register_at_once(flow: &AiFlow) -> Vec<u32> {
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let models = flow.models();
+        writers.spawn(async move {
+            let mut numbers = Vec::new();
+            for _ in 0..VERSIONS_EACH {
+                let new = NewModelVersion::new("file:///m");
+                numbers.push(models.register_version("wine", new).await.unwrap().version);
+            }
+            numbers
+        });
+    }
+    writers.join_all().await.concat()
+}
+
+/// Deploys unless the other process does it in the same moment.
+async fn deploy(flow: &AiFlow, version: u32) {
+    if let Err(error) = flow.models().deploy("wine", version).await {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_of_two_processes_have_no_gap_and_one_is_deployed() {
+    const TEST: &str = "meta::versions_of_two_processes_have_no_gap_and_one_is_deployed";
+    if let Some(path) = as_other_process() {
+        let flow = handle(&open(&path).await);
+        eprintln!("begins");
+        let numbers = register_at_once(&flow).await;
+        for number in &numbers {
+            eprintln!("{number}");
+        }
+        return deploy(&flow, numbers[0]).await;
+    }
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("aiflow.db");
+    let flow = handle(&open(&path).await);
+    flow.models().register(Model::new("wine").unwrap()).await.unwrap();
+    let mut child = other_process(TEST, &path);
+    let mut lines = reports(&mut child);
+    assert_eq!(lines.next().as_deref(), Some("begins"));
+    let ours = register_at_once(&flow).await;
+    let mut numbers: Vec<u32> = lines.map(|line| line.parse().unwrap()).collect();
+    deploy(&flow, ours[0]).await;
+    assert!(child.wait().unwrap().success());
+    numbers.extend(ours);
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(1..=2 * WRITERS * VERSIONS_EACH), "{numbers:?}");
+    let versions = flow.models().versions("wine").await.unwrap();
+    assert!(versions.iter().map(|version| version.version).eq(numbers));
+    assert_eq!(versions.iter().filter(|version| version.stage == ModelStage::Deployed).count(), 1);
 }

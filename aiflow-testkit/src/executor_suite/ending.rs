@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use aiflow_core::event::EventFilter;
-use aiflow_core::executor::{Ending, ReportKind, StopMode, TimeLimit};
+use aiflow_core::executor::{Ending, Observation, ReportKind, StopMode, TimeLimit};
 use aiflow_core::id::Offset;
+use aiflow_core::{ErrorKind, Retry};
 
 use super::fixture::{Behaviour, ExecutorFixture, Listener, Stage, observed_ending};
 
@@ -33,6 +34,26 @@ pub async fn an_attempt_that_exceeds_its_time_limit_times_out(fixture: &dyn Exec
     assert_eq!(stage.listener.ending(attempt).await, Ending::TimedOut { limit: TimeLimit::Run });
     stage.shutdown().await;
     assert_eq!(stage.listener.endings(attempt), [Ending::TimedOut { limit: TimeLimit::Run }]);
+}
+
+/// An attempt that must give signs of life and gives none ends as timed out. An executor that cannot hear any refuses the launch for good.
+pub async fn an_attempt_that_gives_no_sign_of_life_times_out(fixture: &dyn ExecutorFixture) {
+    let stage = Stage::open(fixture).await;
+    let mut launch = stage.launch(0, Behaviour::TimeOut);
+    launch.heartbeat_timeout = Some(Duration::from_millis(200));
+    launch.stop_grace = Duration::from_millis(100);
+    let attempt = launch.attempt;
+    let silent = Ending::TimedOut { limit: TimeLimit::Heartbeat };
+    let submission = stage.executor.submit(launch).await;
+    if let Err(error) = &submission {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Invalid, Retry::Never), "{error}");
+        assert_eq!(stage.observe(attempt).await, Observation::NotFound);
+    } else {
+        assert_eq!(stage.listener.ending(attempt).await, silent);
+    }
+    stage.shutdown().await;
+    let expected = if submission.is_ok() { vec![silent] } else { vec![] };
+    assert_eq!(stage.listener.endings(attempt), expected);
 }
 
 /// Events that the attempt published are in the log before its ending is reported.

@@ -34,6 +34,7 @@ macro_rules! executor_suite {
             many_attempts_each_end_once,
             a_failure_is_reported_with_its_reason,
             an_attempt_that_exceeds_its_time_limit_times_out,
+            an_attempt_that_gives_no_sign_of_life_times_out,
             events_are_in_the_log_before_the_ending,
             reports_go_to_the_host_attached_last,
             an_ending_that_nobody_heard_is_kept,
@@ -53,6 +54,7 @@ macro_rules! executor_suite {
             shutdown_stops_what_cannot_survive,
             what_ran_before_a_restart_is_found_again,
             what_ended_before_a_restart_is_not_started_again,
+            what_ends_with_its_host_does_not_go_on_after_it,
         );
     };
 }

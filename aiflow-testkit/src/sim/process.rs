@@ -129,6 +129,7 @@ pub(super) struct Process {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
     is_dead: AtomicBool,
+    has_taken_over: AtomicBool,
     died: Notify,
     calls: AtomicU64,
     dies_at_call: u64,
@@ -142,6 +143,7 @@ impl Process {
             shared,
             name,
             is_dead: AtomicBool::new(false),
+            has_taken_over: AtomicBool::new(false),
             died: Notify::new(),
             calls: AtomicU64::new(0),
             dies_at_call,
@@ -156,6 +158,11 @@ impl Process {
 
     pub(super) fn is_dead(&self) -> bool {
         self.is_dead.load(Ordering::SeqCst)
+    }
+
+    /// Whether it was ever told that it has the lease.
+    pub(super) fn has_taken_over(&self) -> bool {
+        self.has_taken_over.load(Ordering::SeqCst)
     }
 
     /// Waits until it is dead.
@@ -310,6 +317,9 @@ impl MetaStore for Connection {
         self.process.pass("acquire").await;
         let answer = self.store().acquire(name, holder, ttl).await;
         self.process.pass("acquire done").await;
+        if matches!(answer, Ok(Some(_))) {
+            self.process.has_taken_over.store(true, Ordering::SeqCst);
+        }
         self.note("acquire", answer)
     }
     async fn release(&self, lease: &Lease) -> Result<()> {

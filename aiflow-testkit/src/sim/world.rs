@@ -1,5 +1,7 @@
 //! A world: hosts that run schedulers, users and operators, first in chaos, then in calm.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +10,8 @@ use aiflow_core::host::Host;
 use aiflow_core::id::Offset;
 use aiflow_core::records::firing_of;
 use aiflow_core::relay::RelayedStore;
-use aiflow_core::runtime::{Scheduler, SchedulerStatus};
+use aiflow_core::runtime::{KIND_CURSOR, Scheduler, SchedulerBuilder, SchedulerStatus};
+use aiflow_core::store::{Record, RecordKey};
 use aiflow_core::time::Clock as _;
 use aiflow_core::timer::TimerKey;
 use aiflow_core::{Error, ErrorKind, Result, Retry};
@@ -111,12 +114,7 @@ impl World {
         while self.phase() < Phase::Over {
             life += 1;
             let process = self.boot(format!("host{number}.{life}"));
-            let volatile = Arc::new(Platform::new(
-                Arc::clone(&self.shared),
-                Arc::clone(&self.effects),
-                format!("{}.jobs", process.name),
-                false,
-            ));
+            let volatile = self.volatile_platform(&process);
             // It may die before it has opened its store.
             let opened = tokio::select! {
                 biased;
@@ -160,6 +158,27 @@ impl World {
         Arc::new(Process::new(Arc::clone(&self.shared), name, at_call))
     }
 
+    fn volatile_platform(&self, process: &Process) -> Arc<Platform> {
+        let name = format!("{}.jobs", process.name);
+        Arc::new(Platform::new(Arc::clone(&self.shared), Arc::clone(&self.effects), name, false))
+    }
+
+    fn scheduler(&self, process: &Arc<Process>, volatile: &Arc<Platform>, opened: Backend) -> SchedulerBuilder {
+        let is_early = self.shared.plan.mutation == Some(Mutation::TimersFireEarly);
+        let clock = ProcessClock {
+            clock: Arc::clone(&self.shared.clock),
+            ahead: if is_early { Duration::from_millis(200) } else { Duration::ZERO },
+        };
+        let executor =
+            |platform: &Arc<Platform>| SimExecutor { process: Arc::clone(process), platform: Arc::clone(platform) };
+        Scheduler::builder(opened.store, opened.bus)
+            .executor(DURABLE, executor(&self.durable))
+            .executor(VOLATILE, executor(volatile))
+            .condition(workload::CUSTOM, workload::EverySoMany)
+            .settings(self.shared.plan.settings.clone())
+            .clock(Arc::new(clock))
+    }
+
     /// A scheduler on the host of this number.
     fn start(
         &self,
@@ -168,19 +187,7 @@ impl World {
         number: usize,
         opened: Backend,
     ) -> Result<Scheduler> {
-        let is_early = self.shared.plan.mutation == Some(Mutation::TimersFireEarly);
-        let clock = ProcessClock {
-            clock: Arc::clone(&self.shared.clock),
-            ahead: if is_early { Duration::from_millis(200) } else { Duration::ZERO },
-        };
-        let executor =
-            |platform: &Arc<Platform>| SimExecutor { process: Arc::clone(process), platform: Arc::clone(platform) };
-        let scheduler = Scheduler::builder(opened.store, opened.bus)
-            .executor(DURABLE, executor(&self.durable))
-            .executor(VOLATILE, executor(volatile))
-            .condition(workload::CUSTOM, workload::EverySoMany)
-            .settings(self.shared.plan.settings.clone())
-            .clock(Arc::new(clock));
+        let scheduler = self.scheduler(process, volatile, opened);
         let Some(capacity) = self.shared.plan.host_capacity else { return scheduler.start() };
         // All of them have the same name.
         let host = Host::named("host").executor(VOLATILE, capacity);
@@ -217,10 +224,19 @@ impl World {
                 }
             }
         };
+        let has_led = AtomicBool::new(false);
+        let leads = async {
+            has_led.store(scheduler.wait_leading().await.is_ok(), Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             biased;
             () = process.death() => {
                 self.ledger().trace(&process.name, "is killed");
+                let is_leading = matches!(scheduler.status(), SchedulerStatus::Leading { .. });
+                if process.has_taken_over() && !is_leading && !has_led.load(Ordering::SeqCst) {
+                    self.ledger().count("kill inside recovery");
+                }
                 return scheduler.abort();
             }
             // A scheduler never ends by itself in a world whose faults pass.
@@ -231,6 +247,7 @@ impl World {
                 };
                 return self.ledger().violate("I8", format!("{} ended by itself: {reason}", process.name));
             }
+            () = leads => {}
             () = fulfilled => {}
         }
         if matches!(fate, Fate::KilledAfter(_)) && self.phase() == Phase::Chaos {
@@ -406,6 +423,35 @@ impl World {
         self.check_end(&checker, &state, &acknowledged).await?;
         self.turn_to(Phase::Over);
         while hosts.join_next().await.is_some() {}
+        if self.ledger().is_broken() { Ok(()) } else { self.recover_twice(&checker).await }
+    }
+
+    /// I14: who takes over what a leader has just taken over, with nothing new in the log, changes nothing.
+    async fn recover_twice(&self, checker: &Checker<'_>) -> Result<()> {
+        let mut first = None;
+        for number in 1..=2 {
+            let process = self.boot(format!("successor{number}"));
+            let volatile = self.volatile_platform(&process);
+            let opened = self.connect(&process).await?;
+            let bus = Arc::clone(&opened.bus);
+            let scheduler = self.scheduler(&process, &volatile, opened).start()?;
+            scheduler.wait_leading().await?;
+            scheduler.wait_applied(bus.head().await?.last).await?;
+            scheduler.shutdown().await?;
+            process.kill();
+            volatile.die();
+            self.durable.forget();
+            let mut state = checker.state().await?;
+            // The cursor also says under which epoch it was written; its offset is compared.
+            state.records.retain(|key, _| key.kind != KIND_CURSOR);
+            let found = (state.cursor, state.head(), state.records);
+            if first.as_ref().is_some_and(|first| *first != found) {
+                let difference = difference(first.as_ref(), &found);
+                self.ledger()
+                    .violate("I14", format!("a second recovery changed what the first one left: {difference}"));
+            }
+            first = Some(found);
+        }
         Ok(())
     }
 
@@ -441,6 +487,17 @@ impl World {
         }
         checker.stale_commits().await
     }
+}
+
+/// Position of the leader, end of the log, and records, as a recovery leaves them.
+type Recovered = (Offset, Offset, BTreeMap<RecordKey, Record>);
+
+fn difference(before: Option<&Recovered>, after: &Recovered) -> String {
+    let Some(before) = before else { return String::new() };
+    let keys = before.2.keys().chain(after.2.keys());
+    let changed = keys.filter(|key| before.2.get(key) != after.2.get(key)).map(ToString::to_string);
+    let changed: BTreeSet<String> = changed.collect();
+    format!("cursor {} to {}, head {} to {}, records {changed:?}", before.0, after.0, before.1, after.1)
 }
 
 fn broken(error: tokio::task::JoinError) -> Error {

@@ -22,7 +22,7 @@ aiflow_testkit::executor_suite!(TaskFixture::default());
 type Starts = Arc<Mutex<BTreeMap<AttemptId, u32>>>;
 
 #[derive(Default)]
-struct TaskFixture {
+pub(crate) struct TaskFixture {
     starts: Starts,
 }
 
@@ -109,10 +109,13 @@ impl Shared {
             *self.starts.lock().unwrap().entry(attempt).or_default() += 1;
             self.report(attempt, ReportKind::started()).await;
             let timeout = launch.timeout.unwrap_or(Duration::MAX);
+            // Its jobs give no sign of life.
+            let silence = launch.heartbeat_timeout.unwrap_or(Duration::MAX);
             tokio::select! {
                 ending = self.work(&launch) => ending,
                 () = stopped(&launch, stop) => Ending::Stopped,
                 () = tokio::time::sleep(timeout) => Ending::TimedOut { limit: TimeLimit::Run },
+                () = tokio::time::sleep(silence) => Ending::TimedOut { limit: TimeLimit::Heartbeat },
             }
         };
         self.set(attempt, Observation::Ended(ending.clone()));

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiflow_core::ErrorKind;
 use aiflow_core::bus::EventBus;
 use aiflow_core::event::NewEvent;
-use aiflow_core::id::Offset;
+use aiflow_core::executor::{Executor, Observation, StopMode};
+use aiflow_core::id::{AttemptId, JobExecutionId, Offset};
 use aiflow_core::store::{Batch, MetaStore, MetaStoreExt, RecordKey, RecordPut};
 use aiflow_core::time::Timestamp;
+use aiflow_core::{ErrorKind, Retry};
 use aiflow_testkit::fault::{FaultPlan, FaultyBus, FaultyFixture, FaultyStore};
+use aiflow_testkit::fault_executor::{FaultyExecutor, FaultyExecutorFixture};
 use aiflow_testkit::retrying::Retrying;
 use aiflow_testkit::rng::test_seed;
-use aiflow_testkit::{Backend, MemoryFixture, StoreFixture};
+use aiflow_testkit::{Backend, ExecutorFixture, MemoryFixture, StoreFixture};
 use serde_json::json;
+
+use super::executor::TaskFixture;
 
 macro_rules! suites_through {
     ($($name:ident: $plan:expr;)+) => {
@@ -23,6 +27,14 @@ macro_rules! suites_through {
 
                 fn fixture() -> FaultyFixture<MemoryFixture> {
                     FaultyFixture::new(MemoryFixture::new(), $plan)
+                }
+
+                fn tasks() -> FaultyExecutorFixture<TaskFixture> {
+                    FaultyExecutorFixture::new(TaskFixture::default(), $plan)
+                }
+
+                mod executor {
+                    aiflow_testkit::executor_suite!(super::tasks());
                 }
 
                 mod store {
@@ -122,4 +134,20 @@ async fn a_seed_always_gives_the_same_faults() {
     assert_eq!(one, pattern(1).await);
     assert_ne!(one, pattern(2).await);
     assert!(one.contains(&true) && one.contains(&false));
+}
+
+#[tokio::test]
+async fn calls_of_an_executor_fail_before_it_hears_of_them_or_after_it_did_them() {
+    let inner = TaskFixture::default().open().await;
+    let attempt = AttemptId::new(JobExecutionId::new(Offset(7), 0), 1);
+    let failing = FaultyExecutor::new(Arc::clone(&inner), FaultPlan::default().fail_before(100));
+    let stop = failing.stop(attempt, StopMode::Kill).await.unwrap_err();
+    assert_eq!((stop.kind(), stop.retry()), (ErrorKind::Unavailable, Retry::Later));
+    let observe = failing.observe(&[attempt]).await.unwrap_err();
+    assert_eq!((observe.kind(), observe.retry()), (ErrorKind::Unavailable, Retry::Later));
+    let losing = FaultyExecutor::new(Arc::clone(&inner), FaultPlan::default().reply_lost(100));
+    let stop = losing.stop(attempt, StopMode::Kill).await.unwrap_err();
+    assert_eq!((stop.kind(), stop.retry()), (ErrorKind::OutcomeUnknown, Retry::AfterReadBack));
+    // What only looks has no outcome to lose.
+    assert_eq!(losing.observe(&[attempt]).await.unwrap(), [Observation::NotFound]);
 }

@@ -6,6 +6,7 @@ mod clocks;
 mod executor;
 mod faults;
 mod flaws;
+mod idle;
 mod lists;
 mod relay;
 mod sim;

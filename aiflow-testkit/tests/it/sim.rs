@@ -37,6 +37,7 @@ fn no_world_breaks_a_promise() {
     for fault in [
         "kill",
         "kill at a call",
+        "kill inside recovery",
         "stall",
         "clock jump",
         "commit under way",
