@@ -19,6 +19,8 @@ use crate::signal;
 
 /// Calls under way at the same time; others wait for a place.
 const CALLS_MAX: u32 = 1_024;
+/// How often one call gives the server the scripts that it has lost.
+const LOADS_MAX: u32 = 3;
 
 /// What runs on the server, each in one step that nobody sees a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,12 +180,17 @@ impl Calls {
         };
         // What may be repeated is, once: a connection that broke while nobody used it shows at the next call.
         let mut may_repeat = phase == Phase::Repeatable;
+        let mut loads = 0;
         loop {
             let mut loan = link.borrow(operation).await?;
             match cmd.query_async::<Value>(&mut loan.conn).await {
                 Ok(value) => return self.open(Answer::new(value, operation)?, operation, seen),
-                Err(fault) if has_lost_scripts(&fault) => {
-                    Scripts::load(&mut loan.conn, operation).await?;
+                Err(fault) if has_lost_scripts(&fault) && loads < LOADS_MAX => {
+                    loads += 1;
+                    if let Err(error) = Scripts::load(&mut loan.conn, operation).await {
+                        link.replace(&loan).await;
+                        return Err(error);
+                    }
                 }
                 Err(fault) => {
                     self.settle(link, &loan, &fault).await;

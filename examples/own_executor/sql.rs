@@ -114,6 +114,9 @@ impl SqlExecutor {
 
 /// The file, with a table in which each attempt leaves a row as it starts.
 pub(crate) fn connect(database: &PathBuf) -> rusqlite::Result<Connection> {
+    /// One after the other: SQLite does not wait for another connection that makes the file.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let connection = Connection::open(database)?;
     connection.busy_timeout(Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

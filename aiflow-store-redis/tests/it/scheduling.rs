@@ -1,6 +1,6 @@
 //! Schedulers on a Redis: what do they do when it is not the one they knew, and does one go on with a copy?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use aiflow_core::client::AiFlow;
 use aiflow_core::execution::{JobStatus, WorkflowStatus};
 use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
 use aiflow_core::graph::{AiGraph, function};
+use aiflow_core::host::Host;
 use aiflow_core::id::JobName;
 use aiflow_core::memory::MemoryStore;
-use aiflow_core::runtime::{Scheduler, SchedulerStatus, Settings};
+use aiflow_core::runtime::{Scheduler, SchedulerBuilder, SchedulerStatus, Settings};
 use aiflow_core::time::SystemClock;
 use aiflow_core::workflow::{Completion, all, job_status, on, start, start_workflow};
 use aiflow_store_redis::{RedisOptions, RedisStore};
@@ -45,6 +46,10 @@ fn graph() -> AiGraph {
 }
 
 fn scheduler(flow: &AiFlow) -> Scheduler {
+    builder(flow).start().unwrap()
+}
+
+fn builder(flow: &AiFlow) -> SchedulerBuilder {
     let functions = Functions::new().register("load", async |_, _: Value| Ok::<_, JobError>(1_599)).register(
         "train",
         async |ctx: JobContext, _: Value| {
@@ -52,7 +57,7 @@ fn scheduler(flow: &AiFlow) -> Scheduler {
         },
     );
     let settings = Settings { lease_ttl: Duration::from_millis(900), ..Settings::default() };
-    flow.scheduler().settings(settings).executor("function", FunctionExecutor::new(functions)).start().unwrap()
+    flow.scheduler().settings(settings).executor("function", FunctionExecutor::new(functions))
 }
 
 #[tokio::test]
@@ -120,6 +125,48 @@ async fn a_leader_that_the_network_cuts_off_is_replaced_and_fenced_when_it_is_ba
         assert_eq!(near.job_executions(execution.id).await.unwrap().len(), 1);
     }
     cut_off.shutdown().await.unwrap();
+}
+
+/// Hosts are restarted one after the other, the leader among them, while events come and jobs run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_loses_nothing() {
+    const EACH: usize = 15;
+    const RESTARTS: usize = 4;
+    let server = RedisServer::start();
+    let flow = flow(&server).await;
+    let mut graph = AiGraph::new("wine", "quality");
+    graph.node("load", function("load"));
+    graph.rule(start_workflow(on("samples")));
+    flow.submit(&graph.translate().unwrap()).await.unwrap();
+    let host = async |name: &str| {
+        let store = open(&server).await;
+        let host = builder(&flow_of(store)).host(Host::named(name).executor("function", 4)).start().unwrap();
+        host.wait_joined().await.unwrap();
+        host
+    };
+    let mut hosts = VecDeque::from([host("ada").await, host("bob").await]);
+    for restart in 0..RESTARTS {
+        for n in 0..EACH {
+            flow.publish(flow.event("samples").value(n)).await.unwrap();
+        }
+        hosts.pop_front().unwrap().shutdown().await.unwrap();
+        hosts.push_back(host(if restart % 2 == 0 { "ada" } else { "bob" }).await);
+    }
+    let executions = loop {
+        let executions = flow.executions("quality", 2 * RESTARTS * EACH).await.unwrap();
+        if executions.len() >= RESTARTS * EACH {
+            break executions;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(executions.len(), RESTARTS * EACH, "one for each event");
+    for execution in executions {
+        assert_eq!(flow.wait(execution.id).await.unwrap().status, WorkflowStatus::Succeeded);
+        assert_eq!(flow.job_executions(execution.id).await.unwrap().len(), 1);
+    }
+    for host in hosts {
+        host.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test]

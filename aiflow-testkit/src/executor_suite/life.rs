@@ -84,29 +84,3 @@ pub async fn what_ended_before_a_restart_is_not_started_again(fixture: &dyn Exec
         assert_eq!(fixture.starts(attempt), 1);
     }
 }
-
-/// An attempt that ends with its host has ended, or ends, when the executor is there again: it is repeated elsewhere.
-pub async fn what_ends_with_its_host_does_not_go_on_after_it(fixture: &dyn ExecutorFixture) {
-    let stage = Stage::open(fixture).await;
-    let is_surviving = stage.executor.capabilities().survives_host;
-    let mut launch = stage.launch(0, Behaviour::RunUntilStopped);
-    launch.ends_with_host = true;
-    let attempt = launch.attempt;
-    stage.executor.submit(launch).await.unwrap();
-    stage.started(attempt).await;
-    let Stage { executor, listener, .. } = stage;
-    if !is_surviving {
-        executor.shutdown().await.unwrap();
-        assert_eq!(listener.ending(attempt).await, Ending::Stopped);
-        return;
-    }
-    listener.leave().await;
-    drop(executor);
-    let again = fixture.restart().await.expect("it survives its host");
-    let listener = Listener::attached_to(&*again).await;
-    let ending = observed_ending(&*again, attempt).await;
-    assert!(!matches!(ending, Ending::Succeeded { .. }), "{ending:?}");
-    assert_eq!(listener.ending(attempt).await, ending);
-    again.shutdown().await.unwrap();
-    assert_eq!(fixture.starts(attempt), 1);
-}

@@ -54,7 +54,6 @@ macro_rules! executor_suite {
             shutdown_stops_what_cannot_survive,
             what_ran_before_a_restart_is_found_again,
             what_ended_before_a_restart_is_not_started_again,
-            what_ends_with_its_host_does_not_go_on_after_it,
         );
     };
 }
