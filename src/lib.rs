@@ -32,6 +32,7 @@
 //! | `cel` | predicates of rules written in CEL |
 //! | `svg` | pictures of graphs, workflows and executions as SVG |
 //! | `artifacts` | [`artifacts`]: files of jobs in a folder or an object store |
+//! | `s3`, `gcs`, `azure` | the object stores of clouds, for files of jobs and snapshots |
 //! | `full` | all of these |
 
 mod open;

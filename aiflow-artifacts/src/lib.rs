@@ -12,18 +12,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`ObjectArtifacts::open`] takes a URL: `file:///…` always. For `s3://…`, `gs://…` or `az://…` the application names, beside this crate, the crate
-//! `object_store` with the feature of the platform, which reaches this one:
+//! [`ObjectArtifacts::open`] takes a URL. `file:///…` is always known; each cloud has a feature, here and of `aiflow`:
 //!
-//! ```toml
-//! object_store = { version = "0.14", default-features = false, features = ["aws"] }   # or "gcp", "azure"
-//! ```
+//! | feature | URL | what the environment says |
+//! |---|---|---|
+//! | `s3` | `s3://bucket/prefix` | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`; `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` if that is no `https`, for other servers of this protocol |
+//! | `gcs` | `gs://bucket/prefix` | `GOOGLE_SERVICE_ACCOUNT` or `GOOGLE_APPLICATION_CREDENTIALS`, the path of a file |
+//! | `azure` | `az://container/prefix` | `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY` |
 //!
-//! Credentials come from the environment in the way of each platform: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
-//! `AWS_ENDPOINT_URL`; `GOOGLE_SERVICE_ACCOUNT`; `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`; and others that
-//! `object_store` documents. There is no feature for it here: it would do no more than this line, and the clients are as much to build as all
-//! the rest (HTTP, TLS with a C compiler, XML).
+//! and what else `object_store` documents of these three. Nothing else of the environment is looked at, and no secret stands in a URL: URLs are
+//! kept with the metadata of files.
+//!
+//! # TLS
+//! Its cryptography is that of `ring`, which [`open`](ObjectArtifacts::open) makes the one of this process if the application has chosen none
+//! (`CryptoProvider::install_default` of `rustls`, best at the start of `main`). Whoever makes a client of `object_store` for
+//! [`ObjectArtifacts::new`] has to do so. Servers are trusted that the operating system trusts.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,19 +38,26 @@ use aiflow_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt as _, parse_url_opts};
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, parse_url_opts};
 use url::Url;
 
 /// An [`ArtifactStore`] on any store of the crate `object_store`.
 ///
 /// A clone is the same store. In a folder, files are written beside their place, flushed to the disk and renamed; several processes may use the
-/// folder.
-#[derive(Debug, Clone)]
+/// folder. In a cloud, a call is repeated as `object_store` does it, up to ten times within three minutes.
+#[derive(Clone)]
 pub struct ObjectArtifacts {
     store: Arc<dyn ObjectStore>,
-    prefix: ObjectPath,
     /// Where it is, without a slash at the end.
     uri: String,
+}
+
+/// Without the store: some clients show their keys.
+impl fmt::Debug for ObjectArtifacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectArtifacts").field("uri", &self.uri).finish_non_exhaustive()
+    }
 }
 
 impl ObjectArtifacts {
@@ -63,43 +76,45 @@ impl ObjectArtifacts {
         let url = Url::from_directory_path(&path)
             .map_err(|()| Error::invalid("open artifacts", "the folder has no URL").with("path", path.display()))?;
         let store = LocalFileSystem::new_with_prefix(&path).map_err(|error| into_error(error, "open artifacts"))?;
-        let uri = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { store: Arc::new(store.with_fsync(true)), prefix: ObjectPath::default(), uri })
+        Ok(Self::new(Arc::new(store.with_fsync(true)), url))
     }
 
-    /// What a URL names: `file:///var/lib/aiflow/files`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, each with
-    /// the feature of `object_store` for it.
+    /// What a URL names: `file:///var/lib/aiflow/files`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`; see [the table](crate).
+    ///
+    /// In a cloud, nothing is asked here: that a bucket is missing, or access to it, is found by the first call.
     ///
     /// # Errors
-    /// `Invalid`: it is no URL, or one of a store that this build does not know. Others are those of [`folder`](Self::folder).
+    /// `Invalid`: it is no URL, says more than a place, or what the environment says of the platform is not right. `Unsupported`: this build knows no such
+    /// store. Others are those of [`folder`](Self::folder).
     pub fn open(url: &str) -> Result<Self> {
         let problem = |message: &'static str| Error::invalid("open artifacts", message);
         let url = Url::parse(url).map_err(|error| problem("this is no URL").caused_by(error))?;
+        if url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err(problem("the URL says more than a place; credentials belong into the environment"));
+        }
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| problem("the URL names no folder of this machine"))?;
             return Self::folder(path);
         }
-        // What the environment says in the words of each platform (AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS, …). The rest is nothing to the
-        // store: it would take a TOKEN, a REGION or a TIMEOUT for its own.
-        let (store, prefix) = parse_url_opts(&url, std::env::vars().filter(|(name, _)| is_of_platform(name))).map_err(|error| {
-            problem("this build knows no artifact store for the URL; does the application depend on object_store with the feature aws, gcp or azure?")
-                .with("scheme", url.scheme())
-                .caused_by(error)
+        check_build(&url)?;
+        choose_cryptography();
+        let (store, prefix) = parse_url_opts(&url, of_platforms(std::env::vars_os())).map_err(|error| {
+            problem("the store of the URL cannot be opened").with("scheme", url.scheme()).caused_by(error)
         })?;
-        let uri = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { store: Arc::from(store), prefix, uri })
+        Ok(Self::new(Arc::new(PrefixStore::new(store, prefix)), url))
     }
 
     /// Any store of the crate `object_store`, from its root; `uri` is where it is, for people and metadata: `s3://bucket`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, uri: impl Into<String>) -> Self {
-        let uri = uri.into().trim_end_matches('/').to_owned();
-        Self { store, prefix: ObjectPath::default(), uri }
+        Self { store, uri: uri.into().trim_end_matches('/').to_owned() }
     }
 
-    fn place(&self, path: &str) -> Result<ObjectPath> {
-        check_path(path)?;
-        Ok(path.split('/').fold(self.prefix.clone(), |place, part| place.join(part)))
+    /// The store beneath, with this place as its root: for other things that lie in one, such as the snapshots of projects
+    /// (`Snapshots::new(ObjectArtifacts::open("s3://bucket/snapshots")?.object_store(), …)`).
+    #[must_use]
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
     }
 
     fn uri_of(&self, path: &str) -> String {
@@ -112,12 +127,12 @@ impl ArtifactStore for ObjectArtifacts {
     async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<StoredObject> {
         check_size(bytes.len())?;
         let stored = StoredObject::of(&bytes, self.uri_of(path));
-        self.store.put(&self.place(path)?, bytes.into()).await.map_err(|error| into_error(error, "put"))?;
+        self.store.put(&place(path)?, bytes.into()).await.map_err(|error| into_error(error, "put"))?;
         Ok(stored)
     }
 
     async fn get(&self, path: &str) -> Result<Option<Object>> {
-        let found = match self.store.get(&self.place(path)?).await {
+        let found = match self.store.get(&place(path)?).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             found => found.map_err(|error| into_error(error, "get"))?,
         };
@@ -127,16 +142,53 @@ impl ArtifactStore for ObjectArtifacts {
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
-        match self.store.delete(&self.place(path)?).await {
+        match self.store.delete(&place(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(into_error(error, "delete")),
         }
     }
 }
 
-/// Whether a variable of the environment is one of a platform with an object store.
-fn is_of_platform(name: &str) -> bool {
-    ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|platform| name.starts_with(platform))
+fn place(path: &str) -> Result<ObjectPath> {
+    check_path(path)?;
+    Ok(path.split('/').collect())
+}
+
+/// Whether the clients of this build know the URL.
+fn check_build(url: &Url) -> Result<()> {
+    let unsupported = |message: &'static str| {
+        Err(Error::new(ErrorKind::Unsupported, "open artifacts", message).with("scheme", url.scheme()))
+    };
+    match ObjectStoreScheme::parse(url) {
+        Ok((ObjectStoreScheme::AmazonS3, _)) if !cfg!(feature = "s3") => unsupported("this needs the feature s3"),
+        Ok((ObjectStoreScheme::GoogleCloudStorage, _)) if !cfg!(feature = "gcs") => {
+            unsupported("this needs the feature gcs")
+        }
+        Ok((ObjectStoreScheme::MicrosoftAzure, _)) if !cfg!(feature = "azure") => {
+            unsupported("this needs the feature azure")
+        }
+        Ok((
+            ObjectStoreScheme::AmazonS3 | ObjectStoreScheme::GoogleCloudStorage | ObjectStoreScheme::MicrosoftAzure,
+            _,
+        )) => Ok(()),
+        Ok(_) | Err(_) => unsupported("no artifact store has such a URL; known are file, s3, gs and az"),
+    }
+}
+
+/// Sets what TLS computes with, unless the application has. Of two that set it at once, the first counts.
+fn choose_cryptography() {
+    #[cfg(feature = "_cloud")]
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+/// The variables of an environment in the words of a platform (`AWS_REGION`, `GOOGLE_APPLICATION_CREDENTIALS`, …). The rest is nothing to the
+/// store: it would take a `TOKEN`, a `REGION` or a `TIMEOUT` for its own. So is what is no text.
+fn of_platforms(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let is_of_platform = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|platform| name.starts_with(platform));
+    environment.into_iter().filter_map(text).filter(|(name, _)| is_of_platform(name)).collect()
 }
 
 fn into_error(error: object_store::Error, operation: &'static str) -> Error {
@@ -161,4 +213,28 @@ fn into_error(error: object_store::Error, operation: &'static str) -> Error {
         _ => (ErrorKind::Unavailable, "the artifact store does not answer as it should"),
     };
     Error::new(kind, operation, message).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_environment_only_what_platforms_call_their_own_is_passed_on() {
+        let passed = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_KEY"];
+        let others =
+            ["REGION", "TOKEN", "TIMEOUT", "ENDPOINT", "BUCKET", "MY_AWS_REGION", "AWSREGION", "aws_region", "AWS", ""];
+        let all = passed.iter().chain(&others).map(|name| (OsString::from(name), OsString::from("x")));
+        let found: Vec<String> = of_platforms(all).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, passed);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_text_is_passed_by() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let broken = || OsString::from_vec(b"AWS_\xff".to_vec());
+        let all = [(broken(), "x".into()), ("AWS_REGION".into(), broken()), ("AWS_REGION".into(), "eu".into())];
+        assert_eq!(of_platforms(all), [("AWS_REGION".to_owned(), "eu".to_owned())]);
+    }
 }

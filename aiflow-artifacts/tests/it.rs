@@ -1,4 +1,5 @@
-//! Files in a folder: the suite, what lies on the disk, and a writer that is killed.
+//! Files in a folder: the suite, what lies on the disk, and a writer that is killed. Of clouds, what can be told without one: which URLs are known, and what
+//! of the environment reaches them. `tests/object_store.rs` of `aiflow` asks a real one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -59,8 +60,72 @@ async fn what_cannot_be_used_is_refused() {
     let file = folder.path().join("file");
     std::fs::write(&file, "x").unwrap();
     assert_eq!(ObjectArtifacts::folder(&file).unwrap_err().kind(), ErrorKind::Unavailable);
-    for url in ["no url", "ftp://host/x", "file://host/share"] {
-        assert_eq!(ObjectArtifacts::open(url).unwrap_err().kind(), ErrorKind::Invalid, "{url}");
+    for (url, kind) in [
+        ("no url", ErrorKind::Invalid),
+        ("file://host/share", ErrorKind::Invalid),
+        ("s3://key:secret@bucket/x", ErrorKind::Invalid),
+        ("az://container/x?sig=secret", ErrorKind::Invalid),
+        ("ftp://host/x", ErrorKind::Unsupported),
+        ("http://host/x", ErrorKind::Unsupported),
+        ("memory:///x", ErrorKind::Unsupported),
+    ] {
+        let error = ObjectArtifacts::open(url).unwrap_err();
+        assert!(error.kind() == kind && !error.to_string().contains("secret"), "{url}: {error}");
+    }
+}
+
+const CLOUD: &str = "AIFLOW_ARTIFACTS_TEST_CLOUD";
+
+/// The other process: opens clouds with an environment of its own.
+#[test]
+fn opener() {
+    let Some(url) = std::env::var_os(CLOUD) else { return };
+    let store = ObjectArtifacts::open(url.to_str().unwrap()).unwrap();
+    let shown = format!("{store:?}");
+    assert!(shown.contains("//place/prefix") && !shown.contains("hidden"), "{shown}");
+    let client = format!("{:?}", store.object_store());
+    assert!(client.contains("of-the-platform") && !client.contains("of-others"), "{client}");
+}
+
+/// A cloud is opened by its URL with what the environment says of its platform. What the environment says to others is not taken for it, what is
+/// no text stops nothing, and no key is shown.
+#[cfg(unix)]
+#[test]
+fn clouds_are_told_what_their_variables_say_and_nothing_else() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let broken = std::ffi::OsStr::from_bytes(b"\xff");
+    for (is_built, url, named) in [
+        (cfg!(feature = "s3"), "s3://place/prefix", &["AWS_REGION"][..]),
+        (cfg!(feature = "gcs"), "gs://place/prefix", &["GOOGLE_BASE_URL"]),
+        (cfg!(feature = "azure"), "az://place/prefix", &["AZURE_STORAGE_ACCOUNT_NAME"]),
+    ] {
+        if !is_built {
+            let error = ObjectArtifacts::open(url).unwrap_err();
+            assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("feature"), "{error}");
+            continue;
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["opener", "--exact"]).env_clear().env(CLOUD, url);
+        for name in named {
+            command.env(name, "https://of-the-platform.example");
+        }
+        for name in ["REGION", "ENDPOINT", "BASE_URL", "TOKEN", "ACCOUNT_NAME", "USER_AGENT", "PROXY_URL", "BUCKET"] {
+            command.env(name, "https://of-others.example");
+        }
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "hidden"),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "hidden+8"),
+        ];
+        command
+            .envs(keys)
+            .env("TIMEOUT", "soon")
+            .env("ALLOW_HTTP", "perhaps")
+            .env("AWS_ENDPOINT", broken)
+            .env(broken, "x");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{url}: {said}");
     }
 }
 

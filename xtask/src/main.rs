@@ -1,5 +1,7 @@
-//! Checks and longer proofs of the workspace: `cargo xtask test`, `sim`, `kill-loop`, `bench`.
+//! Checks and longer proofs of the workspace: `cargo xtask test`, `sim`, `kill-loop`, `fuzz`, `bench`, and others.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+
+mod fuzz;
 
 use std::env;
 use std::path::Path;
@@ -12,6 +14,9 @@ cargo xtask sim [--seeds N] [--seed S] [--from S]
                                       more simulated worlds, or one again
 cargo xtask kill-loop [--kills N]     kill a real scheduler process, and the Redis under it, again and again
 cargo xtask host-loop [--kills N]     kill the processes of several hosts, and the leader among them, again and again
+cargo xtask object-store URL          the promises of files and snapshots in S3, Google Cloud Storage or Azure, with the credentials of the environment
+cargo xtask fuzz [TARGET] [--seconds N]
+                                      random input that learns from what it reaches, for N seconds each; needs cargo-fuzz and a nightly compiler
 cargo xtask bench [FILTER]            measure, and print ratios against the floor of the same run";
 
 type Outcome = Result<(), String>;
@@ -24,6 +29,8 @@ fn main() -> ExitCode {
         Some("sim") => sim(&rest),
         Some("kill-loop") => kill_loop(&rest),
         Some("host-loop") => host_loop(&rest),
+        Some("object-store") if rest.len() == 1 => object_store(rest[0]),
+        Some("fuzz") => fuzz::fuzz(&rest),
         Some("bench") => bench(&rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -122,6 +129,12 @@ fn host_loop(arguments: &[&str]) -> Outcome {
     find_redis()?;
     let run = ["test", "--package", "aiflow", "--all-features", "--test", "host_loop", "--"];
     cargo("host loop", &[&run, arguments].concat(), &[])
+}
+
+fn object_store(url: &str) -> Outcome {
+    // The features of all tests, so that nothing is built twice.
+    let run = ["test", "--workspace", "--all-features", "--test", "object_store"];
+    cargo("object store", &run, &[("AIFLOW_TEST_OBJECT_STORE", url)])
 }
 
 fn bench(arguments: &[&str]) -> Outcome {

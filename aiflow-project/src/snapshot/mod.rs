@@ -8,6 +8,7 @@ mod collect;
 mod manifest;
 mod take;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,20 +55,28 @@ impl SnapshotId {
     }
 }
 
-impl std::fmt::Display for SnapshotId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
 /// Snapshots of projects in an object store, and a directory of this host into which they are unpacked.
 ///
-/// Any [`ObjectStore`] does: a directory ([`local`](Self::local)), or S3, Google Cloud Storage and Azure with the features of the crate
-/// `object_store`.
-#[derive(Debug, Clone)]
+/// Any [`ObjectStore`] does: a directory ([`local`](Self::local)), or the one that `ObjectArtifacts::open("s3://bucket/snapshots")?.object_store()` of
+/// `aiflow-artifacts` gives, with its feature `s3`, `gcs` or `azure`.
+#[derive(Clone)]
 pub struct Snapshots {
     store: Arc<dyn ObjectStore>,
     cache: PathBuf,
+}
+
+/// Without what the client of the store would show of itself: it may be a key.
+impl fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = format_args!("{}", self.store);
+        f.debug_struct("Snapshots").field("store", &store).field("cache", &self.cache).finish()
+    }
 }
 
 impl Snapshots {
@@ -87,7 +96,8 @@ impl Snapshots {
         };
         std::fs::create_dir_all(store.as_ref()).map_err(failed)?;
         let store = LocalFileSystem::new_with_prefix(store).map_err(|error| broken("open snapshots", error))?;
-        Ok(Self::new(Arc::new(store), cache))
+        // What was submitted with a snapshot survives a power loss as the definition does that names it.
+        Ok(Self::new(Arc::new(store.with_fsync(true)), cache))
     }
 
     pub(crate) fn list_key(project: &ProjectName, id: &SnapshotId) -> Key {

@@ -16,7 +16,10 @@ use aiflow_core::memory::MemoryStore;
 use aiflow_core::runtime::Scheduler;
 use aiflow_core::time::SystemClock;
 use aiflow_exec_process::ProcessExecutor;
-use aiflow_project::{LoadOptions, Project, ProjectExecutor, Secrets, SnapshotId, Snapshots, Submitted};
+use aiflow_project::{
+    LoadOptions, Project, ProjectExecutor, SNAPSHOT_FILE_BYTES_MAX, SNAPSHOT_NESTING_MAX, Secrets, SnapshotId,
+    Snapshots, Submitted,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -183,6 +186,16 @@ async fn links_out_of_the_project_and_what_is_no_file_are_refused() {
         ("loop", Box::new(|path: &Path| symlink("loop", path).unwrap()), "leads nowhere"),
         ("a:b", Box::new(|path: &Path| fs::write(path, "x").unwrap()), "contains a character"),
         ("socket", Box::new(|path: &Path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())), "no file"),
+        (
+            "huge",
+            Box::new(|path: &Path| fs::File::create(path).unwrap().set_len(SNAPSHOT_FILE_BYTES_MAX + 1).unwrap()),
+            "has more than",
+        ),
+        (
+            "deep",
+            Box::new(|path: &Path| fs::create_dir_all(path.join("a/".repeat(SNAPSHOT_NESTING_MAX))).unwrap()),
+            "nested deeper",
+        ),
     ] {
         let world = World::new();
         make(&world.dir.path().join("resources").join(name));

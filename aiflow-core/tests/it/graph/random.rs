@@ -131,6 +131,22 @@ proptest! {
         dot_tokens(&graph.to_dot());
         dot_tokens(&workflow.to_dot());
     }
+
+    /// What is added beside a graph changes no job, rule or name of it, wherever it stands in the definition: what rules have seen hangs on these.
+    #[test]
+    fn an_edit_elsewhere_changes_no_job(graph in any_graph(), at in 0..9usize) {
+        let translate = |graph: &AiGraph| SplitTranslator::new().translate(graph, &TranslateOptions::default());
+        let Ok(before) = translate(&graph) else { return Ok(()) };
+        let mut edited = graph;
+        let mut beside = AiGraph::new("p", "w");
+        beside.node("another", function("g"));
+        edited.nodes.insert(at % (edited.nodes.len() + 1), beside.nodes.remove(0));
+        edited.control("another", start(on("key")));
+        let after = translate(&edited).unwrap();
+        prop_assert_eq!(after.jobs.len(), before.jobs.len() + 1);
+        prop_assert!(before.jobs.iter().all(|job| after.jobs.contains(job)), "{after:?}");
+        prop_assert!(before.control_edges.iter().all(|edge| after.control_edges.contains(edge)), "{after:?}");
+    }
 }
 
 fn edge_sources(edge: &aiflow_core::graph::ControlEdge) -> Vec<String> {
