@@ -24,8 +24,9 @@ async fn refusal(store: &aiflow_store_redis::RedisStore) -> aiflow_core::Error {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_reads_its_data_is_unavailable_until_it_has_read_it() {
+    // It rests after each key, and answers after each thousand bytes.
     let slow = ["--key-load-delay", "200000", "--loading-process-events-interval-bytes", "1024"];
-    let mut server = RedisServer::with(&slow);
+    let mut server = RedisServer::with(&[&slow[..], &["--rdbcompression", "no"]].concat());
     let store = open(&server).await;
     store.publish(vec![event("a")]).await.unwrap();
     for n in 0..10 {

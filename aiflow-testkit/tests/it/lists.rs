@@ -32,7 +32,7 @@ fn every_store_case_is_in_the_list() {
 
 #[test]
 fn every_metadata_case_is_in_the_list() {
-    let sources = [include_str!("../../src/meta_suite/cases.rs")];
+    let sources = [include_str!("../../src/meta_suite/cases.rs"), include_str!("../../src/meta_suite/lineage.rs")];
     let list = include_str!("../../src/meta_suite/mod.rs");
     assert_eq!(written(&sources), listed(list));
 }
