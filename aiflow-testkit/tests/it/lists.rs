@@ -34,7 +34,10 @@ fn every_store_case_is_in_the_list() {
 fn every_metadata_case_is_in_the_list() {
     let sources = [include_str!("../../src/meta_suite/cases.rs"), include_str!("../../src/meta_suite/lineage.rs")];
     let list = include_str!("../../src/meta_suite/mod.rs");
-    assert_eq!(written(&sources), listed(list));
+    let mut written = written(&sources);
+    // What cases ask with is no case.
+    written.retain(|name| !name.starts_with("lineage_in_"));
+    assert_eq!(written, listed(list));
 }
 
 #[test]
