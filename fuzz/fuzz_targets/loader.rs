@@ -19,12 +19,15 @@ static DIR: LazyLock<PathBuf> =
 fn files(bytes: &[u8]) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        match (line.strip_prefix(b"=== "), files.last_mut()) {
-            (Some(path), _) if files.len() < FILES_MAX => {
+        match line.strip_prefix(b"=== ") {
+            Some(path) if files.len() < FILES_MAX => {
                 files.push((PathBuf::from(String::from_utf8_lossy(path).trim_end()), Vec::new()));
             }
-            (_, Some((_, content))) => content.extend_from_slice(line),
-            (_, None) => {}
+            _ => {
+                if let Some((_, content)) = files.last_mut() {
+                    content.extend_from_slice(line);
+                }
+            }
         }
     }
     files
