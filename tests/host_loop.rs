@@ -161,7 +161,8 @@ async fn orphan(folder: &Path, url: &str) {
     let ended = tokio::time::timeout(FINISH_WITHIN, aiflow.wait(execution)).await.expect("it ends").unwrap();
     let jobs = aiflow.job_executions(execution).await.unwrap();
     assert_eq!(ended.status, WorkflowStatus::Succeeded, "the orphan runs on: {:?}", jobs[0].ending);
-    assert_eq!(jobs[0].losses, 1, "{:?}", jobs[0].ending);
+    // More than once if the next host was kept from the processor for longer than its lease.
+    assert!(jobs[0].losses >= 1, "{:?}", jobs[0].ending);
 }
 
 fn workflow(name: &str, label: Option<&str>) -> AiGraph {

@@ -4,6 +4,7 @@
 //! file is the truth, and everybody who reads from further back, or after events of another process, asks it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aiflow_core::bus::EventPage;
@@ -17,7 +18,11 @@ const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Events that lie in the log without a gap between them.
 #[derive(Debug, Default)]
-pub(crate) struct Tail(Mutex<Recent>);
+pub(crate) struct Tail {
+    recent: Mutex<Recent>,
+    /// A transaction is under way: the file may hold its events already, beside records that others have seen.
+    is_behind: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Recent {
@@ -29,7 +34,12 @@ struct Recent {
 impl Tail {
     fn recent(&self) -> MutexGuard<'_, Recent> {
         // The list is whole at every moment, also when a thread died holding it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether a transaction is under way whose events are not here yet.
+    pub(crate) fn set_behind(&self, is_behind: bool) {
+        self.is_behind.store(is_behind, Ordering::SeqCst);
     }
 
     /// Adds events that were appended, in their order, each with its bytes of text.
@@ -50,6 +60,8 @@ impl Tail {
 
     /// What the log holds after `after`, as far as it lies here; `None` if nothing does, so that the file must be asked.
     pub(crate) fn read(&self, after: Offset, filter: &EventFilter, max: usize) -> Option<EventPage> {
+        // Asked first: what was seen in the file before this call is here unless it is so now.
+        let is_behind = self.is_behind.load(Ordering::SeqCst);
         let recent = self.recent();
         let first = recent.events.front()?.0.offset;
         let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
@@ -64,7 +76,7 @@ impl Tail {
                 events.push(Arc::clone(event));
             }
         }
-        (covered > after).then_some(EventPage { events, covered })
+        (covered > after && (events.len() == max || !is_behind)).then_some(EventPage { events, covered })
     }
 }
 

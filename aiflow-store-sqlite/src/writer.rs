@@ -126,6 +126,8 @@ impl Writer {
             }
             let group = take_group(&mut waiting);
             self.serve(group).await;
+            // What failed has left nothing to show.
+            self.tail.set_behind(false);
             // Those who were answered may have more to write: let them join the next group, rather than find it gone.
             tokio::task::yield_now().await;
         }
@@ -216,11 +218,13 @@ impl Writer {
         });
         self.tail.push(fresh);
         self.tail.trim(trimmed);
+        self.tail.set_behind(false);
         self.signal.reached(last);
     }
 
     /// Runs one transaction for the group: at once if what it depends on is known, otherwise after a look at the file.
     async fn attempt(&mut self, works: &[Work]) -> Result<Done, Failed> {
+        self.tail.set_behind(works.iter().any(|work| !work.events().is_empty()));
         let known = self.known.as_mut().and_then(|known| Some((known.facts(works)?, known.version)));
         let look_up_ids = match known {
             Some((facts, version)) => match self.at_once(works, facts, version).await? {
