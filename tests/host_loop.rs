@@ -27,6 +27,9 @@ const EVENTS_PER_KILL: u64 = 4;
 /// The longest pause between two events, in milliseconds.
 const PAUSE: u64 = 40;
 const LEASE: Duration = Duration::from_millis(300);
+/// That of processes whose names begin with [`PATIENT`]: a busy machine does not make the next host late, so that just one attempt is lost.
+const LONG_LEASE: Duration = Duration::from_secs(2);
+const PATIENT: &str = "patient-";
 /// How many attempts each host takes at a time.
 const CAPACITY: u32 = 2;
 /// Name and label of each host; the leader is none.
@@ -65,8 +68,9 @@ async fn open(url: &str) -> AiFlow {
 
 /// One process: the leader that runs nothing, or the host of this number. It runs until it is killed.
 async fn host(role: &str, folder: &Path, url: &str) {
+    let (role, lease) = role.strip_prefix(PATIENT).map_or((role, LEASE), |role| (role, LONG_LEASE));
     let settings = Settings {
-        lease_ttl: LEASE,
+        lease_ttl: lease,
         standby_poll: Duration::from_millis(20),
         backoff_max: LEASE,
         ..Settings::default()
@@ -148,7 +152,8 @@ async fn orphan(folder: &Path, url: &str) {
     graph.node("job", shell(format!("{again}; echo $$ >{}; while :; do sleep 1000; done", first.display())));
     graph.rule(start_workflow(on("begin")));
     aiflow.submit(&graph.translate().unwrap()).await.unwrap();
-    let (_leader, host) = (Running::start("leader", folder, url), Running::start("0", folder, url));
+    let start = |role: &str| Running::start(&format!("{PATIENT}{role}"), folder, url);
+    let (_leader, host) = (start("leader"), start("0"));
     aiflow.publish(aiflow.event("begin")).await.unwrap();
     let started = Instant::now();
     while !fs::read_to_string(&first).is_ok_and(|pid| pid.ends_with('\n')) {
@@ -156,13 +161,12 @@ async fn orphan(folder: &Path, url: &str) {
         std::thread::yield_now();
     }
     drop(host);
-    let _next = Running::start("2", folder, url);
+    let _next = start("2");
     let execution = aiflow.executions("orphan", 2).await.unwrap()[0].id;
     let ended = tokio::time::timeout(FINISH_WITHIN, aiflow.wait(execution)).await.expect("it ends").unwrap();
     let jobs = aiflow.job_executions(execution).await.unwrap();
     assert_eq!(ended.status, WorkflowStatus::Succeeded, "the orphan runs on: {:?}", jobs[0].ending);
-    // More than once if the next host was kept from the processor for longer than its lease.
-    assert!(jobs[0].losses >= 1, "{:?}", jobs[0].ending);
+    assert_eq!(jobs[0].losses, 1, "{:?}", jobs[0].ending);
 }
 
 fn workflow(name: &str, label: Option<&str>) -> AiGraph {
