@@ -3,7 +3,7 @@
 use aiflow_core::event::EventFilter;
 use aiflow_core::id::Offset;
 use aiflow_core::search::Search;
-use aiflow_core::store::{PageToken, Query, RecordKey, RelationQuery};
+use aiflow_core::store::{PageToken, QUERY_PARENTS_MAX, Query, RecordKey, RelationQuery};
 use sqlx::Row;
 
 use crate::connect::{self, Conn};
@@ -58,6 +58,9 @@ fn every_query() -> Vec<Query> {
         }
         if bits & 16 != 0 {
             query = query.newest_first();
+        }
+        if bits & 2 != 0 {
+            queries.push(query.clone().parents((0..QUERY_PARENTS_MAX).map(|n| format!("{n}.0"))));
         }
         queries.push(query.clone().after(Some(PageToken("7".to_owned()))));
         queries.push(query);

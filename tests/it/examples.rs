@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use aiflow::lineage::LineageQuery;
 use aiflow::prelude::*;
+use aiflow::store::RecordKey;
 
 /// Cargo puts the examples of this package beside the folder of its tests, and builds them before it runs them.
 fn example(name: &str) -> Command {
@@ -40,6 +42,17 @@ async fn versions(folder: &Path) -> Vec<aiflow::meta::Stored<aiflow::meta::Model
     let url = format!("sqlite://{}", folder.join("aiflow.db").display());
     let aiflow = aiflow::open(&url).await.unwrap().project("wine").unwrap();
     aiflow.models().versions("wine").await.unwrap()
+}
+
+/// How many versions of models came of something.
+async fn models_of(folder: &Path, root: RecordKey) -> usize {
+    let url = format!("sqlite://{}", folder.join("aiflow.db").display());
+    let aiflow = aiflow::open(&url).await.unwrap().project("wine").unwrap();
+    let lineage = aiflow.lineage(&LineageQuery::downstream(root)).await.unwrap();
+    assert!(lineage.complete);
+    let models = lineage.of_kind("model_version").count();
+    aiflow.store().close().await.unwrap();
+    models
 }
 
 #[test]
@@ -81,6 +94,9 @@ async fn the_quickstart_tells_its_story_and_goes_on_when_run_again() {
         assert!(first.contains(line), "{line:?} is missing in\n{first}");
     }
     assert_eq!(versions(folder.path()).await.len(), 4);
+    for root in [RecordKey::new("dataset", "wine/samples"), RecordKey::new("workflow_version", "wine/quality/1")] {
+        assert_eq!(models_of(folder.path(), root.clone()).await, 4, "downstream of {root}");
+    }
     table_is_that_of_the_file(&first, folder.path());
     progress_is_that_of_the_file(&first, folder.path());
     let second = run("quickstart", folder.path());

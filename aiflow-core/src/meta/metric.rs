@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::draft::{Draft, Tries, decide};
 use super::metric_append::{self, Point, Values};
 use super::versions::version_key;
-use super::{
-    Artifact, Dataset, ENTITIES_LISTED_MAX, KIND_METRIC_POINTS, KIND_METRIC_SUMMARY, METRIC_REMOVED, Model, names,
-};
+use super::{Artifact, Dataset, ENTITIES_LISTED_MAX, KIND_METRIC_SUMMARY, METRIC_REMOVED, Model, names};
 use crate::client::AiFlow;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{AttemptId, EntityName, JobExecutionId, JobName, WorkflowExecutionId, WorkflowName};
 use crate::records::{body_of, job_execution_key, workflow_execution_key};
 use crate::store::{MetaStoreExt as _, Page, PageToken, Query, RecordKey};
@@ -19,6 +17,10 @@ use crate::time::Timestamp;
 
 /// The most values that one call records.
 pub const METRICS_BATCH_MAX: usize = 1_000;
+/// The most values that [`Metrics::series`] returns.
+pub const SERIES_LISTED_MAX: usize = 1_000_000;
+/// Records of values, of at least 33 each, that one page of a series reads.
+const SERIES_PAGE_CHUNKS: u64 = 64;
 
 /// What a metric is measured on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -289,23 +291,59 @@ impl Metrics {
     /// The values of one metric of a subject, in the order in which they were recorded.
     ///
     /// # Errors
-    /// `Invalid` if the name is not well formed, `Full` if there are more than [`ENTITIES_LISTED_MAX`] records of them; others are those of the
-    /// store.
+    /// `Invalid` if the name is not well formed, `Full` if there are more than [`SERIES_LISTED_MAX`] values: read them by
+    /// [pages](Self::series_page). Others are those of the store.
     pub async fn series(&self, subject: &Subject, name: impl AsRef<str>) -> Result<Vec<MetricPoint>> {
+        let mut points = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.series_page(subject, name.as_ref(), after).await?;
+            points.extend(page.items);
+            if points.len() > SERIES_LISTED_MAX {
+                let message = format!("more than {SERIES_LISTED_MAX} values: read them by pages");
+                return Err(Error::new(ErrorKind::Full, "metric series", message).with("metric", name.as_ref()));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(points);
+            }
+        }
+    }
+
+    /// One page of the values of one metric of a subject, in the order in which they were recorded: some thousand values, whatever the length of
+    /// the series. Values that are recorded meanwhile come on later pages; none comes twice.
+    ///
+    /// # Errors
+    /// `Invalid` if the name is not well formed, or the token is not one of this call; others are those of the store.
+    pub async fn series_page(
+        &self,
+        subject: &Subject,
+        name: impl AsRef<str>,
+        after: Option<PageToken>,
+    ) -> Result<Page<MetricPoint>> {
+        let done: u64 = match &after {
+            Some(token) => {
+                token.0.parse().map_err(|_| Error::invalid("metric series", "the page token is not of a series"))?
+            }
+            None => 0,
+        };
         let key = self.key(subject, name.as_ref()).await?;
         let Some(record) = self.0.store().get_one(&key).await? else {
-            return Ok(Vec::new());
+            return Ok(Page { items: Vec::new(), next: None });
         };
         let values: Values = body_of(&record)?;
-        let query = Query::kind(KIND_METRIC_POINTS).parent(&key.id);
-        let mut points = Vec::new();
-        let chunks = self.0.store().query_all(query, ENTITIES_LISTED_MAX).await?;
-        // What moved from the summary to a chunk after the summary was read is in both.
-        for chunk in chunks.iter().take(usize::try_from(values.chunks).unwrap_or(usize::MAX)) {
-            points.extend(body_of::<Vec<MetricPoint>>(chunk)?);
+        let last = values.chunks.min(done.saturating_add(SERIES_PAGE_CHUNKS));
+        let keys: Vec<RecordKey> = (done..last).map(|earlier| metric_append::chunk_key(&key, earlier + 1)).collect();
+        let mut items = Vec::new();
+        // A chunk that is gone was purged after the summary was read.
+        for chunk in self.0.store().get(&keys).await?.iter().flatten() {
+            items.extend(body_of::<Vec<MetricPoint>>(chunk)?);
         }
-        points.extend(values.tail);
-        Ok(points)
+        if last < values.chunks {
+            return Ok(Page { items, next: Some(PageToken(last.to_string())) });
+        }
+        items.extend(values.tail);
+        Ok(Page { items, next: None })
     }
 
     /// Removes all values of one metric of a subject for good, and announces it. Returns how many there were.

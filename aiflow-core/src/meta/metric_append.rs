@@ -71,6 +71,11 @@ pub(super) fn series_key(subject: &RecordKey, name: &EntityName) -> RecordKey {
     RecordKey::new(KIND_METRIC_SUMMARY, format!("{subject}/{name}"))
 }
 
+/// `series/number`: key of the earlier values of a series that moved away from it as the `number`-th, from 1.
+pub(super) fn chunk_key(series: &RecordKey, number: u64) -> RecordKey {
+    RecordKey::new(KIND_METRIC_POINTS, format!("{}/{number}", series.id))
+}
+
 /// Adds values to their series, and announces each series once.
 pub(super) async fn append(draft: &mut Draft, flow: &AiFlow, points: Vec<Point>) -> Result<()> {
     // In the order of their first value.
@@ -130,7 +135,7 @@ fn extend(draft: &mut Draft, flow: &AiFlow, key: &RecordKey, known: Option<Serie
     let Values { chunks, tail } = &mut series.values;
     if tail.len() > TAIL_POINTS_MAX {
         *chunks = chunks.saturating_add(1);
-        let chunk = RecordKey::new(KIND_METRIC_POINTS, format!("{}/{chunks}", key.id));
+        let chunk = chunk_key(key, *chunks);
         let tail = std::mem::take(tail);
         draft.put(RecordPut { project: project.clone(), parent: key.id.clone(), ..put(chunk, &tail) });
     }

@@ -36,7 +36,7 @@ pub use artifact::{Artifact, ArtifactState, Artifacts};
 pub use batch::{CHANGES_MAX, MetaBatch};
 pub use dataset::{Catalog, Dataset, DatasetVersion, Datasets, NewDatasetVersion};
 pub use entity::{ACTIVE, DELETED, Entity, Stored};
-pub use metric::{METRICS_BATCH_MAX, MetricPoint, MetricSummary, Metrics, NewMetric, Subject};
+pub use metric::{METRICS_BATCH_MAX, MetricPoint, MetricSummary, Metrics, NewMetric, SERIES_LISTED_MAX, Subject};
 pub use metric_definition::{Better, MetricDefinition, MetricDefinitions, MetricOwner};
 pub use model::{MODEL_STAGES_MAX, Model, Models};
 pub use model_version::{ModelVersion, NewModelVersion, VersionStatus};

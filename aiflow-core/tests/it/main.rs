@@ -6,6 +6,7 @@ mod client;
 mod control;
 mod engine;
 mod function;
+mod function_suite;
 mod graph;
 mod history;
 mod hosts;

@@ -1,12 +1,16 @@
 //! Collection: which snapshots does nothing refer to any more?
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
 use aiflow_core::client::AiFlow;
-use aiflow_core::id::ProjectName;
+use aiflow_core::execution::KIND_WORKFLOW_VERSION;
+use aiflow_core::id::{ProjectName, WorkflowName};
 use aiflow_core::meta::Listing;
+use aiflow_core::records::{WorkflowVersion, body_of};
+use aiflow_core::store::Query;
 use aiflow_core::workflow::Workflow;
 use aiflow_core::{Error, ErrorKind, Result};
 use futures_util::TryStreamExt as _;
@@ -29,8 +33,9 @@ pub struct Collected {
 }
 
 impl Snapshots {
-    /// Removes the snapshots of a project that nothing refers to: neither the newest version of a workflow nor an execution whose records are
-    /// still there, of a workflow that may be deleted. Those younger than `age` stay, for they may be about to be submitted: an hour is plenty.
+    /// Removes the snapshots of a project that nothing refers to: neither the version in use of a workflow, nor a newer one that waits for a
+    /// scheduler, nor an execution whose records are still there, of a workflow that may be deleted. Those younger than `age` stay, for they may be
+    /// about to be submitted: an hour is plenty.
     ///
     /// # Errors
     /// Those of the store, and `Unavailable`: the object store or the disk refused.
@@ -100,39 +105,60 @@ fn failed(error: object_store::Error) -> Error {
     broken("collect snapshots", error)
 }
 
-/// The snapshots that newest versions and executions refer to.
+/// The snapshots of versions that are used, or wait to be.
 async fn referenced(aiflow: &AiFlow) -> Result<BTreeSet<SnapshotId>> {
     let mut used = BTreeSet::new();
-    let mut workflows = BTreeSet::new();
-    let mut listing = Listing::new().states(["ENABLED", "DISABLED", "DELETED"]);
+    let mut workflows: BTreeMap<WorkflowName, Use> = BTreeMap::new();
+    let mut query = Query::kind(KIND_WORKFLOW_VERSION).project(aiflow.project_name().as_str());
     loop {
-        let page = aiflow.workflows_page(&listing).await?;
-        workflows.extend(page.items.into_iter().map(|state| (state.name.clone(), state.deleted_at.is_some())));
+        let page = aiflow.store().query(&query).await?;
+        for record in &page.items {
+            let WorkflowVersion { version, workflow, .. } = body_of(record)?;
+            let of_workflow = match workflows.entry(workflow.name.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Use::of(aiflow, &workflow.name).await?),
+            };
+            if of_workflow.is_of(version) {
+                used.extend(snapshots_of(&workflow));
+            }
+        }
         if page.next.is_none() {
-            break;
+            return Ok(used);
         }
-        listing = listing.after(page.next);
+        query = query.after(page.next);
     }
-    for (workflow, is_deleted) in workflows {
-        let mut versions = BTreeSet::new();
-        if !is_deleted && let Some(latest) = aiflow.latest_workflow_version(workflow.as_str()).await? {
-            used.extend(snapshots_of(&latest.workflow));
-        }
+}
+
+/// Which versions of a workflow are used.
+struct Use {
+    /// This one and all newer ones: the version in use, and what was submitted and no scheduler has seen yet.
+    from: u32,
+    /// Those of executions.
+    ran: BTreeSet<u32>,
+}
+
+impl Use {
+    async fn of(aiflow: &AiFlow, workflow: &WorkflowName) -> Result<Self> {
+        let from = match aiflow.workflow(workflow).await? {
+            None => 0,
+            Some(state) if state.deleted_at.is_some() => state.version.saturating_add(1),
+            Some(state) => state.version,
+        };
+        let mut ran = BTreeSet::new();
         let mut listing = Listing::new();
         loop {
             let page = aiflow.executions_page(workflow.as_str(), &listing).await?;
-            versions.extend(page.items.into_iter().map(|execution| execution.version));
+            ran.extend(page.items.into_iter().map(|execution| execution.version));
             if page.next.is_none() {
-                break;
+                return Ok(Self { from, ran });
             }
             listing = listing.after(page.next);
         }
-        for version in versions {
-            let stored = aiflow.workflow_version(workflow.as_str(), version).await?;
-            used.extend(stored.iter().flat_map(|stored| snapshots_of(&stored.workflow)));
-        }
     }
-    Ok(used)
+
+    fn is_of(&self, version: u32) -> bool {
+        version >= self.from || self.ran.contains(&version)
+    }
 }
 
 fn snapshots_of(workflow: &Workflow) -> impl Iterator<Item = SnapshotId> {

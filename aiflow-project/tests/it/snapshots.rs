@@ -314,6 +314,32 @@ async fn a_secret_that_is_not_there_is_a_failure_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_submitted_waits_for_a_scheduler_with_its_snapshot() {
+    let world = World::new();
+    let (store, aiflow) = aiflow();
+    let collect = async || world.snapshots().collect(&aiflow, &p(), Duration::ZERO).await.unwrap().snapshots;
+    let unused = world.take().await.unwrap();
+    fs::write(world.dir.path().join("resources/r.txt"), "first").unwrap();
+    let (first, _) = world.submit(&aiflow).await;
+    assert_eq!(collect().await, 1, "what was only taken");
+    let scheduler = host(&world, &store, Some("x"));
+    scheduler.wait_applied(aiflow.head().await.unwrap()).await.unwrap();
+    scheduler.shutdown().await.unwrap();
+    // Nobody schedules: a start that was asked for would still run the first.
+    fs::write(world.dir.path().join("resources/r.txt"), "second").unwrap();
+    let (second, _) = world.submit(&aiflow).await;
+    assert_eq!(collect().await, 0);
+    for id in [&first, &second] {
+        world.snapshots().fetch(&p(), id).await.unwrap();
+    }
+    assert_eq!(world.snapshots().fetch(&p(), &unused).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let scheduler = host(&world, &store, Some("x"));
+    scheduler.wait_applied(aiflow.head().await.unwrap()).await.unwrap();
+    scheduler.shutdown().await.unwrap();
+    assert_eq!(collect().await, 1, "the first was replaced, and never ran");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nothing_refers_to_is_collected() {
     let world = World::new();
     let (store, aiflow) = aiflow();

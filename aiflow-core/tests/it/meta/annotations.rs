@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use aiflow_core::ErrorKind;
 use aiflow_core::client::AiFlow;
 use aiflow_core::execution::{WorkflowExecution, WorkflowStatus};
+use aiflow_core::function::{FunctionExecutor, Functions, JobContext, JobError};
+use aiflow_core::graph::{AiGraph, function};
 use aiflow_core::id::WorkflowExecutionId;
 use aiflow_core::meta::{Annotated, Scalar};
 use aiflow_core::records::{workflow_execution_key, workflow_execution_put};
 use aiflow_core::store::{Batch, MetaStore as _, MetaStoreExt as _, Query};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{aiflow, at, log_of};
 
@@ -50,6 +52,46 @@ async fn an_execution_is_tagged_without_touching_its_record() {
         ("7.0".to_owned(), json!({"of": "workflow_execution:7.0", "fields": ["description"], "tags": tags})),
     ];
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn workflows_and_their_versions_are_tagged_and_found() {
+    let flow = aiflow();
+    let mut graph = AiGraph::new("wine", "quality");
+    for node in ["clean", "train"] {
+        graph.node(node, function("work"));
+        flow.submit(&graph.translate().unwrap()).await.unwrap();
+    }
+    let functions = Functions::new().register("work", async |_: JobContext, _: Value| Ok::<_, JobError>(()));
+    let scheduler = flow.scheduler().executor("function", FunctionExecutor::new(functions)).start().unwrap();
+    scheduler.wait_applied(flow.head().await.unwrap()).await.unwrap();
+    let workflow = || Annotated::Workflow("quality".parse().unwrap());
+    let version = |version| Annotated::WorkflowVersion { workflow: "quality".parse().unwrap(), version };
+    let annotations = flow.annotations();
+    for (of, cost) in [(workflow(), 1.5), (version(2), 2.5)] {
+        annotations
+            .update(of, |notes| {
+                notes.tag("team", "ads");
+                notes.property("cost", cost);
+            })
+            .await
+            .unwrap();
+    }
+    assert_eq!(annotations.get(workflow()).await.unwrap().properties["cost"], Scalar::Float(1.5));
+    let read = annotations.get(version(2)).await.unwrap();
+    assert_eq!((read.tags["team"].as_str(), &read.properties["cost"]), ("ads", &Scalar::Float(2.5)));
+    assert_eq!(annotations.get(version(1)).await.unwrap().tags, BTreeMap::new());
+    for (kind, text, found) in [
+        ("workflow", "tags.team = 'ads'", &["wine/quality"][..]),
+        ("workflow", "tags.team = 'ads' and properties.cost > 2", &[]),
+        ("workflow_version", "tags.team = 'ads'", &["wine/quality/2"]),
+        ("workflow_version", "not exists tags.team", &["wine/quality/1"]),
+        ("workflow_version", "properties.cost = 2.5", &["wine/quality/2"]),
+    ] {
+        let page = flow.search(kind, text, None).await.unwrap();
+        assert!(page.items.iter().map(|record| record.key.id.as_str()).eq(found.iter().copied()), "{kind} {text}");
+    }
+    scheduler.shutdown().await.unwrap();
 }
 
 #[tokio::test]

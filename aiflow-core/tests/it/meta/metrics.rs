@@ -7,7 +7,7 @@ use aiflow_core::id::{JobExecutionId, Offset};
 use aiflow_core::meta::{
     Artifact, Dataset, METRICS_BATCH_MAX, MetricPoint, NewDatasetVersion, NewMetric, NewModelVersion, Subject,
 };
-use aiflow_core::store::{MetaStore as _, MetaStoreExt as _, Query};
+use aiflow_core::store::{MetaStore as _, MetaStoreExt as _, PageToken, Query};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -53,6 +53,38 @@ async fn metrics_are_recorded_on_what_exists_and_announced() {
     assert_eq!(metrics.record_all(too_many).await.unwrap_err().kind(), ErrorKind::Invalid);
     metrics.record_all(Vec::new()).await.unwrap();
     assert_eq!(metrics.summary(&version(1), "loss").await.unwrap().unwrap().count, 2, "all or none");
+}
+
+#[tokio::test]
+async fn a_long_series_is_read_by_pages_while_it_grows() {
+    const CALLS: u32 = 100;
+    const EACH: u32 = 40;
+    let flow = aiflow();
+    with_model(&flow).await;
+    register(&flow).await;
+    let metrics = flow.metrics();
+    let record = async |call: u32| {
+        let values = (call * EACH..(call + 1) * EACH).map(|n| metric("loss", version(1), f64::from(n)));
+        metrics.record_all(values.collect()).await.unwrap();
+    };
+    for call in 0..CALLS {
+        record(call).await;
+    }
+    let first = metrics.series_page(&version(1), "loss", None).await.unwrap();
+    assert!((1..CALLS * EACH).contains(&u32::try_from(first.items.len()).unwrap()));
+    record(CALLS).await;
+    let (mut values, mut next) = (first.items, first.next);
+    while let Some(after) = next {
+        let page = metrics.series_page(&version(1), "loss", Some(after)).await.unwrap();
+        values.extend(page.items);
+        next = page.next;
+    }
+    let expected: Vec<f64> = (0..(CALLS + 1) * EACH).map(f64::from).collect();
+    assert!(values.iter().map(|point| point.value).eq(expected));
+    assert_eq!(metrics.series(&version(1), "loss").await.unwrap(), values);
+    let foreign = Some(PageToken("a page".to_owned()));
+    let error = metrics.series_page(&version(1), "loss", foreign).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
