@@ -27,6 +27,11 @@ impl<V> ByWorkflow<V> {
         self.0.get(key)
     }
 
+    /// The text that is kept for a key: whoever keeps it too has one fewer place to look at.
+    pub(super) fn shared_key(&self, key: &WorkflowKey) -> WorkflowKey {
+        Arc::clone(self.0.get_key_value(key).map_or(key, |(shared, _)| shared))
+    }
+
     pub(super) fn insert(&mut self, key: WorkflowKey, value: V) {
         self.0.insert(key, value);
     }

@@ -2,7 +2,7 @@
 
 use super::decision::{NewFiring, WorkflowKey};
 use super::matching::Owner;
-use super::rules::{CompiledRule, Target};
+use super::rules::CompiledRule;
 use super::state::Draft;
 use crate::event::SYSTEM_NAMESPACE;
 use crate::execution::{Firing, FiringOutcome, StartRequest, WorkflowExecution};
@@ -116,7 +116,7 @@ impl Draft<'_> {
 
     /// Whether a rule is one of a workflow that sees nothing of an event which does not say whom it concerns.
     pub(super) fn is_unsaid(&self, key: &WorkflowKey, rule: &CompiledRule) -> bool {
-        let version = self.workflow(key).map_or(0, |state| state.version);
-        matches!(rule.target, Target::Workflow(_)) && self.contexts_of_seen(key, version).is_none()
+        let version = || self.workflow(key).map_or(0, |state| state.version);
+        rule.needs_contexts && self.contexts_of_seen(key, version()).is_none()
     }
 }

@@ -20,8 +20,66 @@ pub(super) struct RuleRef {
     pub(super) place: usize,
 }
 
-/// The operands of rules, each named by its rule and its place among the rule's operands.
-type Operands = BTreeMap<(RuleRef, usize), Arc<CompiledRule>>;
+/// An operand, named by its rule and its place among the rule's operands.
+type Place = (RuleRef, usize);
+
+/// Operands of rules. Among many rules nearly every key has one, which stands in the table itself: a map takes ten times the memory, and has to
+/// be fetched before it is looked at.
+#[derive(Debug, Clone, Default)]
+enum Operands {
+    #[default]
+    None,
+    One(Place, Arc<CompiledRule>),
+    Many(BTreeMap<Place, Arc<CompiledRule>>),
+}
+
+impl Operands {
+    fn insert(&mut self, place: Place, rule: Arc<CompiledRule>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(place, rule),
+            Self::One(other, of_other) => Self::Many(BTreeMap::from([(other, of_other), (place, rule)])),
+            Self::Many(mut operands) => {
+                operands.insert(place, rule);
+                Self::Many(operands)
+            }
+        };
+    }
+
+    fn remove(&mut self, place: &Place) {
+        match self {
+            Self::One(one, _) if one == place => *self = Self::None,
+            Self::Many(operands) => {
+                operands.remove(place);
+                if operands.is_empty() {
+                    *self = Self::None;
+                }
+            }
+            Self::None | Self::One(..) => {}
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(place, rule) => (Some((place, rule)), None),
+            Self::Many(operands) => (None, Some(operands)),
+        };
+        let all = one.into_iter().chain(many.into_iter().flatten());
+        all.map(|((rule_ref, operand), rule)| Candidate { rule_ref, operand: *operand, rule })
+    }
+}
+
+/// An operand that an event could concern.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) rule_ref: &'a RuleRef,
+    pub(super) operand: usize,
+    pub(super) rule: &'a Arc<CompiledRule>,
+}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleIndex {
@@ -71,21 +129,16 @@ impl RuleIndex {
         }
     }
 
-    /// The rules that `event` could concern, each with the operands it could concern, in definition order within each workflow. A superset:
-    /// not all fields are compared.
-    pub(super) fn candidates(&self, event: &NewEvent) -> BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> {
+    /// The operands that `event` could concern, in definition order within each workflow, so that those of a rule are neighbours. A superset: not
+    /// all fields are compared.
+    pub(super) fn candidates(&self, event: &NewEvent) -> Vec<Candidate<'_>> {
         let exact = self.by_key.get(event.key.as_str());
         let prefixes =
             self.by_key_prefix.iter().filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
         let by_type = self.by_type.get(event.event_type.as_str());
-        let mut found: BTreeMap<&RuleRef, (&Arc<CompiledRule>, Vec<usize>)> = BTreeMap::new();
-        for ((rule_ref, operand), rule) in exact.into_iter().chain(prefixes).chain(by_type).chain([&self.any]).flatten()
-        {
-            found.entry(rule_ref).or_insert_with(|| (rule, Vec::new())).1.push(*operand);
-        }
-        for (_, operands) in found.values_mut() {
-            operands.sort_unstable();
-        }
+        let found = exact.into_iter().chain(prefixes).chain(by_type).chain([&self.any]);
+        let mut found: Vec<Candidate<'_>> = found.flat_map(Operands::iter).collect();
+        found.sort_unstable_by_key(|candidate| (candidate.rule_ref, candidate.operand));
         found
     }
 }
@@ -117,7 +170,7 @@ mod tests {
     }
 
     fn places(index: &RuleIndex, event: &NewEvent) -> Vec<usize> {
-        index.candidates(event).keys().map(|rule_ref| rule_ref.place).collect()
+        index.candidates(event).iter().map(|candidate| candidate.rule_ref.place).collect()
     }
 
     fn filled() -> RuleIndex {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::contexts::Scope;
 use super::decision::WorkflowKey;
-use super::index::RuleRef;
+use super::index::{Candidate, RuleRef};
 use super::rules::{CompiledRule, Evaluation, Full, OPERAND_PENDING_MAX, Prepared, RULE_KEYS_MAX, Target};
 use super::state::{Draft, workflow_key};
 use crate::event::EVENT_HOPS_MAX;
@@ -36,7 +36,11 @@ impl Draft<'_> {
         // Likewise the first START or RESTART rule of a workflow.
         let mut started: BTreeSet<WorkflowKey> = BTreeSet::new();
         let state = self.state;
-        for (rule_ref, (rule, operands)) in state.index().candidates(self.seen) {
+        let mut operands = Vec::new();
+        for of_rule in state.index().candidates(self.seen).chunk_by(|a, b| a.rule_ref == b.rule_ref) {
+            let [Candidate { rule_ref, rule, .. }, ..] = *of_rule else { continue };
+            operands.clear();
+            operands.extend(of_rule.iter().map(|candidate| candidate.operand));
             match (&rule.target, rule_ref.version) {
                 (Target::Workflow(action), _) => {
                     let starts = *action != WorkflowAction::Stop;

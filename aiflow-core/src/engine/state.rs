@@ -20,7 +20,7 @@ use crate::execution::{FiringRecord, JobExecution, JobState, Meter, WorkflowExec
 use crate::id::{FiringId, JobExecutionId, JobName, ProjectName, WorkflowExecutionId, WorkflowName};
 use crate::time::Timestamp;
 use crate::timer::Timer;
-use crate::workflow::{ControlEdge, Job, Workflow};
+use crate::workflow::{ControlEdge, Job, Workflow, WorkflowRule};
 
 /// With what the ids of the engine's own events begin.
 pub(crate) const OWN_EVENT_ID: &str = "aiflow:";
@@ -67,8 +67,10 @@ impl Compiled {
         edges.sort_by_key(|(place, _)| *place);
         let of_job = |edge: &ControlEdge| Arc::new(CompiledRule::of_job(&workflow.name, &edge.job, &edge.rule));
         let job_rules = edges.into_iter().map(|(_, edge)| of_job(edge)).collect();
-        let workflow_rules =
-            workflow.rules.iter().map(|rule| Arc::new(CompiledRule::of_workflow(&workflow.name, rule))).collect();
+        let of_workflow = |rule: &WorkflowRule| {
+            Arc::new(CompiledRule::of_workflow(&workflow.name, rule).in_contexts(&workflow.contexts))
+        };
+        let workflow_rules = workflow.rules.iter().map(of_workflow).collect();
         let schedules = super::schedule::compile(&workflow);
         Self { workflow, job_rules, workflow_rules, schedules, places }
     }
@@ -104,6 +106,7 @@ impl State {
     /// Adds a definition: its job rules, and its workflow rules if it is the latest.
     pub(super) fn define(&mut self, key: &WorkflowKey, version: u32, workflow: Arc<Workflow>) {
         let compiled = Arc::new(Compiled::new(workflow));
+        let key = &self.workflows.shared_key(key);
         self.index_rules(key, version, &compiled, true, RuleIndex::insert);
         if self.workflows.get(key).is_some_and(|state| state.version == version) {
             self.index_rules(key, version, &compiled, false, RuleIndex::insert);

@@ -8,12 +8,16 @@ use super::{
 use crate::error::{Error, Result};
 use crate::store::PAGE_ROWS_MAX;
 use crate::time::Timestamp;
+use crate::workflow::cut;
 
 /// Words that are no names of kinds, relations or first parts of fields.
 const WORDS: [&str; 16] = [
     "and", "or", "not", "in", "like", "exists", "has", "of", "by", "order", "limit", "asc", "desc", "true", "false",
     "null",
 ];
+
+/// How much of a text is shown before the place where it is wrong.
+const BEFORE_CHARS_MAX: usize = 60;
 
 /// What a text says: what must hold, in which order, and how many a page.
 #[derive(Debug, PartialEq)]
@@ -61,7 +65,18 @@ type Placed = (usize, Token);
 fn wrong(text: &str, at: usize, message: &str) -> Error {
     let before = text.get(..at).unwrap_or(text);
     let column = before.chars().count().saturating_add(1);
-    Error::invalid("search", format!("column {column}: {message}")).with("in", text)
+    Error::invalid("search", format!("column {column}: {message}")).with("in", around(text, at))
+}
+
+/// What stands around a place: a text may be long.
+fn around(text: &str, at: usize) -> String {
+    let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
+    let begin =
+        before.char_indices().rev().nth(BEFORE_CHARS_MAX).map(|(place, first)| place.saturating_add(first.len_utf8()));
+    match begin.and_then(|begin| before.get(begin..)) {
+        Some(near) => format!("…{near}{}", cut(after)),
+        None => format!("{before}{}", cut(after)),
+    }
 }
 
 fn tokens(text: &str) -> Result<Vec<Placed>> {
@@ -197,9 +212,9 @@ impl Parser<'_> {
     fn expected(&self, what: &str) -> Error {
         let found = match self.peek() {
             None => "the end".to_owned(),
-            Some(Token::Word(word)) => word.clone(),
-            Some(Token::Quoted(name)) => format!("\"{name}\""),
-            Some(Token::Text(text)) => format!("'{text}'"),
+            Some(Token::Word(word)) => cut(word),
+            Some(Token::Quoted(name)) => format!("\"{}\"", cut(name)),
+            Some(Token::Text(text)) => format!("'{}'", cut(text)),
             Some(Token::Number(number)) => number.to_string(),
             Some(Token::Sign(sign)) => (*sign).to_owned(),
         };
@@ -478,6 +493,22 @@ mod tests {
         assert!(error(&format!("{}a = 1", "not ".repeat(40))).contains("deep"));
         assert!(error(&vec!["a = 1"; 200].join(" and ")).contains("more than 100 tests"));
         assert!(error(&"x".repeat(20_000)).contains("bytes"));
+    }
+
+    #[test]
+    fn of_a_long_text_only_what_is_around_the_fault_is_shown() {
+        let name = "n".repeat(5_000);
+        let number = format!("{}&", "4".repeat(5_000));
+        for (text, says) in [
+            (format!("{name}.é = 1 {name}"), "column 5008: expected and, or, order by, limit, found nnn"),
+            (format!("a = '{name}' '{name}'"), "found 'nnn"),
+            (format!("a = 1 {number}"), "column 7: no number"),
+            (format!("é = \"{name}\""), "expected a number"),
+        ] {
+            let error = error(&text);
+            assert!(error.contains(says) && error.chars().count() < 400, "{error}");
+        }
+        assert!(error("a = 1 & b = 2").ends_with("(in=a = 1 & b = 2)"), "{}", error("a = 1 & b = 2"));
     }
 
     #[test]

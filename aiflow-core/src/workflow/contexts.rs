@@ -98,6 +98,11 @@ impl ContextOf {
         *self == Self::Event
     }
 
+    /// Whether there may be events that concern none, because they do not say whom.
+    pub(crate) fn must_be_said(&self) -> bool {
+        matches!(self, Self::Field { or_all: false, .. })
+    }
+
     /// Whom `event` concerns; `None` if it should say so and does not.
     pub(crate) fn of(&self, event: &NewEvent) -> Option<Contexts> {
         let named = || Contexts::named(&event.context.contexts);

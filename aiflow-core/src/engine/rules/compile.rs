@@ -6,8 +6,8 @@ use super::{Absence, CompiledRule, Custom, Leaf, Node, Part, Role, Target};
 use crate::event::{JOB_STATUS_CHANGED, Match};
 use crate::id::{JobName, RuleName, WorkflowName};
 use crate::workflow::{
-    CompiledTest, CompiledWindow, Condition, EventPattern, Life, SchedulingRule, StartPosition, WorkflowRule, job_key,
-    on,
+    CompiledTest, CompiledWindow, Condition, ContextOf, EventPattern, Life, SchedulingRule, StartPosition,
+    WorkflowRule, job_key, on,
 };
 
 impl CompiledRule {
@@ -31,6 +31,11 @@ impl CompiledRule {
         Self { params: rule.params.clone(), of_param: rule.of_param.clone(), from: rule.from, ..compiled }
     }
 
+    /// As a rule of a workflow whose events name their contexts so.
+    pub(in crate::engine) fn in_contexts(self, contexts: &ContextOf) -> Self {
+        Self { needs_contexts: contexts.must_be_said(), ..self }
+    }
+
     fn new(workflow: &WorkflowName, name: RuleName, target: Target, condition: &Condition) -> Self {
         let (key, condition) = match condition {
             Condition::ForEach { key, of } => (Some(key.clone()), &**of),
@@ -50,6 +55,7 @@ impl CompiledRule {
                 customs: Vec::new(),
                 params: BTreeMap::new(),
                 of_param: None,
+                needs_contexts: false,
                 from: StartPosition::Now,
                 key,
                 tree: Part { node: Node::All(Vec::new()), slots: 0..0 },

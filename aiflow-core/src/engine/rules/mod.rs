@@ -47,6 +47,8 @@ pub(super) struct CompiledRule {
     params: BTreeMap<String, ParamSource>,
     /// Of a workflow: the parameter that names the executions that it acts on.
     pub(super) of_param: Option<String>,
+    /// Of a workflow: an event that does not say whom it concerns is not for it.
+    pub(super) needs_contexts: bool,
     /// Where in the log it begins when it is new.
     pub(super) from: StartPosition,
     pub(super) key: Option<KeyOf>,
