@@ -17,20 +17,18 @@ pub const PARAMS_BYTES_MAX: usize = 96 * 1024;
 const DENIED: [&str; 7] = ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "BASHOPTS", "PS4", "POSIXLY_CORRECT"];
 const DENIED_PREFIXES: [&str; 4] = ["LD_", "DYLD_", "BASH_FUNC_", "AIFLOW_"];
 
-/// Refuses names that are no identifiers (a shell would drop them) or that are denied.
-pub(crate) fn check(env: &BTreeMap<String, String>) -> Result<()> {
-    for name in env.keys() {
+/// What is wrong with the names of variables: those that are no identifiers (a shell would drop them) or are denied.
+pub(crate) fn problems(env: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    env.keys().filter_map(|name| {
         let problem = if !is_identifier(name) {
             "is not a variable name (letters, digits and _, not starting with a digit)"
         } else if DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             "may not be set by a job"
         } else {
-            continue;
+            return None;
         };
-        return Err(Error::invalid("read process spec", format!("environment variable {problem}"))
-            .with("variable", name.escape_debug()));
-    }
-    Ok(())
+        Some(format!("env.{}: {problem}", name.escape_debug()))
+    })
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -105,8 +103,10 @@ mod tests {
             "A B",
             "x%%",
         ] {
-            assert!(check(&[(name.to_owned(), String::new())].into()).is_err(), "{name}");
+            let env = BTreeMap::from([(name.to_owned(), String::new())]);
+            assert_eq!(problems(&env).count(), 1, "{name}");
         }
-        check(&[("PYTHONPATH".to_owned(), "x".to_owned())].into()).unwrap();
+        let env = BTreeMap::from([("PYTHONPATH".to_owned(), "x".to_owned())]);
+        assert_eq!(problems(&env).next(), None);
     }
 }

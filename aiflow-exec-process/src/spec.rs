@@ -58,6 +58,8 @@ pub struct ProcessSpec {
 
 /// The most artifacts that a job reads, and the most that it writes.
 pub const JOB_ARTIFACTS_MAX: usize = 256;
+/// The most problems that an error names; of the others it says how many there are.
+const PROBLEMS_NAMED_MAX: usize = 20;
 
 /// Resource limits, applied to each process of the job by the operating system (`setrlimit`). No core files are ever written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +153,7 @@ impl ProcessSpec {
     /// Reads and checks a specification.
     ///
     /// # Errors
-    /// `Invalid`, naming what is wrong.
+    /// `Invalid`, naming all that is wrong, each with its place.
     pub fn from_spec(spec: &Value) -> Result<Self> {
         let spec = Self::deserialize(spec)
             .map_err(|error| Error::invalid("read process spec", "is not a process specification").caused_by(error))?;
@@ -160,29 +162,50 @@ impl ProcessSpec {
     }
 
     fn check(&self) -> Result<()> {
-        let problem = match (&self.shell, self.argv.first()) {
-            (Some(_), Some(_)) => "has both argv and shell; give one".to_owned(),
-            (None, None) => "has neither argv nor shell".to_owned(),
-            (None, Some(program)) if program.is_empty() => "names an empty program".to_owned(),
-            _ if self.argv.len() > ARGS_MAX => {
-                format!("has more than {ARGS_MAX} arguments")
-            }
-            _ if self.words().any(|word| word.contains('\0')) => "contains a NUL character".to_owned(),
-            _ if self.reads.len().max(self.writes.len()) > JOB_ARTIFACTS_MAX => {
-                format!("reads or writes more than {JOB_ARTIFACTS_MAX} artifacts")
-            }
-            _ => {
-                for name in self.reads.iter().chain(&self.writes) {
-                    EntityName::parse(name)?;
-                }
-                return environment::check(&self.env);
-            }
-        };
-        Err(Error::invalid("read process spec", problem))
+        let problems = self.problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let mut message = problems.iter().take(PROBLEMS_NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+        if let Some(others) = problems.len().checked_sub(PROBLEMS_NAMED_MAX).filter(|others| *others > 0) {
+            message.push_str(&format!("; and {others} more"));
+        }
+        Err(Error::invalid("read process spec", message))
     }
 
-    fn words(&self) -> impl Iterator<Item = &str> {
-        self.argv.iter().chain(&self.shell).chain(self.env.values()).map(String::as_str)
+    /// All that is wrong, each with its place.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        match (&self.shell, self.argv.first()) {
+            (Some(_), Some(_)) => problems.push("it has both argv and shell: give one".to_owned()),
+            (None, None) => problems.push("it has neither argv nor shell".to_owned()),
+            (None, Some(program)) if program.is_empty() => problems.push("argv[0]: names an empty program".to_owned()),
+            _ => {}
+        }
+        let counts = [
+            ("argv", self.argv.len(), ARGS_MAX),
+            ("reads", self.reads.len(), JOB_ARTIFACTS_MAX),
+            ("writes", self.writes.len(), JOB_ARTIFACTS_MAX),
+        ];
+        let too_many = counts.into_iter().filter(|(_, count, max)| count > max);
+        problems
+            .extend(too_many.map(|(what, count, max)| format!("{what}: {count} entries, at most {max} are allowed")));
+        let with_nul = self.words().filter(|(_, word)| word.contains('\0'));
+        problems.extend(with_nul.map(|(place, _)| format!("{place}: contains a NUL character")));
+        for (what, names) in [("reads", &self.reads), ("writes", &self.writes)] {
+            let wrong = names.iter().enumerate().filter_map(|(n, name)| Some((n, EntityName::parse(name).err()?)));
+            problems.extend(wrong.map(|(n, error)| format!("{what}[{n}]: {error}")));
+        }
+        problems.extend(environment::problems(&self.env));
+        problems
+    }
+
+    /// What reaches the program, each with its place.
+    fn words(&self) -> impl Iterator<Item = (String, &str)> {
+        let argv = self.argv.iter().enumerate().map(|(n, word)| (format!("argv[{n}]"), word.as_str()));
+        let shell = self.shell.iter().map(|line| ("shell".to_owned(), line.as_str()));
+        argv.chain(shell)
+            .chain(self.env.iter().map(|(name, value)| (format!("env.{}", name.escape_debug()), value.as_str())))
     }
 
     /// The program and its arguments.
@@ -236,5 +259,20 @@ mod tests {
             assert_eq!(error.kind(), aiflow_core::ErrorKind::Invalid);
             assert!(error.to_string().contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let spec = json!({
+            "argv": ["", "b\0c"], "env": {"A=B": "", "LD_PRELOAD": "x", "X": "\0"}, "reads": ["ok", "a/b"], "writes": [".."],
+        });
+        let error = ProcessSpec::from_spec(&spec).unwrap_err().to_string();
+        for said in ["argv[0]: ", "argv[1]: ", "env.A=B: ", "env.LD_PRELOAD: ", "env.X: ", "reads[1]: ", "writes[0]: "]
+        {
+            assert!(error.contains(said), "{said} is missing in {error}");
+        }
+        let names: Vec<String> = (0..100).map(|n| format!("a/{n}")).collect();
+        let error = ProcessSpec::from_spec(&json!({"argv": ["a"], "reads": names})).unwrap_err().to_string();
+        assert!(error.ends_with("; and 80 more"), "{error}");
     }
 }
