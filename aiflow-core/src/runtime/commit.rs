@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::settings::Backoff;
 use crate::engine::Decision;
@@ -46,19 +47,14 @@ impl Cursor {
         }
     }
 
+    /// As it is written with a decision that leads to `offset`.
     fn advanced(self, offset: Offset, epoch: u64) -> Self {
         Self { offset, epoch, revision: Some(self.revision.map_or(1, |revision| revision.saturating_add(1))) }
     }
 }
 
 /// The transaction that makes `decision` true: the fence and the cursor must be as the decider saw them.
-pub(super) fn batch_of(
-    decision: &Decision,
-    lineage: &[Relation],
-    cursor: Cursor,
-    lease: &Lease,
-    at: Timestamp,
-) -> Batch {
+fn batch_of(decision: &Decision, lineage: &[Relation], cursor: Cursor, lease: &Lease, at: Timestamp) -> Batch {
     let next = cursor.advanced(decision.cursor, lease.epoch);
     let mut batch = Batch::at(at).expect(cursor_key(), cursor.revision).put(put(cursor_key(), &next));
     batch.fence = Some(lease.fence());
@@ -104,42 +100,76 @@ pub(super) fn batch_of(
     batch
 }
 
-/// Commits a decision, whatever it takes, and returns the new cursor.
-///
-/// # Errors
-/// `Fenced` or `Conflict`: another scheduler leads. `Invalid`, `AlreadyExists`: the store refuses this decision for good. `Corrupt`, `Closed`,
-/// `Internal`: stop.
-pub(super) async fn commit(
-    store: Arc<dyn MetaStore>,
-    decision: Arc<Decision>,
-    lineage: Vec<Relation>,
-    cursor: Cursor,
-    lease: Lease,
-    at: Timestamp,
-    mut backoff: Backoff,
-) -> Result<Cursor> {
-    let next = cursor.advanced(decision.cursor, lease.epoch);
-    // Set once an answer was lost: from then on a refusal may only mean that the first try took effect.
-    let mut is_uncertain = false;
-    loop {
-        // Built anew for a rare second try: keeping a copy would cost every first one.
-        match store.commit(batch_of(&decision, &lineage, cursor, &lease, at)).await {
-            Ok(_) => return Ok(next),
-            Err(error) if error.retry() == Retry::Later => {
-                tracing::warn!(%error, "commit failed; trying again");
-                backoff.pause().await;
-            }
-            Err(error)
-                if error.retry() == Retry::AfterReadBack || (is_uncertain && error.kind() == ErrorKind::Conflict) =>
-            {
-                is_uncertain = true;
-                match read_back(&*store, &mut backoff).await? {
-                    now if now == next => return Ok(next),
-                    now if now == cursor => backoff.pause().await,
-                    now => return Err(moved(now)),
+/// A decision on its way into the store.
+pub(super) struct Commit {
+    pub(super) store: Arc<dyn MetaStore>,
+    pub(super) decision: Arc<Decision>,
+    pub(super) lineage: Vec<Relation>,
+    /// How far the log is applied before it.
+    pub(super) cursor: Cursor,
+    pub(super) lease: Lease,
+    pub(super) at: Timestamp,
+    pub(super) backoff: Backoff,
+}
+
+impl Commit {
+    /// How far the log is applied once it stands.
+    pub(super) fn next(&self) -> Cursor {
+        self.cursor.advanced(self.decision.cursor, self.lease.epoch)
+    }
+
+    fn batch(&self) -> Batch {
+        batch_of(&self.decision, &self.lineage, self.cursor, &self.lease, self.at)
+    }
+
+    /// Builds the transaction at once, and commits it when it is its turn.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `Fenced` if its turn never comes, because what it rests on was not committed.
+    pub(super) async fn in_turn(self, turn: oneshot::Receiver<()>) -> Result<Cursor> {
+        let batch = self.batch();
+        match turn.await {
+            Ok(()) => self.write(batch).await,
+            Err(_) => Err(Error::new(ErrorKind::Fenced, "commit", "the decision before this one does not stand")),
+        }
+    }
+
+    /// Commits the decision, whatever it takes, and returns the new cursor.
+    ///
+    /// # Errors
+    /// `Fenced` or `Conflict`: another scheduler leads. `Invalid`, `AlreadyExists`: the store refuses this decision for good. `Corrupt`,
+    /// `Closed`, `Internal`: stop.
+    pub(super) async fn run(self) -> Result<Cursor> {
+        let batch = self.batch();
+        self.write(batch).await
+    }
+
+    async fn write(mut self, mut batch: Batch) -> Result<Cursor> {
+        let next = self.next();
+        // Set once an answer was lost: from then on a refusal may only mean that the first try took effect.
+        let mut is_uncertain = false;
+        loop {
+            match self.store.commit(batch).await {
+                Ok(_) => return Ok(next),
+                Err(error) if error.retry() == Retry::Later => {
+                    tracing::warn!(%error, "commit failed; trying again");
+                    self.backoff.pause().await;
                 }
+                Err(error)
+                    if error.retry() == Retry::AfterReadBack
+                        || (is_uncertain && error.kind() == ErrorKind::Conflict) =>
+                {
+                    is_uncertain = true;
+                    match read_back(&*self.store, &mut self.backoff).await? {
+                        now if now == next => return Ok(next),
+                        now if now == self.cursor => self.backoff.pause().await,
+                        now => return Err(moved(now)),
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+            // Built anew for a rare second try: keeping a copy would cost every first one.
+            batch = self.batch();
         }
     }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Parts;
-use super::commit::{Cursor, commit};
+use super::commit::{Commit, Cursor};
 use super::dispatch::{Dispatch, Dispatchers};
 use super::hosts::commit_until_done;
 use super::input::input;
@@ -55,9 +55,8 @@ pub(super) struct Driver<'a> {
     pub(super) ahead: Vec<Arc<Event>>,
     /// From which jobs the events come.
     pub(super) publishers: Publishers,
-    /// The decision that is being committed, and the task that does it.
+    /// The decision that is being committed.
     pub(super) in_flight: Option<InFlight>,
-    pub(super) commits: JoinSet<Result<Cursor>>,
     pub(super) dispatchers: Dispatchers,
     pub(super) applied: &'a watch::Sender<Offset>,
     pub(super) volatile: &'a Volatile,
@@ -76,6 +75,20 @@ pub(super) struct InFlight {
     decision: Arc<Decision>,
     /// The events that it is about.
     inputs: Vec<Input>,
+    /// How far the log is applied once it stands.
+    next: Cursor,
+    /// The one task that commits it, and ends with this.
+    task: JoinSet<Result<Cursor>>,
+}
+
+impl InFlight {
+    async fn landed(&mut self) -> Result<Cursor> {
+        match self.task.join_next().await {
+            Some(Ok(landed)) => landed,
+            Some(Err(error)) => Err(Error::new(ErrorKind::Internal, "commit", error.to_string())),
+            None => Err(Error::new(ErrorKind::Internal, "commit", "its task has ended before")),
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -96,8 +109,8 @@ impl Driver<'_> {
         if self.look_again.is_some_and(|when| when <= Instant::now()) {
             self.look_again().await?;
         }
-        if self.in_flight.is_some() {
-            return self.beside_the_commit().await;
+        if let Some(in_flight) = self.in_flight.take() {
+            return self.beside_the_commit(in_flight).await;
         }
         let is_more = tokio::select! {
             biased;
@@ -131,24 +144,23 @@ impl Driver<'_> {
     }
 
     /// While a decision is being committed: if there is much to decide, it is decided meanwhile, as if the commit had succeeded.
-    async fn beside_the_commit(&mut self) -> Result<()> {
+    async fn beside_the_commit(&mut self, mut in_flight: InFlight) -> Result<()> {
         let may_read = self.ahead.is_empty();
         let read_to = self.read_to();
-        tokio::select! {
+        let woken = tokio::select! {
             biased;
-            landed = self.commits.join_next() => return self.finish(landed).await.map(|_| ()),
-            woken = self.parts.bus.wait(read_to), if may_read => {
-                if !self.woken(woken).await? {
-                    return Ok(());
-                }
-            }
+            landed = in_flight.landed() => return self.finish(in_flight, landed).await,
+            woken = self.parts.bus.wait(read_to), if may_read => self.woken(woken).await?,
+        };
+        if woken {
+            self.read_on().await?;
         }
-        self.read_on().await?;
-        if self.ahead.len() < READ_AHEAD_MIN {
+        if woken && self.ahead.len() < READ_AHEAD_MIN {
             // Little is better decided together with what comes until then.
-            let landed = self.commits.join_next().await;
-            return self.finish(landed).await.map(|_| ());
+            let landed = in_flight.landed().await;
+            return self.finish(in_flight, landed).await;
         }
+        self.in_flight = Some(in_flight);
         let events = std::mem::take(&mut self.ahead);
         self.apply_events(events).await
     }
@@ -286,47 +298,71 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Adopts a decision and begins to commit it, once the one before it is committed. False if that one was refused, so that this one
-    /// rests on nothing: what it was about is read again.
+    /// Adopts a decision and begins to commit it. Its transaction is built while the one before it is being committed, and sent once that
+    /// stands, before the commands of that one are carried out. False if that one was refused, so that this one rests on nothing: what it was
+    /// about is read again.
     async fn begin_commit(&mut self, decision: Decision, inputs: Vec<Input>) -> Result<bool> {
-        if self.in_flight.is_some() {
-            let landed = self.commits.join_next().await;
-            if !self.finish(landed).await? {
+        let mut before = self.in_flight.take();
+        let cursor = before.as_ref().map_or(self.cursor, |before| before.next);
+        let commit = self.commit_of(decision, cursor).await?;
+        let (next, decision) = (commit.next(), Arc::clone(&commit.decision));
+        let (turn, its_turn) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(commit.in_turn(its_turn));
+        if let Some(before) = &mut before {
+            let landed = before.landed().await;
+            if !self.stands(before, landed).await? {
                 return Ok(false);
             }
         }
-        let lineage = self.publishers.lineage(&*self.parts.bus, &decision, self.cursor.offset).await?;
+        // Its task waits for nothing else.
+        let _ = turn.send(());
+        if let Some(before) = &before {
+            self.carry_out(&before.decision, &before.inputs).await;
+        }
         self.engine.apply(&decision);
         self.decided = decision.cursor;
-        let decision = Arc::new(decision);
-        let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
-        let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
-        self.commits.spawn(commit(store, Arc::clone(&decision), lineage, self.cursor, lease, at, backoff));
-        self.in_flight = Some(InFlight { decision, inputs });
+        self.in_flight = Some(InFlight { decision, inputs, next, task });
         Ok(true)
     }
 
-    /// Does what follows from the end of a commit. False if it was refused, so that nothing stands that was decided on top of it.
-    async fn finish(&mut self, landed: Option<Result<Result<Cursor>, JoinError>>) -> Result<bool> {
-        let (Some(landed), Some(InFlight { decision, inputs })) = (landed, self.in_flight.take()) else {
-            return Ok(true);
-        };
+    /// What writes a decision that was made where the log is applied up to `cursor`.
+    async fn commit_of(&self, decision: Decision, cursor: Cursor) -> Result<Commit> {
+        Ok(Commit {
+            store: Arc::clone(&self.parts.store),
+            lineage: self.publishers.lineage(&*self.parts.bus, &decision, cursor.offset).await?,
+            decision: Arc::new(decision),
+            cursor,
+            lease: self.lease.clone(),
+            at: self.parts.clock.now(),
+            backoff: Backoff::new(self.parts.settings.backoff_max),
+        })
+    }
+
+    /// Does what follows from the end of a commit on which nothing rests yet.
+    async fn finish(&mut self, in_flight: InFlight, landed: Result<Cursor>) -> Result<()> {
+        if self.stands(&in_flight, landed).await? {
+            self.carry_out(&in_flight.decision, &in_flight.inputs).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a decision was committed. If it was refused, what rested on it is forgotten, and its events are applied one by one.
+    async fn stands(&mut self, in_flight: &InFlight, landed: Result<Cursor>) -> Result<bool> {
         match landed {
-            Ok(Ok(cursor)) => {
+            Ok(cursor) => {
                 self.cursor = cursor;
-                self.carry_out(&decision, &inputs).await;
                 Ok(true)
             }
-            Ok(Err(error)) if is_refused(&error) => {
-                // The engine has adopted what was refused, and may have decided further.
+            Err(error) if is_refused(&error) => {
+                // The engine has adopted what was refused.
                 (self.engine, self.cursor) = load(self.parts).await?;
                 self.decided = self.cursor.offset;
                 self.ahead.clear();
-                self.apply_one_by_one(&inputs).await?;
+                self.apply_one_by_one(&in_flight.inputs).await?;
                 Ok(false)
             }
-            Ok(Err(error)) => Err(error),
-            Err(error) => Err(Error::new(ErrorKind::Internal, "commit", error.to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -349,11 +385,9 @@ impl Driver<'_> {
 
     /// Commits a decision, then adopts it and carries it out.
     async fn apply_alone(&mut self, decision: Decision, inputs: &[Input]) -> Result<()> {
-        let lineage = self.publishers.lineage(&*self.parts.bus, &decision, self.cursor.offset).await?;
-        let decision = Arc::new(decision);
-        let (store, lease) = (Arc::clone(&self.parts.store), self.lease.clone());
-        let (at, backoff) = (self.parts.clock.now(), Backoff::new(self.parts.settings.backoff_max));
-        self.cursor = commit(store, Arc::clone(&decision), lineage, self.cursor, lease, at, backoff).await?;
+        let commit = self.commit_of(decision, self.cursor).await?;
+        let decision = Arc::clone(&commit.decision);
+        self.cursor = commit.run().await?;
         self.decided = self.cursor.offset;
         self.engine.apply(&decision);
         self.carry_out(&decision, inputs).await;

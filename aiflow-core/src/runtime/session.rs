@@ -275,7 +275,6 @@ async fn start<'a>(
         decided: cursor.offset,
         ahead: Vec::new(),
         in_flight: None,
-        commits: JoinSet::new(),
         dispatchers,
         applied,
         volatile,
