@@ -8,7 +8,7 @@ use aiflow_core::store::{PageToken, QUERY_PARENTS_MAX, Query, RecordKey, Relatio
 use aiflow_core::{Error, Result};
 
 use crate::row::signed;
-use crate::sql::{Args, EVENT_COLUMNS, RECORD_COLUMNS};
+use crate::sql::{Args, LOG_COLUMNS, RECORD_COLUMNS};
 
 /// Offsets that a read with a filter looks at, so that a rare match in a long log does not make a long read.
 pub(crate) const WINDOW: u64 = 100_000;
@@ -21,9 +21,9 @@ pub(crate) struct Statement {
     pub(crate) args: Args,
 }
 
-/// The ends of the log in the shape of an event without id, so that a page and its header come from one moment.
-const HEADER: &str = "SELECT trimmed,coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0),\
-    NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL FROM meta";
+/// The ends of the log in the shape of [`LOG_COLUMNS`], so that a page and its header come from one moment.
+const HEADER: &str = "SELECT json_array(trimmed,coalesce((SELECT seq FROM sqlite_sequence WHERE name='event'),0)),\
+    NULL,NULL,NULL FROM meta";
 
 /// The ends of the log.
 pub(crate) fn head() -> Statement {
@@ -35,7 +35,7 @@ pub(crate) fn events(after: Offset, filter: &EventFilter, max: usize) -> Stateme
     let mut args = Args::default();
     args.int(signed(after.0));
     args.int(i64::try_from(max).unwrap_or(i64::MAX));
-    let mut sql = format!("{HEADER} UNION ALL SELECT * FROM (SELECT {EVENT_COLUMNS} FROM event WHERE offset>?1");
+    let mut sql = format!("{HEADER} UNION ALL SELECT * FROM (SELECT {LOG_COLUMNS} FROM event WHERE offset>?1");
     if *filter != EventFilter::default() {
         args.int(signed(after.0.saturating_add(WINDOW)));
         sql.push_str(

@@ -9,7 +9,7 @@ use aiflow_core::json::Json;
 use aiflow_core::store::{Record, RecordKey, RecordPut, RecordStamp, Relation};
 use aiflow_core::time::Timestamp;
 use aiflow_core::{Error, ErrorKind, Result};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -207,7 +207,7 @@ fn json(operation: &'static str, value: &impl serde::Serialize) -> Result<Arc<st
         .map_err(|error| Error::invalid(operation, "the value cannot be written as JSON").caused_by(error))
 }
 
-fn parse<T: DeserializeOwned>(operation: &'static str, what: &str, text: &str) -> Result<T> {
+fn parse<'t, T: Deserialize<'t>>(operation: &'static str, what: &str, text: &'t str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Error::new(ErrorKind::Corrupt, operation, format!("the stored {what} cannot be read")).caused_by(error)
     })
@@ -225,53 +225,66 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// The ends of the log, as they stand before each page: in the shape of an event whose id is NULL.
+/// A page of the log, and the ends of the log at the same moment.
 pub(crate) struct LogPage {
     pub(crate) head: Head,
     pub(crate) events: Vec<Arc<Event>>,
 }
 
-/// Reads a page of [`crate::sql::EVENT_COLUMNS`]; `None` if its header is missing.
+/// Reads a page of [`crate::sql::LOG_COLUMNS`]; `None` if its header is missing.
 pub(crate) fn log_page(operation: &'static str, rows: &[SqliteRow]) -> Result<Option<LogPage>> {
     let mut head = None;
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
         let columns = Columns(row, operation);
-        match columns.get::<Option<String>>(2)? {
-            Some(id) => events.push(Arc::new(event(&columns, id)?)),
-            None => {
-                head =
-                    Some(Head { trimmed: Offset(unsigned(columns.get(0)?)), last: Offset(unsigned(columns.get(1)?)) });
+        match columns.get::<Option<&str>>(0)? {
+            Some(ends) => {
+                let (trimmed, last) = parse(operation, "ends of the log", ends)?;
+                head = Some(Head { trimmed: Offset(trimmed), last: Offset(last) });
             }
+            None => events.push(Arc::new(event(&columns)?)),
         }
     }
     Ok(head.map(|head| LogPage { head, events }))
 }
 
-fn event(columns: &Columns<'_>, id: String) -> Result<Event> {
-    let value = match columns.get::<Option<&str>>(7)? {
-        Some(text) => parse("read", "event value", text)?,
+/// The short columns of an event, in the order of [`crate::sql::LOG_COLUMNS`].
+#[derive(Deserialize)]
+struct Short {
+    offset: u64,
+    recorded: i64,
+    id: String,
+    namespace: String,
+    key: String,
+    event_type: String,
+    sender: String,
+    time: Option<i64>,
+    cause: Option<u64>,
+    hops: Option<u32>,
+}
+
+fn event(columns: &Columns<'_>) -> Result<Event> {
+    let short: Short = parse(columns.1, "event", columns.get(1)?)?;
+    let value = match columns.get::<Option<&str>>(2)? {
+        Some(text) => parse(columns.1, "event value", text)?,
         None => Value::Null,
     };
-    let context = match columns.get::<Option<&str>>(8)? {
-        Some(text) => parse("read", "event context", text)?,
+    let context = match columns.get::<Option<&str>>(3)? {
+        Some(text) => parse(columns.1, "event context", text)?,
         None => EventContext::default(),
     };
-    let cause = columns.get::<Option<i64>>(10)?;
-    let hops = columns.get::<Option<i64>>(11)?.unwrap_or(0);
     let body = NewEvent {
-        id,
-        namespace: columns.get(3)?,
-        key: columns.get(4)?,
-        event_type: columns.get(5)?,
-        sender: columns.get(6)?,
+        id: short.id,
+        namespace: short.namespace,
+        key: short.key,
+        event_type: short.event_type,
+        sender: short.sender,
         value,
         context,
-        time: columns.get::<Option<i64>>(9)?.map(Timestamp::from_millis),
-        cause: cause
-            .map(|offset| Cause { offset: Offset(unsigned(offset)), hops: u32::try_from(hops).unwrap_or(u32::MAX) }),
+        time: short.time.map(Timestamp::from_millis),
+        cause: short.cause.map(|offset| Cause { offset: Offset(offset), hops: short.hops.unwrap_or(0) }),
     };
-    Ok(Event { offset: Offset(unsigned(columns.get(0)?)), recorded: Timestamp::from_millis(columns.get(1)?), body })
+    Ok(Event { offset: Offset(short.offset), recorded: Timestamp::from_millis(short.recorded), body })
 }
 
 /// Reads a row of [`crate::sql::RECORD_COLUMNS`]: its place in the order, and the record.

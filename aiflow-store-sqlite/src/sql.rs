@@ -57,9 +57,12 @@ pub(crate) enum Bulk {
     DeleteRelations,
 }
 
-/// Columns of an event, in the order in which [`crate::row`] reads them.
-pub(crate) const EVENT_COLUMNS: &str =
-    "offset,recorded,id,namespace,key,event_type,sender,value,context,time,cause,hops";
+/// Columns of an event, as it is written.
+const EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value,context,time,cause,hops";
+/// An event as it is read, for [`crate::row`]: the ends of the log, which only the header of a page has; all that is short, in one text,
+/// because the driver copies each value of each row by itself; value; context.
+pub(crate) const LOG_COLUMNS: &str =
+    "NULL,json_array(offset,recorded,id,namespace,key,event_type,sender,time,cause,hops),value,context";
 /// The columns that every event needs: the first of [`EVENT_COLUMNS`].
 const PLAIN_EVENT_COLUMNS: &str = "offset,recorded,id,namespace,key,event_type,sender,value";
 /// Holds while no other process has appended since the offsets were chosen.
