@@ -137,7 +137,8 @@ impl RuleIndex {
             self.by_key_prefix.iter().filter_map(|(length, prefixes)| prefixes.get(event.key.get(..*length)?));
         let by_type = self.by_type.get(event.event_type.as_str());
         let found = exact.into_iter().chain(prefixes).chain(by_type).chain([&self.any]);
-        let mut found: Vec<Candidate<'_>> = found.flat_map(Operands::iter).collect();
+        let concerned = |candidate: &Candidate<'_>| !candidate.rule.ignores(candidate.operand, event);
+        let mut found: Vec<Candidate<'_>> = found.flat_map(Operands::iter).filter(concerned).collect();
         found.sort_unstable_by_key(|candidate| (candidate.rule_ref, candidate.operand));
         found
     }
@@ -171,6 +172,19 @@ mod tests {
 
     fn places(index: &RuleIndex, event: &NewEvent) -> Vec<usize> {
         index.candidates(event).iter().map(|candidate| candidate.rule_ref.place).collect()
+    }
+
+    #[test]
+    fn an_event_with_another_value_concerns_only_what_it_can_contradict() {
+        let patterns = [on("k").equals("a"), on("k").equals("a").repeated(), on("k").equals("b"), on("k")];
+        let mut index = RuleIndex::default();
+        for (n, pattern) in patterns.into_iter().enumerate() {
+            index.insert(&place(n), &rule(pattern));
+        }
+        let places = |value: &str| places(&index, &NewEvent::identified("x", "p", "k").value(value));
+        assert_eq!(places("a"), [0, 1, 3]);
+        assert_eq!(places("b"), [1, 2, 3]);
+        assert_eq!(places("c"), [1, 3]);
     }
 
     fn filled() -> RuleIndex {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{CompiledRule, CustomConditions, Role, Verdict};
-use crate::event::Event;
+use crate::event::{Event, NewEvent};
 use crate::execution::{KeyState, OperandState, RuleState};
 use crate::workflow::{Life, Tested, take_params};
 
@@ -95,6 +95,14 @@ impl CompiledRule {
         } else {
             Prepared::Nothing
         }
+    }
+
+    /// Whether `event` is nothing to this operand however the rule stands and whatever its other fields are: it has not the value that the operand
+    /// asks for, and cannot contradict what stands there. A first look that costs little: neither the state of the rule nor its owner is looked at.
+    pub(in crate::engine) fn ignores(&self, operand: usize, event: &NewEvent) -> bool {
+        self.leaves
+            .get(operand)
+            .is_some_and(|leaf| leaf.role != Role::Operand(Life::Repeated) && leaf.test.asks_for_another(&event.value))
     }
 
     /// Shows the event to the custom code that wants it, once however many patterns match.

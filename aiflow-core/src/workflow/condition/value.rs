@@ -158,6 +158,11 @@ impl CompiledTest {
             Self::Unusable(reason) => Err(reason.clone()),
         }
     }
+
+    /// Whether the value is plainly another one than the one that is asked for.
+    pub(crate) fn asks_for_another(&self, value: &Value) -> bool {
+        matches!(self, Self::Plain(ValueTest::Equals(expected)) if expected != value)
+    }
 }
 
 fn plain(test: &ValueTest, value: &Value) -> Result<Tested, String> {
