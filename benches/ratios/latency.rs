@@ -33,7 +33,7 @@ struct Times {
 type Part = fn(&Times) -> f64;
 
 pub(crate) fn event_to_job(table: &mut Table) {
-    let (mut paced, mut busy, mut floor) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut paced, mut busy, mut floor, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     crate::runtime().block_on(async {
         let (sender, mut started) = mpsc::unbounded_channel();
         let functions = Functions::new().register("a", move |_: JobContext, _: Value| {
@@ -48,10 +48,15 @@ pub(crate) fn event_to_job(table: &mut Table) {
         let executor = FunctionExecutor::new(functions);
         let world = World::start(&dir.path().join("ours.db"), "function", executor, &workflow).await;
         let raw = Raw::create(&dir.path().join("raw.db")).await;
+        let raw_rows = Raw::create(&dir.path().join("rows.db")).await;
+        raw_rows.begin_decisions();
         for round in 0..ROUNDS {
-            let raw_commits = |floor: &mut Vec<f64>| floor.extend((0..EVENTS).map(|_| two_commits(&world, &raw)));
+            let mut floors = || {
+                floor.extend((0..EVENTS).map(|_| two_commits(&world, &raw)));
+                rows.extend((0..EVENTS).map(|_| event_and_decision(&world, &raw_rows)));
+            };
             if round % 2 == 0 {
-                raw_commits(&mut floor);
+                floors();
             }
             for (pace, times) in [(PACE, &mut paced), (Duration::ZERO, &mut busy)] {
                 for _ in 0..EVENTS {
@@ -61,7 +66,7 @@ pub(crate) fn event_to_job(table: &mut Table) {
             }
             world.probe.wait_ended(paced.len() + busy.len()).await;
             if round % 2 == 1 {
-                raw_commits(&mut floor);
+                floors();
             }
         }
         world.stop().await;
@@ -75,6 +80,10 @@ pub(crate) fn event_to_job(table: &mut Table) {
             let path = format!("{name}, {what}, p{percent} (floor: two raw commits)");
             add(table, &path, target, percent, times, |times| times.total, &floor);
         }
+    }
+    for percent in [50, 99] {
+        let path = format!("{name}, an event each 5 ms, p{percent} (floor: the same rows, raw)");
+        add(table, &path, Target::Info, percent, &paced, |times| times.total, &rows);
     }
     let whole = [percentile(paced.iter().map(|times| times.total), 50)];
     let parts: [(&str, Part); 5] = [
@@ -133,5 +142,15 @@ fn two_commits(world: &World, raw: &Raw) -> f64 {
     let begun = Instant::now();
     raw.append(&event);
     raw.append(&decision);
+    begun.elapsed().as_secs_f64()
+}
+
+/// The event, and the rows of the decision that follows from it.
+fn event_and_decision(world: &World, raw: &Raw) -> f64 {
+    let event = raw::row(&world.aiflow.event("go").value("batch-7").sender("ingest"));
+    let id = event[0].clone();
+    let begun = Instant::now();
+    raw.append(&[event]);
+    raw.decide(&id);
     begun.elapsed().as_secs_f64()
 }

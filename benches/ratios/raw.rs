@@ -13,7 +13,8 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const INSERT_EVENT: &str = "INSERT INTO event(recorded,id,namespace,key,event_type,sender,value) VALUES(?,?,?,?,?,?,?)";
 const INSERT_RECORD: &str = "INSERT INTO record(kind,id,project,parent,name,state,revision,created,updated,body) \
-    VALUES('job_execution',?,'bench','4711.0','a',?,1,?,?,?)";
+    VALUES(?,?,'bench','4711.0','a',?,1,?,?,?)";
+const INSERT_RELATION: &str = "INSERT INTO relation(kind,from_kind,from_id,to_kind,to_id) VALUES(?,?,?,?,?)";
 const UPDATE_RECORD: &str = "UPDATE record SET state=?,revision=revision+1,updated=?,body=? WHERE seq=?";
 /// A moment like any other.
 const NOW: i64 = 1_790_000_000_000;
@@ -72,6 +73,34 @@ impl Raw {
         self.run(COMMIT);
     }
 
+    /// The two records that each decision changes.
+    pub(crate) fn begin_decisions(&self) {
+        for kind in ["cursor", "workflow"] {
+            let mut insert = self.0.prepare_cached(INSERT_RECORD).unwrap();
+            insert.execute(params![kind, "bench", "ENABLED", NOW, NOW, "\"\""]).unwrap();
+        }
+    }
+
+    /// Writes what a decision writes that starts an execution of one job: an event, three records, a relation, and changes of two records.
+    /// `id` is the id of the event that leads to it.
+    pub(crate) fn decide(&self, id: &str) {
+        let body = format!("\"{}\"", "v".repeat(200));
+        self.run(BEGIN);
+        let event =
+            params![NOW, format!("aiflow:{id}"), "bench", "noop", "WORKFLOW_STATUS_CHANGED", "noop", "\"RUNNING\""];
+        self.0.prepare_cached(INSERT_EVENT).unwrap().execute(event).unwrap();
+        for seq in [1, 2] {
+            self.0.prepare_cached(UPDATE_RECORD).unwrap().execute(params!["ENABLED", NOW, body, seq]).unwrap();
+        }
+        for (kind, state) in [("workflow_execution", "RUNNING"), ("job_state", "LIVE"), ("job_execution", "QUEUED")] {
+            let mut insert = self.0.prepare_cached(INSERT_RECORD).unwrap();
+            insert.execute(params![kind, id, state, NOW, NOW, body]).unwrap();
+        }
+        let relation = params!["triggered_by", "workflow_execution", id, "event", id];
+        self.0.prepare_cached(INSERT_RELATION).unwrap().execute(relation).unwrap();
+        self.run(COMMIT);
+    }
+
     /// Writes as many rows of the same mean size in as many transactions, and returns how long it took.
     pub(crate) fn replay(&self, volume: Volume) -> Duration {
         let text = |bytes: usize| format!("\"{}\"", "v".repeat(bytes.saturating_sub(2)));
@@ -88,7 +117,7 @@ impl Raw {
             }
             let mut insert = self.0.prepare_cached(INSERT_RECORD).unwrap();
             for id in n_inserts..share(volume.inserts) {
-                insert.execute(params![format!("{id}.0"), "QUEUED", NOW, NOW, body]).unwrap();
+                insert.execute(params!["job_execution", format!("{id}.0"), "QUEUED", NOW, NOW, body]).unwrap();
             }
             (n_events, n_inserts) = (share(volume.events), share(volume.inserts));
             let mut update = self.0.prepare_cached(UPDATE_RECORD).unwrap();
